@@ -1,0 +1,158 @@
+package rotator
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Errors that a caller can branch on.
+var (
+	// ErrNotFound says that no such app, rotation or key pair is stored.
+	ErrNotFound = errors.New("not found")
+	// ErrExists says that the name or the registration is tracked already.
+	ErrExists = errors.New("is tracked already")
+	// ErrRotating says that a rotation of the app is open.
+	ErrRotating = errors.New("a rotation is open")
+	// ErrCannotTell says that a delivery has no way to look at its target.
+	ErrCannotTell = errors.New("the target cannot be looked at")
+	// ErrUsage says that the request itself is wrong; nothing was done.
+	ErrUsage = errors.New("wrong usage")
+	// ErrRefused says that the request is understood and not allowed now.
+	ErrRefused = errors.New("refused")
+)
+
+type problem struct {
+	kind    error
+	message string
+}
+
+func (p *problem) Error() string { return p.message }
+func (p *problem) Unwrap() error { return p.kind }
+
+func usagef(format string, args ...any) error {
+	return &problem{ErrUsage, fmt.Sprintf(format, args...)}
+}
+
+func refusedf(format string, args ...any) error {
+	return &problem{ErrRefused, fmt.Sprintf(format, args...)}
+}
+
+// Class of a failure; it decides everything that follows.
+type Class string
+
+const (
+	// ClassWait passes by itself: propagation, 409, 429, 5xx.
+	ClassWait Class = "wait"
+	// ClassRetry is a network that did not answer.
+	ClassRetry Class = "retry"
+	// ClassFix needs a person: permission, policy, configuration. It is still
+	// tried again, at the slowest rate.
+	ClassFix Class = "fix"
+	// ClassClock means that this host's clock and Entra's differ.
+	ClassClock Class = "clock"
+	// ClassGone means that the app registration was deleted.
+	ClassGone Class = "gone"
+)
+
+// Reason says more exactly what went wrong. The engine branches on some.
+type Reason string
+
+const (
+	// ReasonNotRegistered: the token service does not know the certificate
+	// (AADSTS700027, "The key was not found").
+	ReasonNotRegistered Reason = "not_registered"
+	// ReasonExpired: Entra calls the certificate expired or not yet valid.
+	ReasonExpired Reason = "expired"
+	// ReasonBlocked: Conditional Access refused the sign-in (AADSTS53003). The
+	// credential itself was accepted.
+	ReasonBlocked Reason = "blocked"
+	// ReasonDisabled: the app is disabled (AADSTS7000112).
+	ReasonDisabled Reason = "disabled"
+	// ReasonForbidden: 403, a permission or an owner is missing.
+	ReasonForbidden Reason = "forbidden"
+	// ReasonPolicy: the tenant's app management policy refuses the certificate.
+	ReasonPolicy Reason = "policy"
+	// ReasonAppNotFound: no such app registration (404) or no such client in
+	// the tenant (AADSTS700016).
+	ReasonAppNotFound Reason = "app_not_found"
+	// ReasonNoSuchKey: removeKey found no entry with the KeyID.
+	ReasonNoSuchKey Reason = "no_such_key"
+	// ReasonBadProof: the proof of possession was refused (401).
+	ReasonBadProof Reason = "bad_proof"
+	// ReasonThrottled: 429.
+	ReasonThrottled Reason = "throttled"
+	// ReasonConflict: 409, somebody else changes the app right now.
+	ReasonConflict Reason = "conflict"
+	// ReasonUnavailable: 5xx.
+	ReasonUnavailable Reason = "unavailable"
+	// ReasonNetwork: no answer.
+	ReasonNetwork Reason = "network"
+	// ReasonStaleRead: a read did not show what an earlier one showed.
+	ReasonStaleRead Reason = "stale_read"
+	// ReasonOther: anything else.
+	ReasonOther Reason = "other"
+)
+
+// Failure is why a step could not do its work: what failed in plain words,
+// why, and what to do next. It never holds a secret.
+type Failure struct {
+	Class  Class
+	Reason Reason
+	// Message says what was being done, to which app, and why it failed.
+	Message string
+	// Next says what a person should do; empty: nothing, it passes by itself.
+	Next string
+	// RetryAfter is what the server asked for; zero: nothing.
+	RetryAfter time.Duration
+	// Ambiguous tells that the request may have been carried out.
+	Ambiguous bool
+	// LongestLifetime is what a policy allows; zero: unknown.
+	LongestLifetime time.Duration
+	// ServerTime is the Date of the refusing answer; zero: no answer.
+	ServerTime time.Time
+	// Err is the cause, for logs and errors.As; may be nil.
+	Err error
+}
+
+func (f *Failure) Error() string { return f.Message }
+
+// Unwrap returns the cause.
+func (f *Failure) Unwrap() error { return f.Err }
+
+// failureOf finds the failure in an error. Any other error is class retry,
+// with its own text: a step that cannot say what is wrong is tried again.
+func failureOf(err error) *Failure {
+	if f, ok := errors.AsType[*Failure](err); ok {
+		if err.Error() == f.Message {
+			return f
+		}
+		wrapped := *f
+		wrapped.Message = err.Error()
+		return &wrapped
+	}
+	return &Failure{Class: ClassRetry, Reason: ReasonOther, Message: err.Error(), Err: err}
+}
+
+func reasonOf(err error) Reason {
+	if f, ok := errors.AsType[*Failure](err); ok {
+		return f.Reason
+	}
+	return ""
+}
+
+func fix(reason Reason, next, format string, args ...any) *Failure {
+	return &Failure{Class: ClassFix, Reason: reason, Message: fmt.Sprintf(format, args...), Next: next}
+}
+
+// Trouble is a failure as the store keeps it.
+type Trouble struct {
+	Class   Class     `json:"class"`
+	Reason  Reason    `json:"reason,omitempty"`
+	Message string    `json:"message"`
+	Next    string    `json:"next,omitempty"`
+	At      time.Time `json:"at"`
+	// Attempts in a row that failed, this one included.
+	Attempts int       `json:"attempts"`
+	RetryAt  time.Time `json:"retry_at,omitzero"`
+}

@@ -1,0 +1,111 @@
+package rotator
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha1" //nolint:gosec // the thumbprint that portals show is SHA-1
+	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"math/big"
+	"strings"
+	"time"
+)
+
+// KeyPair is a private key, its certificate and the very bytes that consumers
+// get. It is sealed whenever it is stored and never printed.
+type KeyPair struct {
+	Key *rsa.PrivateKey
+	// Certificate is DER.
+	Certificate []byte
+	// Chain holds further certificates of an adopted file, DER each.
+	Chain [][]byte
+	// Password of the encoded files. May be empty for an adopted file.
+	Password string
+	// Encoded are the files as consumers get them, by encoding. Made once, so
+	// that what is proven is what is delivered.
+	Encoded map[string][]byte
+}
+
+// IsZero reports that there is no pair.
+func (p KeyPair) IsZero() bool { return p.Key == nil }
+
+// Thumbprint of the certificate.
+func (p KeyPair) Thumbprint() Thumbprint { return ThumbprintOf(p.Certificate) }
+
+// String names the pair by its thumbprint and shows nothing else.
+func (p KeyPair) String() string { return "key pair " + string(p.Thumbprint()) }
+
+// GoString is [KeyPair.String]: %#v shows no secret either.
+func (p KeyPair) GoString() string { return p.String() }
+
+// LogValue keeps the pair out of logs.
+func (p KeyPair) LogValue() slog.Value { return slog.StringValue(p.String()) }
+
+// MarshalJSON refuses: a pair leaves the process sealed or not at all.
+func (p KeyPair) MarshalJSON() ([]byte, error) {
+	return nil, fmt.Errorf("%s must not be written as JSON", p)
+}
+
+// ThumbprintOf returns the SHA-256 of a certificate's DER.
+func ThumbprintOf(der []byte) Thumbprint {
+	sum := sha256.Sum256(der)
+	return Thumbprint(hex.EncodeToString(sum[:]))
+}
+
+// ThumbprintSHA1 returns the SHA-1 of a certificate's DER in upper-case hex,
+// as the Entra portal and Windows show it.
+func ThumbprintSHA1(der []byte) string {
+	sum := sha1.Sum(der) //nolint:gosec // see the import
+	return strings.ToUpper(hex.EncodeToString(sum[:]))
+}
+
+// CredentialOf describes a certificate (DER) without its KeyID.
+func CredentialOf(der []byte) (Credential, error) {
+	c, err := x509.ParseCertificate(der)
+	if err != nil {
+		return Credential{}, fmt.Errorf("read certificate: %w", err)
+	}
+	return Credential{
+		ThumbprintSHA1:   ThumbprintSHA1(der),
+		ThumbprintSHA256: ThumbprintOf(der),
+		NotBefore:        c.NotBefore.UTC(),
+		NotAfter:         c.NotAfter.UTC(),
+	}, nil
+}
+
+// backdate is how far NotBefore lies in the past, so that a host whose clock
+// is a little fast makes no certificate that Entra calls not yet valid.
+const backdate = 15 * time.Minute
+
+// newCertificate makes an RSA key and a self-signed certificate for it that
+// ends validity after now. Whole seconds, UTC.
+func newCertificate(commonName string, bits int, now time.Time, validity time.Duration) (*rsa.PrivateKey, []byte, error) {
+	key, err := rsa.GenerateKey(rand.Reader, bits)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make RSA key: %w", err)
+	}
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
+	if err != nil {
+		return nil, nil, fmt.Errorf("make serial number: %w", err)
+	}
+	now = now.UTC().Truncate(time.Second)
+	template := &x509.Certificate{
+		SerialNumber:          serial.Add(serial, big.NewInt(1)),
+		Subject:               pkix.Name{CommonName: commonName},
+		NotBefore:             now.Add(-backdate),
+		NotAfter:              now.Add(validity),
+		KeyUsage:              x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		BasicConstraintsValid: true,
+		SignatureAlgorithm:    x509.SHA256WithRSA,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make certificate: %w", err)
+	}
+	return key, der, nil
+}

@@ -1,0 +1,267 @@
+package rotator
+
+import (
+	"context"
+	"crypto/rsa"
+	"time"
+)
+
+// Store keeps apps, the journal, the due index, the outbox, the audit trail
+// and the sealed key pairs. Every method is one transaction; what was changed
+// is durable when the method returned nil. All are safe for concurrent use.
+type Store interface {
+	// ID of the store: 8 lower-case hex digits, for ever the same.
+	ID() string
+	// App returns [ErrNotFound] if no app has the name.
+	App(ctx context.Context, name string) (App, error)
+	// Apps returns up to limit apps by name, those after the given name. A limit
+	// of 0 means all.
+	Apps(ctx context.Context, after string, limit int) ([]App, error)
+	// AppByClientID returns [ErrNotFound] if none is tracked.
+	AppByClientID(ctx context.Context, tenant string, id ClientID) (App, error)
+	// CountApps is cheap.
+	CountApps(ctx context.Context) (int, error)
+	// Rotation returns [ErrNotFound] if there is no such rotation.
+	Rotation(ctx context.Context, id string) (Rotation, error)
+	// Rotations returns the newest rotations first, of one app or, with an empty
+	// name, of all. A limit of 0 means all.
+	Rotations(ctx context.Context, app string, limit int) ([]Rotation, error)
+	// Due returns up to limit entries of one kind with At not after the instant,
+	// earliest first. Its cost follows the number it returns.
+	Due(ctx context.Context, kind WakeKind, until time.Time, limit int) ([]Wake, error)
+	// NextDue returns the earliest entry of one kind; false if there is none.
+	NextDue(ctx context.Context, kind WakeKind) (Wake, bool, error)
+	// KeyPair unseals one; [ErrNotFound] if it is not (or no longer) held.
+	KeyPair(ctx context.Context, t Thumbprint) (KeyPair, error)
+	// HasKeyPair reports whether it is held, without unsealing.
+	HasKeyPair(ctx context.Context, t Thumbprint) (bool, error)
+	// State returns what holds for the whole store.
+	State(ctx context.Context) (State, error)
+	// Change reads the records of one app, lets change alter them, and writes
+	// all of it in one transaction. With an empty app only the State is given.
+	// An error from change leaves everything as it was and is returned as it is.
+	Change(ctx context.Context, app string, change func(*Records) error) error
+}
+
+// Records are what one transaction sees and may alter.
+type Records struct {
+	// App is nil if it is not tracked; setting it nil removes it, setting it
+	// adds or updates it.
+	App *App
+	// Rotation is the app's open rotation, nil if there is none; setting it
+	// adds or updates it. It never disappears: ended ones are history.
+	Rotation *Rotation
+	// Closed is a second rotation to update in the same transaction: one that
+	// the new one closed. Usually nil.
+	Closed *Rotation
+	State  *State
+	// Seal are key pairs to keep.
+	Seal []KeyPair
+	// Forget are thumbprints whose sealed pair is to be deleted. The store
+	// skips one that any app, open rotation or orphan still refers to.
+	Forget []Thumbprint
+	// Wakes replace the app's entries in the due index.
+	Wakes []Wake
+	// Audit and Events are added.
+	Audit  []AuditEntry
+	Events []Event
+}
+
+// WakeKind tells what is to be done when the time has come.
+type WakeKind string
+
+const (
+	// WakeStart: the app's rotation is due to start.
+	WakeStart WakeKind = "start"
+	// WakeContinue: its open rotation goes on.
+	WakeContinue WakeKind = "continue"
+	// WakeForget: a sealed key may be deleted.
+	WakeForget WakeKind = "forget"
+	// WakeOpen lists every open rotation, at the time it was started.
+	WakeOpen WakeKind = "open"
+)
+
+// Wake is one entry of the due index.
+type Wake struct {
+	Kind WakeKind  `json:"kind"`
+	At   time.Time `json:"at"`
+	App  string    `json:"app"`
+}
+
+// State is what holds for the whole store.
+type State struct {
+	// PausedUntil stops starts, deliveries and retirements of all apps.
+	PausedUntil time.Time `json:"paused_until,omitzero"`
+	// Stopped is why a person must say resume before anything starts or writes;
+	// empty: nothing is stopped.
+	Stopped   string    `json:"stopped,omitempty"`
+	StoppedAt time.Time `json:"stopped_at,omitzero"`
+	// ReadOnly tells that not even open rotations may write to Entra: the store
+	// is a copy or was restored.
+	ReadOnly bool `json:"read_only,omitempty"`
+	// Starts are unasked starts of the last 24 h.
+	Starts []time.Time `json:"starts,omitempty"`
+	// FixStreak lists the apps in a row that failed as fix after their upload.
+	FixStreak []string `json:"fix_streak,omitempty"`
+	// Hosts are the login and Graph hosts of each tenant at its first use.
+	Hosts map[string]Hosts `json:"hosts,omitempty"`
+	// Defaults is a digest of the policy defaults that the due index was built
+	// with.
+	Defaults string `json:"defaults,omitempty"`
+	// LastCheck is when the last check ended, and its failure if it had one.
+	LastCheck      time.Time `json:"last_check,omitzero"`
+	LastCheckError string    `json:"last_check_error,omitempty"`
+}
+
+// Hosts are the addresses of one tenant's cloud.
+type Hosts struct {
+	Login string `json:"login"`
+	Graph string `json:"graph"`
+}
+
+// Entra asks Entra ID and Microsoft Graph. Failures are [*Failure]. Every
+// method has a deadline of its own and is safe for concurrent use. No method
+// repeats a request that changes something: the engine decides that.
+type Entra interface {
+	// Hosts of a tenant; [ErrNotFound] if the configuration has no such tenant.
+	Hosts(tenant string) (Hosts, error)
+	// SignIn gets a cold token with the pair (a new credential object, no
+	// shared cache) and asks each probe path with it. The error is that of the
+	// token; results of probes are in the answer.
+	SignIn(ctx context.Context, app Registration, pair KeyPair, probes []string) (SignIn, error)
+	// Keys reads the app's certificates. withKeys asks for the certificates
+	// themselves, at most 150 times a minute and tenant.
+	Keys(ctx context.Context, as Access, withKeys bool) (Listing, error)
+	// AddKey adds one certificate with a proof signed by pair proof.
+	AddKey(ctx context.Context, as Access, proof KeyPair, add NewKey) (KeyID, error)
+	// PatchKeys adds one certificate by replacing the list: it reads the list,
+	// gives up with [ReasonStaleRead] if one of seen is not in it, and sends the
+	// list with the new entry. For apps without any valid key of ours only.
+	PatchKeys(ctx context.Context, as Access, seen []KeyID, add NewKey) (KeyID, error)
+	// RemoveKey removes one entry with a proof signed by pair proof.
+	RemoveKey(ctx context.Context, as Access, proof KeyPair, id KeyID) error
+	// LongestLifetime returns what the app management policies allow for a
+	// certificate of the app and the policy's name; zero: no limit. A Failure
+	// with [ReasonForbidden] if policies cannot be read.
+	LongestLifetime(ctx context.Context, as Access) (time.Duration, string, error)
+}
+
+// Registration names one app registration.
+type Registration struct {
+	// App is the local name, for messages.
+	App    string
+	Tenant string
+	// ObjectID may be empty for reading: ClientID is used then.
+	ObjectID ObjectID
+	ClientID ClientID
+}
+
+// Access is a registration and who asks.
+type Access struct {
+	Registration
+	// As is the app's own pair (self mode). Zero: the tenant's identity.
+	As KeyPair
+}
+
+// SignIn is what a token told.
+type SignIn struct {
+	// At is Entra's time: the Date of the answer. Zero: it had none.
+	At time.Time
+	// Roles of the token, sorted.
+	Roles  []string
+	Probes []ProbeResult
+}
+
+// ProbeResult is one probe call's end. Err is nil if it was answered with 2xx.
+type ProbeResult struct {
+	Path string
+	Err  error
+}
+
+// Listing is one reading of an app.
+type Listing struct {
+	// At is Entra's time: the Date of the answer.
+	At          time.Time
+	ObjectID    ObjectID
+	ClientID    ClientID
+	DisplayName string
+	Entries     []Entry
+	// Secrets counts client secrets: foreign always.
+	Secrets int
+}
+
+// Entry is one element of keyCredentials.
+type Entry struct {
+	KeyID       KeyID
+	DisplayName string
+	NotBefore   time.Time
+	NotAfter    time.Time
+	// Thumbprint is that of the certificate if the reading asked for it; empty
+	// otherwise.
+	Thumbprint Thumbprint
+	// Usage is Verify for sign-in certificates.
+	Usage string
+}
+
+// NewKey is a certificate to add.
+type NewKey struct {
+	// KeyID that the entry should get; Entra may choose its own.
+	KeyID       KeyID
+	DisplayName string
+	// Certificate is DER.
+	Certificate []byte
+	NotBefore   time.Time
+	NotAfter    time.Time
+}
+
+// Deliverer brings key pairs to targets and runs hooks.
+type Deliverer interface {
+	// Check reports what would keep a delivery from working, without changing
+	// anything: a missing folder, a symbolic link, a hook that is not there.
+	Check(ctx context.Context, d Delivery) error
+	// Deliver makes the target hold the package's pair; done twice it changes
+	// nothing the second time. A target that holds a certificate which is not
+	// among known, or something else, is not overwritten unless d.Replace.
+	Deliver(ctx context.Context, d Delivery, p Package) error
+	// Holds returns the thumbprint of the certificate that the target holds;
+	// empty if there is no target yet; [ErrCannotTell] if the kind has no way
+	// to look. passwords are tried in turn.
+	Holds(ctx context.Context, d Delivery, passwords []string) (Thumbprint, error)
+	// Confirm runs a hook that exits 0 when the consumer uses the pair.
+	Confirm(ctx context.Context, hook string, p Package) error
+}
+
+// Package is what a delivery brings.
+type Package struct {
+	App      string
+	Tenant   string
+	ClientID ClientID
+	Rotation string
+	Pair     KeyPair
+	// Credential describes Pair in clear.
+	Credential Credential
+	// Encoding to use where the delivery names none.
+	Encoding string
+	// Previous is the pair that is being replaced; may be zero.
+	Previous KeyPair
+	// Known are thumbprints of ours: a target holding one may be overwritten.
+	Known []Thumbprint
+	// Passwords that open a target of ours.
+	Passwords []string
+}
+
+// Encoder makes and opens the files that consumers get.
+type Encoder interface {
+	// Encode returns the file for one encoding; an unknown one is an error.
+	Encode(encoding string, key *rsa.PrivateKey, certificate []byte, chain [][]byte, password string) ([]byte, error)
+	// Decode opens a file (PKCS#12 or PEM), checks that key and certificate
+	// belong together, and returns the pair without Encoded.
+	Decode(data []byte, password string) (KeyPair, error)
+	// NewPassword returns a fresh random password.
+	NewPassword() (string, error)
+}
+
+// Schedule tells when to wake next; robfig/cron's schedules have this method.
+type Schedule interface {
+	Next(after time.Time) time.Time
+}

@@ -1,0 +1,155 @@
+package rotator
+
+import "time"
+
+// Rotation is the journal record of one replacement, from plan to the old
+// certificate gone.
+type Rotation struct {
+	ID  string `json:"id"`
+	App string `json:"app"`
+	// Mode at the start.
+	Mode Mode `json:"mode"`
+	// By is who asked: "schedule", or a person as the control API knows them.
+	By string `json:"by"`
+	// Asked tells that a person asked: window and jitter do not hold.
+	Asked bool `json:"asked,omitempty"`
+	// Force tells that the person went beyond the ceilings.
+	Force bool  `json:"force,omitempty"`
+	Phase Phase `json:"phase"`
+	// Old is the pair that is being replaced; nil for a first certificate.
+	Old *Credential `json:"old,omitempty"`
+	New Credential  `json:"new"`
+	// Extra are further certificates of ours to remove, left by a rotation that
+	// this one closed.
+	Extra []Credential `json:"extra,omitempty"`
+	// DisplayName of the entry in Entra: NAME (rotate STORE/ROTATION).
+	DisplayName string    `json:"display_name"`
+	StartedAt   time.Time `json:"started_at"`
+	// PhaseAt holds when each phase was recorded.
+	PhaseAt map[Phase]time.Time `json:"phase_at"`
+	EndedAt time.Time           `json:"ended_at,omitzero"`
+	// Outcome says in one sentence how it ended.
+	Outcome string `json:"outcome,omitempty"`
+
+	Upload  Upload  `json:"upload"`
+	Absence Absence `json:"absence,omitzero"`
+	Proof   Proof   `json:"proof,omitzero"`
+	// Deliveries has one entry per delivery of the app, in order; it is made
+	// when the first delivery begins.
+	Deliveries []DeliveryResult `json:"deliveries,omitempty"`
+	// Reach is when the first delivery began: from then on a consumer may hold
+	// the new pair. Zero: nobody has it.
+	Reach time.Time `json:"reach,omitzero"`
+	// Confirmation is how the new pair was confirmed: automatic, command,
+	// person, never; empty: not yet.
+	Confirmation string    `json:"confirmation,omitempty"`
+	ConfirmedBy  string    `json:"confirmed_by,omitempty"`
+	RetiresAt    time.Time `json:"retires_at,omitzero"`
+	// RemovalSent tells that a removal was sent and may have been carried out.
+	RemovalSent bool `json:"removal_sent,omitempty"`
+	// Compromised is set when the rotation answers a compromise.
+	Compromised *Compromise `json:"compromised,omitempty"`
+	Back        *Back       `json:"back,omitempty"`
+
+	// Trouble is the last failure of the step that runs now; nil if the last
+	// attempt worked.
+	Trouble *Trouble `json:"trouble,omitempty"`
+	// WaitingFor is what a rotation without trouble waits for; see Waiting….
+	WaitingFor string `json:"waiting_for,omitempty"`
+	// WakeAt is when the rotation goes on; zero: a person must act.
+	WakeAt time.Time `json:"wake_at,omitzero"`
+	// LookedAt is when its facts were last compared with Entra.
+	LookedAt time.Time `json:"looked_at,omitzero"`
+	// Missing tells since when its certificate is known to be gone from Entra.
+	Missing time.Time `json:"missing,omitzero"`
+	// Warnings that do not stop it, in plain words.
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+// What a rotation can wait for.
+const (
+	WaitingPropagation = "propagation"
+	WaitingProof       = "proof"
+	WaitingReload      = "reload"
+	WaitingCommand     = "command"
+	WaitingPerson      = "person"
+	WaitingOverlap     = "overlap"
+	WaitingWindow      = "window"
+	WaitingPause       = "pause"
+	WaitingLimit       = "upload_limit"
+	WaitingAnswer      = "answer"
+	WaitingRetry       = "retry"
+)
+
+// Upload is what is known about sending the certificate.
+type Upload struct {
+	// KeyID that we chose for the entry; Entra may not keep it.
+	Chosen KeyID `json:"chosen,omitempty"`
+	// Way is addKey or patch, set before the request.
+	Way string `json:"way,omitempty"`
+	// SentAt is when it was last sent without an answer that settles it; zero:
+	// nothing is open. It is durable before the request.
+	SentAt time.Time `json:"sent_at,omitzero"`
+	// Sends counts requests.
+	Sends int `json:"sends,omitempty"`
+	// Seen are the KeyIDs that any read of ours showed; a PATCH must resend
+	// every one.
+	Seen []KeyID `json:"seen,omitempty"`
+}
+
+// Ways to add a certificate.
+const (
+	WayAddKey = "addKey"
+	WayPatch  = "patch"
+)
+
+// Absence counts reads that did not show an entry: presence is proof, absence
+// is not.
+type Absence struct {
+	Reads int       `json:"reads,omitempty"`
+	Since time.Time `json:"since,omitzero"`
+	Last  time.Time `json:"last,omitzero"`
+}
+
+// Proof counts cold sign-ins with the new pair.
+type Proof struct {
+	Successes int       `json:"successes,omitempty"`
+	Attempts  int       `json:"attempts,omitempty"`
+	LastAt    time.Time `json:"last_at,omitzero"`
+	// Unprovable tells that Conditional Access keeps both pairs from signing in
+	// from this host.
+	Unprovable bool `json:"unprovable,omitempty"`
+}
+
+// DeliveryResult is one delivery's record.
+type DeliveryResult struct {
+	Name string `json:"name"`
+	// Thumbprint that the target was seen to hold, or that a hook was run for.
+	Thumbprint Thumbprint `json:"thumbprint,omitempty"`
+	At         time.Time  `json:"at,omitzero"`
+	Error      string     `json:"error,omitempty"`
+}
+
+// Compromise names the pair that a person gave up.
+type Compromise struct {
+	// Which is current or next.
+	Which      string     `json:"which"`
+	Thumbprint Thumbprint `json:"thumbprint"`
+	// CutNow removes it as soon as the fresh pair is proven.
+	CutNow    bool      `json:"cut_now,omitempty"`
+	RemovedAt time.Time `json:"removed_at,omitzero"`
+}
+
+// Back is the progress of a rotation that rolls back.
+type Back struct {
+	By   string    `json:"by"`
+	At   time.Time `json:"at"`
+	From Phase     `json:"from"`
+	// Proven tells that the previous pair got a token after the decision.
+	Proven    bool             `json:"proven,omitempty"`
+	Results   []DeliveryResult `json:"results,omitempty"`
+	Delivered time.Time        `json:"delivered,omitzero"`
+	Confirmed time.Time        `json:"confirmed,omitzero"`
+	// Reason is why it was rolled back: person, vanished or compromised.
+	Reason string `json:"reason"`
+}
