@@ -1,0 +1,89 @@
+// Package rotator is the domain: it decides when a certificate is replaced,
+// carries the replacement through its phases, and survives being stopped at any
+// instant.
+//
+//	planned ──upload──▶ uploaded ──prove──▶ proven ──deliver──▶ delivered
+//	                                                                │ confirm
+//	retired ◀──retire── (overlap) ◀───────────── confirmed ◀────────┘
+//
+//	by a person, before retire: rolling_back ──▶ rolled_back
+//
+// Start from [Rotator]. One loop ([Rotator.Run]) wakes apps by their dates; one
+// function (turn.step) chooses the step that leads to the next phase; each step
+// has a file of its own: upload.go, prove.go, deliver.go, confirm.go,
+// retire.go, rollback.go. The rule of all of them is record, act, record: what
+// is needed to recognise an effect later is durable before the effect, and
+// every step looks for its own effect before it acts.
+//
+// The package asks for what it needs by the interfaces in needs.go and imports
+// the standard library only. It knows nothing of Graph, files, YAML or HTTP.
+package rotator
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// Rotator tracks apps and rotates their certificates. Store, Entra, Deliverer,
+// Encoder and ParseSchedule must be set before the first call. All methods are
+// safe for concurrent use; by in their arguments is who asks, for the audit
+// trail.
+type Rotator struct {
+	Store     Store
+	Entra     Entra
+	Deliverer Deliverer
+	Encoder   Encoder
+	// Defaults are the configuration's policy, over [DefaultPolicy].
+	Defaults PolicyOverride
+	// MaxStartsPerDay bounds unasked starts; 0: the larger of 10 and 5 % of the
+	// apps.
+	MaxStartsPerDay int
+	// Schedule wakes the check; nil: nothing is started or carried on unasked,
+	// as for a single command without a daemon.
+	Schedule Schedule
+	// ParseSchedule reads the cron expression of a window in an IANA zone.
+	ParseSchedule func(cron, zone string) (Schedule, error)
+	// Workers is how many apps are worked on side by side; 0: 4.
+	Workers int
+	// Logger may be nil.
+	Logger *slog.Logger
+
+	mu      sync.Mutex
+	claims  map[string]*claim
+	asked   map[string]bool
+	changed chan struct{}
+	poke    chan struct{}
+	checkAt time.Time
+}
+
+// StartRequest asks for a rotation.
+type StartRequest struct {
+	// Force goes beyond the ceilings, and uploads a certificate again that
+	// vanished.
+	Force bool
+	// Compromised is "", "current" or "next": the pair that must go.
+	Compromised string
+	// CutNow removes it as soon as the fresh pair is proven, accepting the
+	// outage. Only with Compromised.
+	CutNow bool
+}
+
+// log never returns nil.
+func (r *Rotator) log() *slog.Logger {
+	if r.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return r.Logger
+}
+
+// recordTimeout bounds a write to the store that must finish once begun. It is
+// shorter than a service manager's stop timeout.
+const recordTimeout = 15 * time.Second
+
+// lasting returns a context for recording what has happened: it outlives the
+// cancellation of ctx.
+func lasting(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
+}

@@ -1,0 +1,87 @@
+package rotator
+
+// AppSpec is an app as a person declares it.
+type AppSpec struct {
+	Name        string
+	Tenant      string
+	ClientID    ClientID
+	ObjectID    ObjectID
+	KeyID       KeyID
+	Mode        Mode
+	Permissions []string
+	Tags        []string
+	Owner       string
+	Policy      PolicyOverride
+	Deliveries  []Delivery
+	Probe       []string
+	Confirm     Confirmation
+	// PFX is the file with the current pair (PKCS#12 or PEM); nil in managed
+	// mode means that rotate makes the first pair of its own. Ignored for an
+	// app that is tracked already.
+	PFX      []byte
+	Password string
+}
+
+// Edit changes a tracked app; nil fields stay.
+type Edit struct {
+	Mode        *Mode
+	ObjectID    *ObjectID
+	KeyID       *KeyID
+	Permissions *[]string
+	Tags        *[]string
+	Owner       *string
+	Policy      *PolicyOverride
+	Deliveries  *[]Delivery
+	Probe       *[]string
+	Confirm     *Confirmation
+	// NewPassword asks the next rotation for a fresh PFX password.
+	NewPassword *bool
+}
+
+// Added is the answer to tracking an app.
+type Added struct {
+	App App
+	// Roles that its token carries.
+	Roles []string
+	// Found tells how ObjectID and KeyID were found, in plain words.
+	Found    []string
+	Warnings []string
+}
+
+// RemoveRequest asks to stop tracking an app.
+type RemoveRequest struct {
+	// Purge deletes the sealed keys too.
+	Purge bool
+	// Abandon leaves an open rotation as it is.
+	Abandon bool
+}
+
+// Removed is the answer to [Rotator.Remove].
+type Removed struct {
+	// Left are certificates of ours that stay on the app in Entra.
+	Left []Credential
+	// KeysKept tells that the sealed keys are still in the store.
+	KeysKept bool
+}
+
+// Difference is what applying one spec changes.
+type Difference struct {
+	App string
+	// Action is add, change or none.
+	Action string
+	// Fields are "field: old → new", without secrets.
+	Fields []string
+	// Warnings and Err of this one app; others go on.
+	Warnings []string
+	Err      error
+}
+
+// TestCheck is one line of a connection test.
+type TestCheck struct {
+	Name string
+	// Result is ok, warning or failed.
+	Result string
+	// Fact is what was seen, Next what to do.
+	Fact string
+	Next string
+}
