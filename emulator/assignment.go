@@ -1,0 +1,117 @@
+package emulator
+
+import (
+	"net/http"
+	"strings"
+)
+
+// assignRoles returns the permission that grants anything to anything. A reading
+// one is needed beside it, see createAssignment.
+//
+// https://github.com/microsoftgraph/microsoft-graph-docs/issues/12833
+func assignRoles() []string { return []string{"AppRoleAssignment.ReadWrite.All"} }
+
+// side says whether a path lists what was granted to others on the object
+// (appRoleAssignedTo), or what was granted to the object.
+func (c *call) resourceSide() bool { return strings.Contains(c.route.pattern, "/appRoleAssignedTo") }
+
+func (t *Tenant) listAssignments(c *call) (*response, *graphError) {
+	o, err := t.target(c)
+	if err != nil {
+		return nil, err
+	}
+	var list []map[string]any
+	for _, a := range t.dir.assignments {
+		if c.resourceSide() && a.resourceID == o.id || !c.resourceSide() && a.principalID == o.id {
+			list = append(list, t.renderAssignment(a))
+		}
+	}
+	return c.page(assignmentSet(c), list), nil
+}
+
+func assignmentSet(c *call) string {
+	return "servicePrincipals('" + c.params[0].id + "')/" + strings.Split(c.route.pattern, "/")[2]
+}
+
+// createAssignment grants an app role.
+//
+// https://learn.microsoft.com/graph/api/serviceprincipal-post-approleassignedto
+func (t *Tenant) createAssignment(c *call) (*response, *graphError) {
+	if !c.caller.has(readApplications()) {
+		return nil, denied()
+	}
+	o, err := t.target(c)
+	if err != nil {
+		return nil, err
+	}
+	a := assignment{
+		id:          newID(),
+		roleID:      strings.ToLower(text(c.object, "appRoleId")),
+		principalID: strings.ToLower(text(c.object, "principalId")),
+		resourceID:  strings.ToLower(text(c.object, "resourceId")),
+		createdAt:   t.now(),
+	}
+	if want := a.principalID; c.resourceSide() && o.id != a.resourceID || !c.resourceSide() && o.id != want {
+		return nil, badRequest("The id in the path does not match the id in the payload.")
+	}
+	resource := t.dir.object(kindServicePrincipal, a.resourceID, c.view)
+	// https://github.com/hashicorp/go-azure-sdk, odata/errors.go
+	if resource == nil || t.dir.object(kindServicePrincipal, a.principalID, c.view) == nil {
+		return nil, badRequest("Not a valid reference update.")
+	}
+	if !hasRole(resource, a.roleID) {
+		return nil, badRequest("Permission being assigned was not found on application '" + resource.clientID + "'.")
+	}
+	if !t.dir.grant(a) {
+		// https://learn.microsoft.com/answers/questions/1327417
+		return nil, badRequest("Permission being assigned already exists on the object")
+	}
+	return c.entity(http.StatusCreated, assignmentSet(c), t.renderAssignment(a)), nil
+}
+
+func (t *Tenant) deleteAssignment(c *call) (*response, *graphError) {
+	if !c.caller.has(readApplications()) {
+		return nil, denied()
+	}
+	o, err := t.target(c)
+	if err != nil {
+		return nil, err
+	}
+	found := t.dir.withdraw(func(a assignment) bool {
+		return a.id == c.params[1].id && (a.principalID == o.id || a.resourceID == o.id)
+	})
+	if !found {
+		return nil, &graphError{status: http.StatusNotFound, code: "Request_ResourceNotFound", message: "EntitlementGrant being updated or deleted is not found."}
+	}
+	return noContent(), nil
+}
+
+func hasRole(resource *object, roleID string) bool {
+	roles, _ := resource.props["appRoles"].([]any)
+	for _, r := range roles {
+		if role, _ := r.(map[string]any); strings.EqualFold(text(role, "id"), roleID) {
+			return true
+		}
+	}
+	return false
+}
+
+func (t *Tenant) renderAssignment(a assignment) map[string]any {
+	name := func(id string) any {
+		if o := t.dir.object(kindServicePrincipal, id, view{present: true}); o != nil {
+			return orNull(o.name())
+		}
+		return nil
+	}
+	return map[string]any{
+		"appRoleId":            a.roleID,
+		"createdDateTime":      formatTime(a.createdAt),
+		"deletedDateTime":      nil,
+		"id":                   a.id,
+		"principalDisplayName": name(a.principalID),
+		"principalId":          a.principalID,
+		"principalType":        "ServicePrincipal",
+		"resourceDisplayName":  name(a.resourceID),
+		"resourceId":           a.resourceID,
+	}
+}

@@ -1,0 +1,361 @@
+package emulator
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// insufficientPrivileges is Graph's text for a missing permission or ownership.
+//
+// https://github.com/hashicorp/go-azure-sdk, odata/errors.go
+const insufficientPrivileges = "Insufficient privileges to complete the operation."
+
+// A call is one request on its way through the tenant.
+type call struct {
+	Request
+	id       string // of the answer
+	clientID string // client-request-id
+	bodyErr  error  // why the body could not be read
+
+	// Requests to Graph only.
+	caller   *caller
+	tokenErr *graphError
+	route    *route
+	params   []reference
+	query    query
+	object   map[string]any // the body, checked against the schema
+	view     view           // of the replica that answers
+}
+
+// A graphError is an error answer of Graph.
+type graphError struct {
+	status        int
+	code, message string
+	details       []map[string]any
+	retryAfter    time.Duration
+}
+
+// A reference is how a path names an object: by id, or by its client ID as in
+// applications(appId='…').
+type reference struct {
+	id       string
+	byClient bool
+}
+
+// A route is one request that Graph knows.
+type route struct {
+	method  string
+	pattern string   // segments; * stands for a reference
+	may     []string // permissions, any of which is needed; nil: serve decides
+	body    string   // entity type of the body, or "bound type.action"; empty: none
+	answer  string   // entity or complex type of the answer, or of its elements; empty: none
+	list    bool     // the answer is a collection
+	serve   func(*Tenant, *call) (*response, *graphError)
+}
+
+// routes returns everything that Graph answers here.
+func routes() []route {
+	all := []route{
+		{http.MethodGet, "organization", readOrganization(), "", "organization", true, (*Tenant).organization},
+		{http.MethodGet, "users", readUsers(), "", "user", true, (*Tenant).listUsers},
+		{http.MethodGet, "users/*", readUsers(), "", "user", false, (*Tenant).getUser},
+		{http.MethodGet, "users/*/messages", readMessages(), "", "message", true, (*Tenant).listMessages},
+		{http.MethodGet, "users/*/mailboxSettings", readMailboxSettings(), "", "", false, (*Tenant).getMailboxSettings},
+		{http.MethodGet, "policies/defaultAppManagementPolicy", readPolicies(), "", "tenantAppManagementPolicy", false, (*Tenant).getDefaultPolicy},
+		{http.MethodGet, "policies/appManagementPolicies", readPolicies(), "", "appManagementPolicy", true, (*Tenant).listPolicies},
+		{http.MethodGet, "policies/appManagementPolicies/*", readPolicies(), "", "appManagementPolicy", false, (*Tenant).getPolicy},
+		{http.MethodPost, "applications", createApplications(), kindApplication, kindApplication, false, (*Tenant).createApplication},
+		{http.MethodPost, "servicePrincipals", createApplications(), kindServicePrincipal, kindServicePrincipal, false, (*Tenant).createServicePrincipal},
+		{http.MethodGet, "servicePrincipals/*/ownedObjects", readApplications(), "", kindApplication, true, (*Tenant).listOwnedObjects},
+	}
+	for _, kind := range []string{kindApplication, kindServicePrincipal} {
+		set := kind + "s"
+		all = append(
+			all,
+			route{http.MethodGet, set, readApplications(), "", kind, true, (*Tenant).listObjects},
+			route{http.MethodGet, set + "/*", readApplications(), "", kind, false, (*Tenant).getObject},
+			route{http.MethodPatch, set + "/*", nil, kind, "", false, (*Tenant).patchObject},
+			route{http.MethodDelete, set + "/*", nil, "", "", false, (*Tenant).deleteObject},
+			route{http.MethodPost, set + "/*/addKey", nil, kind + ".addKey", "keyCredential", false, (*Tenant).addKey},
+			route{http.MethodPost, set + "/*/removeKey", nil, kind + ".removeKey", "", false, (*Tenant).removeKey},
+			route{http.MethodPost, set + "/*/addPassword", nil, kind + ".addPassword", "passwordCredential", false, (*Tenant).addPassword},
+			route{http.MethodPost, set + "/*/removePassword", nil, kind + ".removePassword", "", false, (*Tenant).removePassword},
+			route{http.MethodGet, set + "/*/owners", readApplications(), "", kindServicePrincipal, true, (*Tenant).listOwners},
+			route{http.MethodPost, set + "/*/owners/$ref", nil, refBody, "", false, (*Tenant).addOwner},
+			route{http.MethodDelete, set + "/*/owners/*/$ref", nil, "", "", false, (*Tenant).removeOwner},
+			route{http.MethodGet, set + "/*/appManagementPolicies", readPolicies(), "", "appManagementPolicy", true, (*Tenant).listObjectPolicies},
+		)
+	}
+	for _, side := range []string{"appRoleAssignedTo", "appRoleAssignments"} {
+		pattern := "servicePrincipals/*/" + side
+		all = append(
+			all,
+			route{http.MethodGet, pattern, readApplications(), "", "appRoleAssignment", true, (*Tenant).listAssignments},
+			route{http.MethodPost, pattern, assignRoles(), "appRoleAssignment", "appRoleAssignment", false, (*Tenant).createAssignment},
+			route{http.MethodDelete, pattern + "/*", assignRoles(), "", "", false, (*Tenant).deleteAssignment},
+		)
+	}
+	return all
+}
+
+// refBody marks a body that is a reference: {"@odata.id": "…"}.
+const refBody = "$ref"
+
+// find returns the route of a request and the references in its path.
+func (d *directory) find(method, path string) (*route, []reference) {
+	segments := strings.Split(strings.TrimPrefix(path, "/v1.0/"), "/")
+	// applications(appId='…') is another way to write applications/…
+	if set, key, ok := strings.Cut(segments[0], "(appId='"); ok {
+		clientID, closed := strings.CutSuffix(key, "')")
+		if !closed {
+			return nil, nil
+		}
+		segments = append([]string{set, "(" + clientID}, segments[1:]...)
+	}
+	for i := range d.routes {
+		if r := &d.routes[i]; r.method == method {
+			if params, ok := match(r.pattern, segments); ok {
+				return r, params
+			}
+		}
+	}
+	return nil, nil
+}
+
+func match(pattern string, segments []string) ([]reference, bool) {
+	var params []reference
+	for i, want := range strings.Split(pattern, "/") {
+		switch {
+		case i >= len(segments) || segments[i] == "":
+			return nil, false
+		case want == "*":
+			id, byClient := strings.CutPrefix(segments[i], "(")
+			params = append(params, reference{id, byClient})
+		case want != segments[i]:
+			return nil, false
+		}
+	}
+	return params, len(segments) == strings.Count(pattern, "/")+1
+}
+
+// work does what a request asks for.
+func (t *Tenant) work(c *call) *response {
+	if !c.isGraph() {
+		return t.login(c)
+	}
+	a, refusal := t.graph(c)
+	if refusal != nil {
+		return t.graphFailure(c, refusal)
+	}
+	if a == nil {
+		return t.unknown(c)
+	}
+	return a
+}
+
+// graph answers a request for Graph, nil if it does not know it. It checks in the
+// order of Graph: the token, the request, the permission, the object.
+func (t *Tenant) graph(c *call) (*response, *graphError) {
+	if c.tokenErr != nil {
+		return nil, c.tokenErr
+	}
+	t.lock()
+	defer t.mu.Unlock()
+	if c.route, c.params = t.dir.find(c.Method, c.Path); c.route == nil {
+		return nil, nil
+	}
+	var err *graphError
+	if c.query, err = t.parseQuery(c); err != nil {
+		return nil, err
+	}
+	if c.query.unknown != "" {
+		return nil, nil
+	}
+	if err := t.parseBody(c); err != nil {
+		return nil, err
+	}
+	if c.route.may != nil && !c.caller.has(c.route.may) {
+		return nil, denied()
+	}
+	c.view = t.nextReplica(&t.read, t.ReadLag, 0)
+	return c.route.serve(t, c)
+}
+
+// parseBody reads the body and checks it against the schema.
+func (t *Tenant) parseBody(c *call) *graphError {
+	if c.bodyErr != nil {
+		return badRequest("Unable to read the request payload: " + c.bodyErr.Error() + ".")
+	}
+	if c.route.body == "" {
+		if len(c.Body) > 0 {
+			return badRequest("The request payload must be empty.")
+		}
+		return nil
+	}
+	if !isType(c.Header, "application/json") {
+		return &graphError{status: http.StatusBadRequest, code: "BadRequest", message: "Entity only allows writes with a JSON Content-Type header."}
+	}
+	object, err := decodeObject(c.Body)
+	if err != nil {
+		return &graphError{status: http.StatusBadRequest, code: "BadRequest", message: "Unable to read JSON request payload. Please ensure Content-Type header is set and payload is of valid JSON format."}
+	}
+	c.object = object
+	switch {
+	case c.route.body == refBody:
+		return nil
+	case strings.Contains(c.route.body, "."):
+		// A missing proof is 403, not 400.
+		// https://github.com/microsoftgraph/msgraph-sdk-powershell/issues/779
+		if strings.HasSuffix(c.route.body, "Key") && object["proof"] == nil {
+			return denied()
+		}
+		err = t.dir.schema.checkAction(c.route.body, object)
+	default:
+		err = t.dir.schema.checkObject(c.route.body, object, "")
+	}
+	if err != nil {
+		return badRequest(err.Error())
+	}
+	return nil
+}
+
+// target returns the object that the path names, as the replica knows it.
+func (t *Tenant) target(c *call) (*object, *graphError) {
+	kind := strings.TrimSuffix(strings.Split(c.route.pattern, "/")[0], "s")
+	ref := c.params[0]
+	var o *object
+	if ref.byClient {
+		o = t.dir.client(kind, ref.id, c.view)
+	} else {
+		o = t.dir.object(kind, ref.id, c.view)
+	}
+	if o == nil {
+		return nil, notFound(ref.id)
+	}
+	return o, nil
+}
+
+// targetNow returns the present state of the object that the path names. It is not
+// found if the replica that answers does not know it yet, or if it is gone.
+func (t *Tenant) targetNow(c *call) (*object, *graphError) {
+	o, err := t.target(c)
+	if err != nil {
+		return nil, err
+	}
+	if o = t.dir.object(o.kind, o.id, view{present: true}); o == nil {
+		return nil, notFound(c.params[0].id)
+	}
+	return o, nil
+}
+
+// targetToWrite is targetNow for a caller who must be allowed to change it.
+func (t *Tenant) targetToWrite(c *call) (*object, *graphError) {
+	if !c.caller.has(createApplications()) {
+		return nil, denied()
+	}
+	o, err := t.targetNow(c)
+	if err != nil {
+		return nil, err
+	}
+	if !c.caller.mayWrite(o) {
+		return nil, denied()
+	}
+	return o, nil
+}
+
+// https://github.com/hashicorp/go-azure-sdk, odata/errors.go
+func denied() *graphError {
+	return &graphError{status: http.StatusForbidden, code: "Authorization_RequestDenied", message: insufficientPrivileges}
+}
+
+// https://github.com/hashicorp/go-azure-sdk, odata/errors.go
+func notFound(id string) *graphError {
+	return &graphError{
+		status: http.StatusNotFound, code: "Request_ResourceNotFound",
+		message: fmt.Sprintf("Resource '%s' does not exist or one of its queried reference-property objects are not present.", id),
+	}
+}
+
+// graphFailure writes an error as Graph does.
+//
+// https://learn.microsoft.com/graph/errors
+func (t *Tenant) graphFailure(c *call, e *graphError) *response {
+	t.lock()
+	now := t.now()
+	t.mu.Unlock()
+	inner := map[string]any{
+		"date":              now.Format("2006-01-02T15:04:05"),
+		"request-id":        c.id,
+		"client-request-id": c.clientID,
+	}
+	if e.status == http.StatusTooManyRequests {
+		inner["code"], inner["status"], inner["message"] = "429", "429", "Please retry after"
+	}
+	body := map[string]any{"code": e.code, "message": e.message, "innerError": inner}
+	if e.details != nil {
+		body["details"] = e.details
+	}
+	a := jsonResponse(e.status, map[string]any{"error": body})
+	if e.retryAfter > 0 {
+		a.header.Set("Retry-After", retryAfter(e.retryAfter))
+	}
+	if e.status == http.StatusUnauthorized {
+		a.header.Set("WWW-Authenticate", `Bearer realm="", authorization_uri="https://`+c.Host+`/common/oauth2/authorize", client_id="`+graphAppID+`"`)
+	}
+	return a
+}
+
+// unknown answers a request that the tenant does not know: loudly.
+func (t *Tenant) unknown(c *call) *response {
+	t.lock()
+	report := t.Unknown
+	t.mu.Unlock()
+	if report != nil {
+		report(c.Request)
+	}
+	return t.graphFailure(c, &graphError{
+		status: http.StatusNotImplemented, code: "notSupported",
+		message: fmt.Sprintf("The emulator does not know %s %s.", c.Method, c.Path),
+	})
+}
+
+// entity answers with one object of an entity set.
+func (c *call) entity(status int, set string, object map[string]any) *response {
+	object["@odata.context"] = "https://" + c.Host + "/v1.0/$metadata#" + set + "/$entity"
+	a := jsonResponse(status, object)
+	if id := text(object, "id"); status == http.StatusCreated && id != "" {
+		a.header.Set("Location", "https://"+c.Host+"/v1.0/"+set+"/"+id)
+	}
+	return a
+}
+
+// collection answers with a list; nextLink and count are left out if empty and
+// negative.
+func (c *call) collection(set string, values []any, nextLink string, count int) *response {
+	if values == nil {
+		values = []any{}
+	}
+	body := map[string]any{"@odata.context": "https://" + c.Host + "/v1.0/$metadata#" + set, "value": values}
+	if nextLink != "" {
+		body["@odata.nextLink"] = nextLink
+	}
+	if count >= 0 {
+		body["@odata.count"] = count
+	}
+	return jsonResponse(http.StatusOK, body)
+}
+
+// noContent is the answer of a write that returns nothing.
+func noContent() *response {
+	return &response{status: http.StatusNoContent, header: http.Header{}}
+}
+
+func newReader(b []byte) io.Reader { return bytes.NewReader(b) }
+
+func newID() string { return uuid.NewString() }

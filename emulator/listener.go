@@ -1,0 +1,294 @@
+package emulator
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/google/renameio/v2"
+)
+
+// Options say what [Serve] seeds, and where it listens and writes.
+type Options struct {
+	// Dir is the folder for ready.json and everything it names. It is made if it
+	// is missing.
+	Dir string
+	// Listen is the address to listen on. If empty, a free port of 127.0.0.1.
+	Listen string
+	// Apps is how many apps are seeded. If zero, one.
+	Apps int
+	// Permissions is [PermissionsVendor] or [PermissionsNone]. If empty,
+	// PermissionsVendor.
+	Permissions string
+	// NotAfter is how long the seeded certificates still live. If zero,
+	// [DefaultNotAfter].
+	NotAfter time.Duration
+	// LogFile gets one JSON line for each request, appended. If empty, there is no
+	// such file.
+	LogFile string
+	// Logger is told of broken connections and files. If nil, nobody is.
+	Logger *slog.Logger
+}
+
+// Ready says where a served tenant is and what it holds. It is the content of
+// ready.json. Paths are absolute.
+type Ready struct {
+	Login    string     `json:"login"`
+	Graph    string     `json:"graph"`
+	CAFile   string     `json:"ca_file"`
+	TenantID string     `json:"tenant_id"`
+	Admin    ReadyAdmin `json:"admin"`
+	Apps     []ReadyApp `json:"apps"`
+}
+
+// ReadyAdmin is the app that may manage the others.
+type ReadyAdmin struct {
+	ClientID         string `json:"client_id"`
+	ObjectID         string `json:"object_id"`
+	ClientSecretFile string `json:"client_secret_file"`
+}
+
+// ReadyApp is one seeded app; KeyID is that of its own certificate.
+type ReadyApp struct {
+	Name         string `json:"name"`
+	ClientID     string `json:"client_id"`
+	ObjectID     string `json:"object_id"`
+	KeyID        string `json:"key_id"`
+	PFXFile      string `json:"pfx_file"`
+	PasswordFile string `json:"password_file"`
+}
+
+// shutdownTime is how long requests under way may take when the server stops.
+const shutdownTime = 3 * time.Second
+
+// Serve seeds a tenant and serves it over HTTPS with a certificate authority of its
+// own, until ctx is done; then it returns nil.
+//
+// Once it listens it writes Dir/ready.json, in one step, and calls ready, which may
+// be nil. An old ready.json is removed first. Files are readable by their owner
+// only. If t has no Log yet and Options name a LogFile, or if it has one, both get
+// each entry.
+func Serve(ctx context.Context, t *Tenant, o Options, ready func(Ready)) (err error) {
+	o, err = o.withDefaults()
+	if err != nil {
+		return err
+	}
+	readyFile := filepath.Join(o.Dir, "ready.json")
+	if err := os.Remove(readyFile); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("emulator: %w", err)
+	}
+	if o.LogFile != "" {
+		file, openErr := os.OpenFile(o.LogFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+		if openErr != nil {
+			return fmt.Errorf("emulator: request log: %w", openErr)
+		}
+		defer func() { err = errors.Join(err, file.Close()) }()
+		t.logTo(file, o.Logger)
+	}
+	seeds, err := t.Seed(o.Apps, o.Permissions, o.NotAfter)
+	if err != nil {
+		return err
+	}
+	r, err := writeSeeds(o.Dir, seeds)
+	if err != nil {
+		return err
+	}
+	var listenConfig net.ListenConfig
+	listener, err := listenConfig.Listen(ctx, "tcp", o.Listen)
+	if err != nil {
+		return fmt.Errorf("emulator: %w", err)
+	}
+	defer func() { _ = listener.Close() }() // the server has closed it, or nothing uses it
+	certificate, ca, err := serverCertificate(listener.Addr())
+	if err != nil {
+		return err
+	}
+	r.CAFile = filepath.Join(o.Dir, "ca.pem")
+	if err := writeFile(r.CAFile, ca); err != nil {
+		return err
+	}
+	r.Login = "https://" + listener.Addr().String()
+	r.Graph = r.Login
+	r.TenantID = t.TenantID()
+	document, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("emulator: encode ready.json: %w", err)
+	}
+	server := &http.Server{
+		Handler:           t,
+		ReadHeaderTimeout: 30 * time.Second,
+		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12},
+		ErrorLog:          slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug),
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.ServeTLS(listener, "", "") }()
+	if err := writeFile(readyFile, append(document, '\n')); err != nil {
+		return errors.Join(err, server.Close(), notClosed(<-served))
+	}
+	if ready != nil {
+		ready(r)
+	}
+	select {
+	case err := <-served:
+		return fmt.Errorf("emulator: serve: %w", err)
+	case <-ctx.Done():
+	}
+	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
+	defer cancel()
+	if err := server.Shutdown(stopping); err != nil {
+		// Requests that wait on purpose need not be waited for.
+		return errors.Join(server.Close(), notClosed(<-served))
+	}
+	return notClosed(<-served)
+}
+
+// notClosed drops the error that a server returns because it was closed.
+func notClosed(err error) error {
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+func (o Options) withDefaults() (Options, error) {
+	if o.Dir == "" {
+		return o, errors.New("emulator: no folder to write to")
+	}
+	dir, err := filepath.Abs(o.Dir)
+	if err != nil {
+		return o, fmt.Errorf("emulator: %w", err)
+	}
+	o.Dir = dir
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return o, fmt.Errorf("emulator: %w", err)
+	}
+	if o.Listen == "" {
+		o.Listen = "127.0.0.1:0"
+	}
+	if o.Apps == 0 {
+		o.Apps = 1
+	}
+	if o.Permissions == "" {
+		o.Permissions = PermissionsVendor
+	}
+	if o.NotAfter == 0 {
+		o.NotAfter = DefaultNotAfter
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o, nil
+}
+
+// logTo writes each entry of the request log to w, one JSON line each.
+func (t *Tenant) logTo(w io.Writer, logger *slog.Logger) {
+	enc := json.NewEncoder(w)
+	broken := false
+	t.Configure(func(t *Tenant) {
+		before := t.Log
+		t.Log = func(e Entry) {
+			if before != nil {
+				before(e)
+			}
+			if err := enc.Encode(e); err != nil && !broken {
+				broken = true
+				logger.Error("request log not written", "err", err)
+			}
+		}
+	})
+}
+
+// writeSeeds writes what people need of the seeds and says where it is.
+func writeSeeds(dir string, s Seeds) (Ready, error) {
+	r := Ready{Admin: ReadyAdmin{
+		ClientID: s.Admin.ClientID, ObjectID: s.Admin.ObjectID,
+		ClientSecretFile: filepath.Join(dir, "admin.secret"),
+	}}
+	if err := writeFile(r.Admin.ClientSecretFile, []byte(s.Admin.Secrets[0].Text)); err != nil {
+		return r, err
+	}
+	for _, a := range s.Apps {
+		app := ReadyApp{
+			Name: a.Name, ClientID: a.ClientID, ObjectID: a.ObjectID, KeyID: a.KeyID,
+			PFXFile: filepath.Join(dir, a.Name+".pfx"), PasswordFile: filepath.Join(dir, a.Name+".password"),
+		}
+		if err := errors.Join(writeFile(app.PFXFile, a.PFX), writeFile(app.PasswordFile, []byte(a.Password))); err != nil {
+			return r, err
+		}
+		r.Apps = append(r.Apps, app)
+	}
+	return r, nil
+}
+
+// writeFile writes a file in one step, readable by its owner only.
+func writeFile(path string, data []byte) error {
+	if err := renameio.WriteFile(path, data, 0o600); err != nil {
+		return fmt.Errorf("emulator: write %s: %w", path, err)
+	}
+	return nil
+}
+
+// serverCertificate makes a certificate authority and, signed by it, a certificate
+// for the loopback addresses and the one listened on. ca is PEM, one block.
+func serverCertificate(address net.Addr) (certificate tls.Certificate, ca []byte, err error) {
+	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, nil, err
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, nil, err
+	}
+	now := time.Now()
+	authority := &x509.Certificate{
+		SerialNumber:          big.NewInt(now.UnixNano()),
+		Subject:               pkix.Name{CommonName: "rotate emulator CA, not for production"},
+		NotBefore:             now.Add(-time.Hour),
+		NotAfter:              now.Add(year),
+		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+		BasicConstraintsValid: true,
+		IsCA:                  true,
+	}
+	caDER, err := x509.CreateCertificate(rand.Reader, authority, authority, &caKey.PublicKey, caKey)
+	if err != nil {
+		return tls.Certificate{}, nil, fmt.Errorf("emulator: make the certificate authority: %w", err)
+	}
+	if authority, err = x509.ParseCertificate(caDER); err != nil {
+		return tls.Certificate{}, nil, err
+	}
+	leaf := &x509.Certificate{
+		SerialNumber: big.NewInt(now.UnixNano() + 1),
+		Subject:      pkix.Name{CommonName: "rotate emulator"},
+		NotBefore:    now.Add(-time.Hour),
+		NotAfter:     now.Add(year),
+		KeyUsage:     x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		DNSNames:     []string{"localhost"},
+		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
+	}
+	if tcp, ok := address.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() && !tcp.IP.IsUnspecified() {
+		leaf.IPAddresses = append(leaf.IPAddresses, tcp.IP)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, leaf, authority, &key.PublicKey, caKey)
+	if err != nil {
+		return tls.Certificate{}, nil, fmt.Errorf("emulator: make the server certificate: %w", err)
+	}
+	ca = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: caDER})
+	return tls.Certificate{Certificate: [][]byte{der, caDER}, PrivateKey: key}, ca, nil
+}

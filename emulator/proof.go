@@ -1,0 +1,176 @@
+package emulator
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/google/uuid"
+)
+
+// Constants of the proof of possession.
+//
+// https://learn.microsoft.com/graph/application-rollkey-prooftoken
+const (
+	// proofAudience is the client ID of the older Azure AD Graph, not that of
+	// Microsoft Graph.
+	proofAudience = "00000002-0000-0000-c000-000000000000"
+	// maxProofLifetime is the longest time between nbf and exp. The page used to
+	// call it a limit and now recommends it.
+	maxProofLifetime = 10 * time.Minute
+)
+
+// clockTolerance is how far a client's clock may be ahead of the tenant's.
+//
+// https://learn.microsoft.com/entra/identity-platform/claims-validation (it names
+// five minutes as the default of Microsoft's own libraries)
+const clockTolerance = 5 * time.Minute
+
+// rollTarget returns the object of addKey and removeKey. An application needs no
+// permission to roll its own keys; everybody else needs that of a PATCH. The page
+// for service principals does not have that sentence.
+//
+// https://learn.microsoft.com/graph/api/application-addkey#permissions
+func (t *Tenant) rollTarget(c *call) (*object, *graphError) {
+	o, err := t.targetNow(c)
+	self := err == nil && o.kind == kindApplication && o.clientID == c.caller.clientID
+	if !self && !c.caller.has(createApplications()) {
+		return nil, denied()
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !self && !c.caller.mayWrite(o) {
+		return nil, denied()
+	}
+	return o, nil
+}
+
+// addKey adds one certificate.
+//
+// https://learn.microsoft.com/graph/api/application-addkey
+func (t *Tenant) addKey(c *call) (*response, *graphError) {
+	o, err := t.rollTarget(c)
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := t.proofSigner(o, text(c.object, "proof")); !ok {
+		return nil, badProof()
+	}
+	if c.object["passwordCredential"] != nil {
+		return nil, badRequest("A password credential is allowed only with a key credential of type X509CertAndPassword.")
+	}
+	sent, _ := c.object["keyCredential"].(map[string]any)
+	k, err := acceptKey(sent, t.now())
+	if err != nil {
+		return nil, err
+	}
+	if t.IgnoreKeyID {
+		k.KeyID = uuid.NewString()
+	}
+	if slices.ContainsFunc(o.keys, func(have keyCredential) bool { return have.KeyID == k.KeyID }) {
+		return nil, duplicateKeyID(k.KeyID)
+	}
+	if err := t.dir.checkPolicy(o, &k); err != nil {
+		return nil, err
+	}
+	next := o.with()
+	next.keys = append(next.keys, k)
+	t.change(next)
+	body := k.json(t.EchoKey)
+	body["@odata.context"] = "https://" + c.Host + "/v1.0/$metadata#microsoft.graph.keyCredential"
+	return jsonResponse(http.StatusOK, body), nil
+}
+
+// removeKey removes one certificate.
+//
+// https://learn.microsoft.com/graph/api/application-removekey
+func (t *Tenant) removeKey(c *call) (*response, *graphError) {
+	o, err := t.rollTarget(c)
+	if err != nil {
+		return nil, err
+	}
+	signer, ok := t.proofSigner(o, text(c.object, "proof"))
+	if !ok {
+		return nil, badProof()
+	}
+	id := strings.ToLower(text(c.object, "keyId"))
+	next := o.with()
+	next.keys = slices.DeleteFunc(next.keys, func(k keyCredential) bool { return k.KeyID == id })
+	if len(next.keys) == len(o.keys) {
+		// https://github.com/blackadi/GraphAPI_addKey_API_SP
+		refusal := badRequest("No credentials found to be removed")
+		if t.RemoveUnknownStatus != 0 {
+			refusal.status = t.RemoveUnknownStatus
+		}
+		return nil, refusal
+	}
+	if signer == id && !t.LenientProof {
+		return nil, badProof()
+	}
+	t.change(next)
+	return noContent(), nil
+}
+
+// badProof is what Graph says about a bad proof, though the text speaks of the
+// access token.
+//
+// https://github.com/microsoftgraph/microsoft-graph-docs/issues/10686
+func badProof() *graphError {
+	return &graphError{status: http.StatusUnauthorized, code: "Authentication_MissingOrMalformed", message: "Access Token missing or malformed."}
+}
+
+// proofSigner checks a proof of possession and returns the keyId of the entry whose
+// key signed it.
+//
+// Padding in base64url is refused by the parser.
+// https://learn.microsoft.com/graph/application-rollkey-prooftoken
+func (t *Tenant) proofSigner(o *object, proof string) (keyID string, ok bool) {
+	now := t.now()
+	algorithms := []string{"RS256"}
+	if t.LenientProof {
+		algorithms = append(algorithms, "PS256")
+	}
+	parser := jwt.NewParser(jwt.WithValidMethods(algorithms), jwt.WithoutClaimsValidation())
+	var claims jwt.MapClaims
+	_, err := parser.ParseWithClaims(proof, &claims, func(token *jwt.Token) (any, error) {
+		for i := range o.keys {
+			k := &o.keys[i]
+			if k.validAt(now) && t.namedInProof(k, token.Header) {
+				keyID = k.KeyID
+				return k.cert.PublicKey, nil
+			}
+		}
+		return nil, jwt.ErrTokenUnverifiable
+	})
+	if err != nil {
+		return "", false
+	}
+	audience, audErr := claims.GetAudience()
+	issuer, issErr := claims.GetIssuer()
+	from, fromErr := claims.GetNotBefore()
+	until, untilErr := claims.GetExpirationTime()
+	if audErr != nil || issErr != nil || fromErr != nil || untilErr != nil || from == nil || until == nil {
+		return "", false
+	}
+	return keyID, len(audience) == 1 && audience[0] == proofAudience &&
+		strings.EqualFold(issuer, o.id) &&
+		!from.After(now.Add(clockTolerance)) &&
+		until.After(now) &&
+		until.Sub(from.Time) <= maxProofLifetime
+}
+
+// namedInProof says whether the header of a proof names an entry. The known shape
+// has x5t and the upper-case thumbprint as kid.
+func (t *Tenant) namedInProof(k *keyCredential, header map[string]any) bool {
+	kid, hasKid := header["kid"].(string)
+	if hasKid && !strings.EqualFold(kid, k.thumbprint()) {
+		return false
+	}
+	if _, has := header["x5t"]; has {
+		return k.named(header, "x5t")
+	}
+	return t.LenientProof && (k.named(header, "x5t#S256") || hasKid)
+}
