@@ -101,7 +101,7 @@ func Serve(ctx context.Context, t *Tenant, o Options, ready func(Ready)) (err er
 		defer func() { err = errors.Join(err, file.Close()) }()
 		t.logTo(file, o.Logger)
 	}
-	seeds, err := t.Seed(o.Apps, o.Permissions, o.NotAfter)
+	seeds, err := t.SeedApps(o.Apps, o.Permissions, o.NotAfter)
 	if err != nil {
 		return err
 	}

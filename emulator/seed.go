@@ -30,7 +30,7 @@ const year = 365 * 24 * time.Hour
 // DefaultNotAfter is how long seeded certificates still live if nothing is said.
 const DefaultNotAfter = 20 * 24 * time.Hour
 
-// Seeds are what [Tenant.Seed] made.
+// Seeds are what [Tenant.SeedApps] made.
 type Seeds struct {
 	// Admin may manage the apps: it holds Application.ReadWrite.OwnedBy, owns them,
 	// and has one client secret.
@@ -51,12 +51,12 @@ type SeededApp struct {
 	Password string
 }
 
-// Seed adds an admin and a number of apps with real self-signed RSA-2048
+// SeedApps adds an admin and a number of apps with real self-signed RSA-2048
 // certificates, which live for notAfter more (negative: they have expired).
 // permissions is [PermissionsVendor] or [PermissionsNone].
 //
 // Making keys takes about a tenth of a second each; all cores are used.
-func (t *Tenant) Seed(apps int, permissions string, notAfter time.Duration) (Seeds, error) {
+func (t *Tenant) SeedApps(apps int, permissions string, notAfter time.Duration) (Seeds, error) {
 	var granted []string
 	switch permissions {
 	case PermissionsVendor:
