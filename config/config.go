@@ -1,0 +1,185 @@
+// Package config reads the daemon's configuration and the file of apps for "rotate
+// apply": strict YAML, defaults put in, every problem reported with its place.
+//
+// Start at [LoadFile], which gives a [Config], and [LoadAppsFile], which gives [Apps].
+// The package checks form and ranges. Whether a policy can work, whether a file or a
+// program exists and what a tenant says are not its business. It reads no environment
+// and logs nothing.
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/goccy/go-yaml/ast"
+)
+
+// Config is the daemon's configuration. See config.example.yaml for every key.
+type Config struct {
+	Store    Store    `yaml:"store" about:"where tracked apps and their sealed keys are kept"`
+	Control  Control  `yaml:"control" about:"how the command line reaches the daemon"`
+	Schedule Schedule `yaml:"schedule" about:"when the daemon checks what is due, a cron expression in UTC; the certificates' dates decide what happens"`
+	// Workers is the number of rotations side by side, at least 1.
+	Workers int `yaml:"workers" about:"rotations side by side"`
+	Log     Log `yaml:"log" about:"log lines on stderr"`
+	// Proxy is a URL; empty means HTTPS_PROXY and NO_PROXY of the environment.
+	Proxy    string          `yaml:"proxy" about:"URL of the proxy for Entra and Graph; empty is HTTPS_PROXY and NO_PROXY of the environment"`
+	Defaults Defaults        `yaml:"defaults" about:"policy of every app that says nothing else"`
+	Hooks    map[string]Hook `yaml:"hooks,omitempty" about:"programs that deliveries and confirmation rules may run, by name"`
+	Tenants  []Tenant        `yaml:"tenants,omitempty" about:"Entra tenants"`
+}
+
+// Store says where the daemon keeps its data.
+type Store struct {
+	// Path of the bbolt file.
+	Path string `yaml:"path" about:"the database file"`
+	// IdentityFile is the path of the age identity that opens sealed keys.
+	IdentityFile string `yaml:"identity_file" about:"the age identity that opens sealed keys; keep it in another folder than the database"`
+}
+
+// Control says where the control API listens.
+type Control struct {
+	// Socket is the path of a unix socket, at most 107 bytes.
+	Socket string `yaml:"socket" about:"unix socket of the control API, at most 107 bytes"`
+}
+
+// Log says what is logged and how.
+type Log struct {
+	Level  string `yaml:"level" about:"lowest level that is logged" enum:"debug|info|warn|error"`
+	Format string `yaml:"format" about:"form of log lines" enum:"text|json"`
+}
+
+// Hook is a program that deliveries and confirmation rules may run by its name.
+type Hook struct {
+	// Command is the absolute path of the program and its arguments. No shell.
+	Command []string `yaml:"command" about:"absolute path of the program, then its arguments; no shell"`
+	// Timeout after which the program and all it started are killed.
+	Timeout Duration `yaml:"timeout" about:"after this time it is killed with all it started; default 60s"`
+	// Env names variables of the daemon's environment that it gets. Nil is none.
+	Env []string `yaml:"env,omitempty" about:"names of the daemon's environment variables that are passed on; default none"`
+}
+
+// UnmarshalYAML puts the default time limit in first.
+func (h *Hook) UnmarshalYAML(node ast.Node) error {
+	type fields Hook
+	f := fields{Timeout: Duration(time.Minute)}
+	if err := plain(node, &f); err != nil {
+		return err
+	}
+	*h = Hook(f)
+	return nil
+}
+
+// Default returns the configuration of an empty file.
+func Default() *Config {
+	hourly, err := ParseSchedule("17 * * * *")
+	if err != nil {
+		panic(err) // a bug: the text is a constant
+	}
+	return &Config{
+		Store:    Store{Path: "/var/lib/rotate/rotate.db", IdentityFile: "/etc/rotate/store.key"},
+		Control:  Control{Socket: "/run/rotate/rotate.sock"},
+		Schedule: hourly,
+		Workers:  4,
+		Log:      Log{Level: "info", Format: "text"},
+		Defaults: Defaults{Policy: DefaultPolicy()},
+	}
+}
+
+// Load reads a configuration and checks it. Relative paths stay as they are. It
+// returns [ErrEmpty], or one or more [*Error], joined.
+func Load(r io.Reader) (*Config, error) { return load(r, "", "") }
+
+// LoadFile reads the configuration in a file, makes relative paths relative to its
+// folder, and checks it. "~" is not expanded. Errors are those of [Load] with the
+// file's name, or what the system says about the file.
+func LoadFile(path string) (*Config, error) {
+	data, folder, err := open(path)
+	if err != nil {
+		return nil, err
+	}
+	return load(bytes.NewReader(data), path, folder)
+}
+
+func load(r io.Reader, file, folder string) (*Config, error) {
+	c := Default()
+	// The built-in policy is put under what the file says, not over it before: keys
+	// inside prove and upload_limit are inherited one by one.
+	c.Defaults.Policy = Policy{}
+	s, err := decode(r, file, c)
+	if err != nil {
+		return nil, err
+	}
+	c.Defaults.Policy = c.Defaults.Over(DefaultPolicy())
+	if folder != "" {
+		resolve(folder, c.paths())
+	}
+	if err := s.report(c.problems()); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// report gives problems their places and joins them.
+func (s *source) report(problems []*Error) error {
+	errs := make([]error, len(problems))
+	for i, p := range problems {
+		errs[i] = s.locate(p)
+	}
+	return errors.Join(errs...)
+}
+
+// paths returns the settings that hold paths of files.
+func (c *Config) paths() []*string {
+	out := []*string{&c.Store.Path, &c.Store.IdentityFile, &c.Control.Socket}
+	for i := range c.Tenants {
+		t := &c.Tenants[i]
+		out = append(out, &t.Cloud.CAFile)
+		if t.Identity == nil {
+			continue
+		}
+		out = append(out, &t.Identity.ClientSecretFile, &t.Identity.CertificateFile, &t.Identity.PasswordFile)
+		if w := t.Identity.WorkloadIdentity; w != nil {
+			out = append(out, &w.TokenFile)
+		}
+	}
+	return out
+}
+
+// resolve makes relative paths relative to the folder. Empty ones stay empty.
+func resolve(folder string, paths []*string) {
+	for _, p := range paths {
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(folder, *p)
+		}
+	}
+}
+
+// open reads a file and returns the absolute path of its folder.
+func open(path string) (data []byte, folder string, err error) {
+	f, err := os.Open(path) //nolint:gosec // the path is the operator's own
+	if err != nil {
+		return nil, "", fmt.Errorf("open configuration: %w", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, "", fmt.Errorf("open configuration: %w", err)
+	}
+	if info.IsDir() {
+		return nil, "", fmt.Errorf("open configuration: %s is a folder; give the file in it", path)
+	}
+	if data, err = io.ReadAll(io.LimitReader(f, maxBytes+1)); err != nil {
+		return nil, "", fmt.Errorf("read configuration: %w", err)
+	}
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		return nil, "", fmt.Errorf("open configuration: %w", err)
+	}
+	return data, filepath.Dir(absolute), nil
+}

@@ -1,0 +1,107 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
+)
+
+// maxBytes is the size of the largest file that is read: some thousand apps.
+const maxBytes = 16 << 20
+
+// decode reads exactly one YAML document into a value that holds its defaults. It
+// returns the source for the places of later problems.
+func decode(r io.Reader, file string, into any) (*source, error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxBytes+1))
+	if err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
+	data = bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n"))
+	s := &source{file: file, lines: strings.Split(string(data), "\n")}
+	if err := s.precheck(data); err != nil {
+		return nil, err
+	}
+	parsed, err := parser.ParseBytes(data, 0)
+	if err != nil {
+		return nil, s.translate(err)
+	}
+	for _, document := range parsed.Docs {
+		switch {
+		case s.root != nil: // also an empty one: what is written there later would be ignored
+			return nil, s.second(document)
+		case document.Body == nil || document.Body.Type() == ast.NullType || document.Body.Type() == ast.CommentType:
+		default:
+			s.root = document.Body
+		}
+	}
+	if s.root == nil {
+		return nil, s.empty()
+	}
+	if s.root.Type() != ast.MappingType {
+		return nil, s.translate(at(s.root, errors.New("the file must be a mapping of keys to values")))
+	}
+	if err := yaml.NodeToValue(s.root, into, yaml.Strict()); err != nil {
+		return nil, s.translate(err)
+	}
+	return s, nil
+}
+
+func (s *source) empty() error {
+	if s.file == "" {
+		return ErrEmpty
+	}
+	return fmt.Errorf("%s: %w", s.file, ErrEmpty)
+}
+
+func (s *source) second(document *ast.DocumentNode) error {
+	e := &Error{Message: "a second YAML document begins here; one file holds one document, remove the \"---\""}
+	if t := document.Start; t != nil && t.Position != nil {
+		return s.place(e, t.Position.Line, t.Position.Column)
+	}
+	return s.place(e, 0, 0)
+}
+
+// precheck refuses what YAML packages answer with unclear messages or in ways that
+// surprise.
+func (s *source) precheck(data []byte) error {
+	if len(data) > maxBytes {
+		return s.place(&Error{Message: fmt.Sprintf("the file is larger than %d MiB", maxBytes>>20)}, 0, 0)
+	}
+	for i, line := range s.lines {
+		if !utf8.ValidString(line) || strings.ContainsRune(line, 0) {
+			return s.place(&Error{Message: "the file is not UTF-8 text; save it as UTF-8"}, i+1, 0)
+		}
+		indent := line[:len(line)-len(strings.TrimLeft(line, " \t"))]
+		if tab := strings.IndexByte(indent, '\t'); tab >= 0 {
+			// No excerpt: the indentation, by which secrets are found, is broken.
+			return &Error{File: s.file, Line: i + 1, Column: tab + 1, Message: "a tab stands in the indentation; YAML allows only spaces there"}
+		}
+	}
+	if strings.TrimSpace(string(data)) == "" {
+		return s.empty()
+	}
+	for _, t := range lexer.Tokenize(string(data)) {
+		switch t.Type { //nolint:exhaustive // only these are refused
+		case token.AnchorType, token.AliasType, token.MergeKeyType, token.TagType, token.DirectiveType:
+			e := &Error{Message: "anchors, aliases, merge keys, tags and directives (&, *, <<, !, %) are not allowed; quote the text, or write the value out"}
+			return s.place(e, t.Position.Line, t.Position.Column)
+		}
+	}
+	return nil
+}
+
+// plain decodes a node strictly into a value; [yaml.Strict] does not reach into
+// types that decode themselves.
+func plain(node ast.Node, into any) error {
+	return yaml.NodeToValue(node, into, yaml.Strict())
+}
