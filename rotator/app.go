@@ -36,6 +36,9 @@ const (
 type Credential struct {
 	// KeyID is empty while nobody could tell it.
 	KeyID KeyID `json:"key_id,omitempty"`
+	// AskedKeyID is the KeyID that we chose when KeyID is empty. Entra may have
+	// kept it; removing it is safe, for it is a random GUID of ours.
+	AskedKeyID KeyID `json:"asked_key_id,omitempty"`
 	// ThumbprintSHA1 is upper-case hex, as portals show it.
 	ThumbprintSHA1   string     `json:"thumbprint_sha1"`
 	ThumbprintSHA256 Thumbprint `json:"thumbprint_sha256"`
@@ -99,6 +102,12 @@ type App struct {
 	// Uploads are the instants at which certificates were sent, not older than
 	// a day. An entry is made before the request.
 	Uploads []time.Time `json:"uploads,omitempty"`
+	// Hold is why nothing starts unasked until a person forces it; empty: it
+	// may.
+	Hold string `json:"hold,omitempty"`
+	// LifetimeLimit is the longest certificate lifetime that the tenant's policy
+	// was seen to allow; zero: unknown.
+	LifetimeLimit time.Duration `json:"lifetime_limit,omitempty"`
 	// Trouble is why no rotation could start; nil if nothing is wrong.
 	Trouble     *Trouble  `json:"trouble,omitempty"`
 	PausedUntil time.Time `json:"paused_until,omitzero"`

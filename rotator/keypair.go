@@ -77,13 +77,9 @@ func CredentialOf(der []byte) (Credential, error) {
 	}, nil
 }
 
-// backdate is how far NotBefore lies in the past, so that a host whose clock
-// is a little fast makes no certificate that Entra calls not yet valid.
-const backdate = 15 * time.Minute
-
-// newCertificate makes an RSA key and a self-signed certificate for it that
-// ends validity after now. Whole seconds, UTC.
-func newCertificate(commonName string, bits int, now time.Time, validity time.Duration) (*rsa.PrivateKey, []byte, error) {
+// newCertificate makes an RSA key and a self-signed certificate for it. The
+// dates are cut to whole seconds, UTC.
+func newCertificate(commonName string, bits int, notBefore, notAfter time.Time) (*rsa.PrivateKey, []byte, error) {
 	key, err := rsa.GenerateKey(rand.Reader, bits)
 	if err != nil {
 		return nil, nil, fmt.Errorf("make RSA key: %w", err)
@@ -92,12 +88,11 @@ func newCertificate(commonName string, bits int, now time.Time, validity time.Du
 	if err != nil {
 		return nil, nil, fmt.Errorf("make serial number: %w", err)
 	}
-	now = now.UTC().Truncate(time.Second)
 	template := &x509.Certificate{
 		SerialNumber:          serial.Add(serial, big.NewInt(1)),
 		Subject:               pkix.Name{CommonName: commonName},
-		NotBefore:             now.Add(-backdate),
-		NotAfter:              now.Add(validity),
+		NotBefore:             notBefore.UTC().Truncate(time.Second),
+		NotAfter:              notAfter.UTC().Truncate(time.Second),
 		KeyUsage:              x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 		BasicConstraintsValid: true,

@@ -37,6 +37,11 @@ type Store interface {
 	HasKeyPair(ctx context.Context, t Thumbprint) (bool, error)
 	// State returns what holds for the whole store.
 	State(ctx context.Context) (State, error)
+	// Moved reports that the database file is a copy or was restored: it is not
+	// the file that this store was last settled in. The text says how it shows.
+	Moved() (bool, string)
+	// Settle makes the file as it lies now the store's home.
+	Settle(ctx context.Context) error
 	// Change reads the records of one app, lets change alter them, and writes
 	// all of it in one transaction. With an empty app only the State is given.
 	// An error from change leaves everything as it was and is returned as it is.

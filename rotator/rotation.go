@@ -40,6 +40,8 @@ type Rotation struct {
 	// Reach is when the first delivery began: from then on a consumer may hold
 	// the new pair. Zero: nobody has it.
 	Reach time.Time `json:"reach,omitzero"`
+	// Redeliver asks for the deliveries once more.
+	Redeliver bool `json:"redeliver,omitempty"`
 	// Confirmation is how the new pair was confirmed: automatic, command,
 	// person, never; empty: not yet.
 	Confirmation string    `json:"confirmation,omitempty"`
@@ -62,6 +64,10 @@ type Rotation struct {
 	LookedAt time.Time `json:"looked_at,omitzero"`
 	// Missing tells since when its certificate is known to be gone from Entra.
 	Missing time.Time `json:"missing,omitzero"`
+	// Unreadable tells that the app's list could not be read by who asks.
+	Unreadable bool `json:"unreadable,omitempty"`
+	// Seq grows with every record of the rotation.
+	Seq int `json:"seq"`
 	// Warnings that do not stop it, in plain words.
 	Warnings []string `json:"warnings,omitempty"`
 }

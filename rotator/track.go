@@ -34,6 +34,9 @@ type Edit struct {
 	Deliveries  *[]Delivery
 	Probe       *[]string
 	Confirm     *Confirmation
+	// ForgetOrphan is a thumbprint (SHA-1 or SHA-256) that a person has removed in
+	// the portal; empty: none.
+	ForgetOrphan string
 	// NewPassword asks the next rotation for a fresh PFX password.
 	NewPassword *bool
 }

@@ -1,0 +1,414 @@
+package rotator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// guidForm is a GUID in any case.
+var guidForm = regexp.MustCompile(`^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$`)
+
+// Add adopts an existing app registration with the pair that its consumer uses
+// today. The pair must open, belong together and get a token. Nothing is
+// changed in Entra.
+//
+// Errors: [ErrUsage] for a spec that cannot work; [ErrExists]; a [*Failure] if
+// Entra refuses the pair.
+func (r *Rotator) Add(ctx context.Context, spec AppSpec, by string) (Added, error) {
+	app, pair, added, err := r.examine(ctx, spec)
+	if err != nil {
+		return Added{}, err
+	}
+	now := time.Now().UTC()
+	app.AddedAt, app.AddedBy = now, by
+	err = r.change(ctx, app.Name, func(rec *Records) error {
+		if rec.App != nil {
+			return fmt.Errorf("app %s %w; \"rotate app show %s\" shows it, \"rotate app edit %s\" changes it", app.Name, ErrExists, app.Name, app.Name)
+		}
+		if err := r.bindHosts(rec.State, app.Tenant); err != nil {
+			return err
+		}
+		rec.App = &app
+		var thumbprint Thumbprint
+		if !pair.IsZero() {
+			rec.Seal = append(rec.Seal, pair)
+			thumbprint = pair.Thumbprint()
+		}
+		rec.Audit = append(rec.Audit, AuditEntry{At: now, By: by, What: "app added", App: app.Name, Thumbprint: thumbprint})
+		return nil
+	})
+	if err != nil {
+		return Added{}, err
+	}
+	added.App = app
+	r.wake()
+	return added, nil
+}
+
+// examine checks a spec against the store, Entra and the host, and returns the
+// app as it would be tracked.
+func (r *Rotator) examine(ctx context.Context, spec AppSpec) (App, KeyPair, Added, error) {
+	var added Added
+	none := func(err error) (App, KeyPair, Added, error) { return App{}, KeyPair{}, Added{}, err }
+	app, err := r.appOf(spec)
+	if err != nil {
+		return none(err)
+	}
+	if err := r.checkFree(ctx, &app); err != nil {
+		return none(err)
+	}
+	state, err := r.state(ctx)
+	if err != nil {
+		return none(err)
+	}
+	if err := r.checkHosts(&state, app.Tenant); err != nil {
+		return none(err)
+	}
+	if added.Warnings, err = r.checkApp(ctx, &app); err != nil {
+		return none(err)
+	}
+	var pair KeyPair
+	if spec.PFX == nil {
+		if app.Mode == ModeSelf {
+			return none(usagef("app %s: self mode needs the app's own certificate and key (--pfx): the app signs with it to add the next one", app.Name))
+		}
+	} else if pair, err = r.openAdopted(ctx, &app, spec, &added); err != nil {
+		return none(err)
+	}
+	if err := r.locate(ctx, &app, spec, pair, &added); err != nil {
+		return none(err)
+	}
+	for _, d := range app.Deliveries {
+		if w := r.targetAtAdoption(ctx, &app, d, pair); w != "" {
+			added.Warnings = append(added.Warnings, w)
+		}
+	}
+	return app, pair, added, nil
+}
+
+// appOf turns a spec into a record, checking its form.
+func (r *Rotator) appOf(spec AppSpec) (App, error) {
+	if err := CheckName(spec.Name); err != nil {
+		return App{}, err
+	}
+	if spec.Mode == "" {
+		spec.Mode = ModeSelf
+	}
+	for _, id := range []struct{ what, value string }{
+		{"client ID", string(spec.ClientID)}, {"object ID", string(spec.ObjectID)}, {"key ID", string(spec.KeyID)},
+	} {
+		if (id.value != "" || id.what == "client ID") && !guidForm.MatchString(id.value) {
+			return App{}, usagef("app %s: the %s %q is not a GUID such as 11111111-2222-3333-4444-555555555555", spec.Name, id.what, id.value)
+		}
+	}
+	if spec.Mode != ModeSelf && spec.Mode != ModeManaged {
+		return App{}, usagef("app %s: mode %q is not known; use self or managed", spec.Name, spec.Mode)
+	}
+	if _, err := r.Entra.Hosts(spec.Tenant); err != nil {
+		return App{}, usagef("app %s: the configuration has no tenant %q; add it under tenants", spec.Name, spec.Tenant)
+	}
+	return App{
+		Name: spec.Name, Tenant: spec.Tenant, Mode: spec.Mode,
+		ClientID: ClientID(strings.ToLower(string(spec.ClientID))), ObjectID: ObjectID(strings.ToLower(string(spec.ObjectID))),
+		Permissions: spec.Permissions, Tags: spec.Tags, Owner: spec.Owner, Policy: spec.Policy,
+		Deliveries: spec.Deliveries, Probe: spec.Probe, Confirm: spec.Confirm,
+	}, nil
+}
+
+// checkFree refuses a name or a registration that is tracked already.
+func (r *Rotator) checkFree(ctx context.Context, app *App) error {
+	if _, err := r.Store.App(ctx, app.Name); err == nil {
+		return fmt.Errorf("app %s %w; \"rotate app show %s\" shows it, \"rotate app edit %s\" changes it", app.Name, ErrExists, app.Name, app.Name)
+	} else if !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	other, err := r.Store.AppByClientID(ctx, app.Tenant, app.ClientID)
+	if err == nil {
+		return fmt.Errorf("app %s: the client ID %s of tenant %s %w as %q; one registration is tracked once", app.Name, app.ClientID, app.Tenant, ErrExists, other.Name)
+	}
+	if !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	return nil
+}
+
+// checkApp checks policy, deliveries, probes and the confirmation rule of a
+// record. The warnings are for a person.
+func (r *Rotator) checkApp(ctx context.Context, app *App) ([]string, error) {
+	var warnings []string
+	policy := policyOf(app, r.Defaults)
+	if err := policy.Check(app.Confirm.rule()); err != nil {
+		return nil, fmt.Errorf("app %s: %w", app.Name, err)
+	}
+	switch app.Confirm.rule() {
+	case ConfirmAutomatic, ConfirmPerson:
+	case ConfirmCommand:
+		if app.Confirm.Hook == "" {
+			return nil, usagef("app %s: confirmation by command needs the name of a hook", app.Name)
+		}
+	default:
+		return nil, usagef("app %s: confirmation rule %q is not known; use automatic, command or person", app.Name, app.Confirm.Rule)
+	}
+	if app.Confirm.Hook != "" {
+		if err := r.Deliverer.Check(ctx, Delivery{Kind: DeliverExec, Hook: app.Confirm.Hook}); err != nil {
+			return nil, fmt.Errorf("app %s: confirmation: %w", app.Name, err)
+		}
+	}
+	for _, p := range app.Probe {
+		if !strings.HasPrefix(p, "/") || strings.Contains(p, "://") {
+			return nil, usagef("app %s: probe %q is not a Graph path such as /users?$top=1", app.Name, p)
+		}
+	}
+	if policy.Window != nil {
+		if _, err := r.ParseSchedule(policy.Window.Cron, policy.Window.Zone); err != nil {
+			return nil, usagef("app %s: window: %v", app.Name, err)
+		}
+	}
+	targets := map[string]bool{}
+	for _, d := range app.Deliveries {
+		if targets[d.Name()] {
+			return nil, usagef("app %s: delivery %s is named twice", app.Name, d.Name())
+		}
+		targets[d.Name()] = true
+		if err := r.Deliverer.Check(ctx, d); err != nil {
+			return nil, fmt.Errorf("app %s: %w", app.Name, err)
+		}
+	}
+	if len(app.Deliveries) == 0 && app.Confirm.rule() == ConfirmAutomatic {
+		warnings = append(warnings, "no delivery: rotate keeps the new key in its store only and retires the old one after the overlap; a consumer that signs in with this certificate would be cut off. Add a delivery (--deliver-file) or let a person confirm (--confirm person)")
+	}
+	if policy.Overlap == 0 {
+		warnings = append(warnings, "overlap 0s: the old certificate is removed as soon as the new one is confirmed")
+	}
+	if policy.ReloadWithin == 0 && app.Confirm.rule() == ConfirmAutomatic {
+		warnings = append(warnings, "reload_within 0s: the consumer is taken to read its files at once")
+	}
+	return warnings, nil
+}
+
+// openAdopted opens the adopted file and gets a token with it.
+func (r *Rotator) openAdopted(ctx context.Context, app *App, spec AppSpec, added *Added) (KeyPair, error) {
+	pair, err := r.Encoder.Decode(spec.PFX, spec.Password)
+	if err != nil {
+		return KeyPair{}, usagef("app %s: open the key file: %v", app.Name, err)
+	}
+	pair.Password = spec.Password
+	current, err := CredentialOf(pair.Certificate)
+	if err != nil {
+		return KeyPair{}, usagef("app %s: %v", app.Name, err)
+	}
+	current.Adopted = true
+	current.KeyID = KeyID(strings.ToLower(string(spec.KeyID)))
+	app.Current = &current
+	policy := policyOf(app, r.Defaults)
+	encodings := map[string]bool{policy.Encoding: true}
+	for _, d := range app.Deliveries {
+		encodings[d.Encoding] = d.Encoding != "" || encodings[d.Encoding]
+	}
+	pair.Encoded = map[string][]byte{}
+	for e := range encodings {
+		if e == "" {
+			continue
+		}
+		if pair.Encoded[e], err = r.Encoder.Encode(e, pair.Key, pair.Certificate, pair.Chain, pair.Password); err != nil {
+			return KeyPair{}, fmt.Errorf("app %s: encode the pair as %s: %w", app.Name, e, err)
+		}
+	}
+	now := time.Now()
+	switch {
+	case now.After(current.NotAfter) && app.Mode == ModeSelf:
+		return KeyPair{}, fix(ReasonExpired,
+			"upload a new certificate by hand in the Entra portal and add the app with it, or use --mode managed with an identity that owns the app",
+			"app %s: the certificate expired on %s, so the app cannot sign a proof for a new one (self mode)", app.Name, current.NotAfter.Format(time.DateOnly))
+	case now.After(current.NotAfter):
+		added.Warnings = append(added.Warnings, "the certificate expired on "+current.NotAfter.Format(time.DateOnly)+"; managed mode can still replace it")
+		return pair, nil
+	case now.Before(current.NotBefore):
+		return KeyPair{}, usagef("app %s: the certificate is valid from %s only; look at the host's clock", app.Name, current.NotBefore.Format(time.RFC3339))
+	}
+	got, err := r.Entra.SignIn(ctx, app.registration(), pair, nil)
+	switch {
+	case reasonOf(err) == ReasonBlocked:
+		added.Warnings = append(added.Warnings, "Conditional Access lets the app sign in only from elsewhere: rotate cannot prove a new certificate from this host, its consumer must confirm")
+	case err != nil:
+		return KeyPair{}, fmt.Errorf("app %s: sign in with the certificate in the file: %w", app.Name, err)
+	}
+	added.Roles = got.Roles
+	for _, p := range app.Permissions {
+		if !slices.Contains(got.Roles, p) && err == nil {
+			added.Warnings = append(added.Warnings, "its token does not carry "+p+": grant it with admin consent, or leave it out")
+		}
+	}
+	return pair, nil
+}
+
+// locate finds the ObjectID and the KeyID where they can be read.
+func (r *Rotator) locate(ctx context.Context, app *App, spec AppSpec, pair KeyPair, added *Added) error {
+	as := Access{Registration: app.registration()}
+	if app.Mode == ModeSelf {
+		as.As = pair
+	}
+	listing, err := r.Entra.Keys(ctx, as, true)
+	if err != nil {
+		unreadable := app.Mode == ModeSelf && (reasonOf(err) == ReasonForbidden || reasonOf(err) == ReasonBlocked)
+		if !unreadable {
+			return fmt.Errorf("app %s: read its certificates: %w", app.Name, err)
+		}
+		if app.ObjectID == "" {
+			return usagef("app %s: the app may not read itself in Entra, so give its object ID: --object-id (portal: App registrations, the app, Overview, \"Object ID\"; not the one under Enterprise applications)", app.Name)
+		}
+		if app.Current.KeyID == "" {
+			added.Warnings = append(added.Warnings, "the app may not read itself in Entra: without --key-id (portal: Certificates & secrets, \"Certificate ID\") the present certificate must be removed by hand after the first rotation")
+		} else {
+			added.Found = append(added.Found, "the app may not read itself in Entra; object ID and key ID are taken as given")
+		}
+		return nil
+	}
+	if app.ObjectID != "" && app.ObjectID != listing.ObjectID {
+		return usagef("app %s: its object ID is %s, not %s (that may be the one of the enterprise application)", app.Name, listing.ObjectID, app.ObjectID)
+	}
+	app.ObjectID, app.DisplayName = listing.ObjectID, listing.DisplayName
+	added.Found = append(added.Found, "object ID "+string(listing.ObjectID)+" read from Entra")
+	if err := r.recall(ctx, app, listing, added); err != nil || app.Current == nil {
+		return err
+	}
+	for _, e := range listing.Entries {
+		if e.Thumbprint != app.Current.ThumbprintSHA256 {
+			continue
+		}
+		if given := app.Current.KeyID; given != "" && given != e.KeyID {
+			return usagef("app %s: the key ID of this certificate is %s, not %s", app.Name, e.KeyID, given)
+		}
+		app.Current.KeyID = e.KeyID
+		added.Found = append(added.Found, "key ID "+string(e.KeyID)+" found by the certificate")
+		return nil
+	}
+	if time.Now().After(app.Current.NotAfter) {
+		added.Warnings = append(added.Warnings, "the expired certificate is no longer listed on the app")
+		app.Current.RemovedAt = time.Now().UTC()
+		return nil
+	}
+	return fix(ReasonNotRegistered, "upload the certificate to the app, or add the app with the file that its consumer uses",
+		"app %s: the certificate %s is not among the %d on the app", app.Name, app.Current.ThumbprintSHA1, len(listing.Entries))
+}
+
+// recall finds earlier keys of ours on the app: those whose sealed pair the
+// store still holds. The newest valid one becomes current where no file was
+// given; the others are removed by the next rotation.
+func (r *Rotator) recall(ctx context.Context, app *App, listing Listing, added *Added) error {
+	for _, e := range listing.Entries {
+		held, err := r.Store.HasKeyPair(ctx, e.Thumbprint)
+		if err != nil {
+			return err
+		}
+		if !held || app.Current != nil && app.Current.ThumbprintSHA256 == e.Thumbprint {
+			continue
+		}
+		pair, err := r.Store.KeyPair(ctx, e.Thumbprint)
+		if err != nil {
+			return fmt.Errorf("app %s: %w", app.Name, err)
+		}
+		c, err := CredentialOf(pair.Certificate)
+		if err != nil {
+			return fmt.Errorf("app %s: %w", app.Name, err)
+		}
+		c.KeyID = e.KeyID
+		added.Found = append(added.Found, "an earlier certificate of ours, "+c.ThumbprintSHA1+", is on the app")
+		if given := app.Current; given == nil && time.Now().Before(c.NotAfter) {
+			app.Current = &c
+			continue
+		}
+		app.Former = append(app.Former, c)
+	}
+	return nil
+}
+
+// targetAtAdoption warns about a target that the first delivery would find
+// changed hands.
+func (r *Rotator) targetAtAdoption(ctx context.Context, app *App, d Delivery, pair KeyPair) string {
+	held, err := r.Deliverer.Holds(ctx, d, []string{pair.Password})
+	switch {
+	case errors.Is(err, ErrCannotTell), d.Replace:
+		return ""
+	case err != nil:
+		return fmt.Sprintf("delivery %s will be refused unless replace is set: %v", d.Name(), err)
+	case held != "" && !app.knows(held):
+		return fmt.Sprintf("delivery %s holds another certificate (%s) and will be refused unless replace is set", d.Name(), held)
+	}
+	return ""
+}
+
+// Remove stops tracking an app. Its sealed keys are kept unless Purge is set,
+// and nothing is changed in Entra. It is refused while a rotation is open,
+// unless Abandon is set.
+func (r *Rotator) Remove(ctx context.Context, name string, req RemoveRequest, by string) (Removed, error) {
+	_, release, err := r.claim(ctx, name)
+	if err != nil {
+		return Removed{}, err
+	}
+	defer release()
+	now := time.Now().UTC()
+	var removed Removed
+	err = r.change(ctx, name, func(rec *Records) error {
+		if rec.App == nil {
+			return fmt.Errorf("app %s: %w", name, ErrNotFound)
+		}
+		if rec.Rotation != nil && !req.Abandon {
+			return fmt.Errorf("app %s: %w: it is %s; let it end, roll it back, or use --abandon to leave its certificates on the app", name, ErrRotating, rec.Rotation.Phase)
+		}
+		all := allCredentials(rec.App, rec.Rotation)
+		for _, c := range all {
+			if c.RemovedAt.IsZero() {
+				removed.Left = append(removed.Left, c)
+			}
+			if req.Purge {
+				rec.Forget = append(rec.Forget, c.ThumbprintSHA256)
+			}
+		}
+		if rot := rec.Rotation; rot != nil {
+			rot.PhaseAt = maps.Clone(rot.PhaseAt)
+			rot.Phase, rot.EndedAt, rot.WakeAt = PhaseRolledBack, now, time.Time{}
+			rot.PhaseAt[PhaseRolledBack] = now
+			rot.Outcome = "abandoned by " + by + ": the app is no longer tracked, its certificates stay"
+			rot.Back = &Back{By: by, At: now, Reason: "abandoned"}
+			rot.Seq++
+		}
+		rec.App = nil
+		rec.Wakes = nil
+		rec.Audit = append(rec.Audit, AuditEntry{At: now, By: by, What: "app removed", App: name})
+		return nil
+	})
+	removed.KeysKept = !req.Purge
+	r.announce()
+	return removed, err
+}
+
+// allCredentials lists every certificate of ours that the records name, once.
+func allCredentials(app *App, rot *Rotation) []Credential {
+	var all []Credential
+	add := func(c *Credential) {
+		if c != nil && !slices.ContainsFunc(all, func(o Credential) bool { return o.ThumbprintSHA256 == c.ThumbprintSHA256 }) {
+			all = append(all, *c)
+		}
+	}
+	add(app.Current)
+	add(app.Previous)
+	for i := range app.Former {
+		add(&app.Former[i])
+	}
+	if rot != nil {
+		if rot.Upload.Sends > 0 {
+			add(&rot.New)
+		}
+		for i := range rot.Extra {
+			add(&rot.Extra[i])
+		}
+	}
+	return all
+}

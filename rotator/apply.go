@@ -1,0 +1,224 @@
+package rotator
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Edit changes a tracked app. It returns the app and what changed, as
+// "field: old → new". Nothing is changed in Entra; an open rotation goes on
+// with the new settings.
+func (r *Rotator) Edit(ctx context.Context, name string, edit Edit, by string) (App, []string, error) {
+	app, err := r.Store.App(ctx, name)
+	if err != nil {
+		return App{}, nil, fmt.Errorf("app %s: %w", name, err)
+	}
+	wanted, err := edited(app, edit)
+	if err != nil {
+		return App{}, nil, err
+	}
+	if _, err := r.checkApp(ctx, &wanted); err != nil {
+		return App{}, nil, err
+	}
+	if wanted.Mode == ModeSelf && wanted.ObjectID == "" {
+		return App{}, nil, usagef("app %s: self mode needs its object ID: --object-id", name)
+	}
+	var fields []string
+	err = r.change(ctx, name, func(rec *Records) error {
+		if rec.App == nil {
+			return fmt.Errorf("app %s: %w", name, ErrNotFound)
+		}
+		next, err := edited(*rec.App, edit)
+		if err != nil {
+			return err
+		}
+		if fields = differences(rec.App, &next); len(fields) == 0 {
+			app = *rec.App
+			return nil
+		}
+		next.Trouble = nil
+		rec.App, app = &next, next
+		if rec.Rotation != nil {
+			rec.Rotation.WakeAt = time.Now().UTC() // the edit may be what it waited for
+			if edit.KeyID != nil && rec.Rotation.Old != nil {
+				rec.Rotation.Old.KeyID = oldKeyID(&next, rec.Rotation)
+			}
+			rec.Rotation.Seq++
+		}
+		rec.Audit = append(rec.Audit, AuditEntry{At: time.Now().UTC(), By: by, What: "app edited", App: name, Note: strings.Join(fields, "; ")})
+		return nil
+	})
+	r.wake()
+	return app, fields, err
+}
+
+// oldKeyID finds the KeyID of the pair that an open rotation replaces.
+func oldKeyID(app *App, rot *Rotation) KeyID {
+	for _, c := range []*Credential{app.Current, app.Previous} {
+		if c != nil && c.ThumbprintSHA256 == rot.Old.ThumbprintSHA256 {
+			return c.KeyID
+		}
+	}
+	return rot.Old.KeyID
+}
+
+// edited returns the app with the edit's fields in place.
+func edited(app App, e Edit) (App, error) {
+	for _, id := range []*string{(*string)(e.ObjectID), (*string)(e.KeyID)} {
+		if id != nil && !guidForm.MatchString(*id) {
+			return App{}, usagef("app %s: %q is not a GUID such as 11111111-2222-3333-4444-555555555555", app.Name, *id)
+		}
+	}
+	if e.Mode != nil {
+		if *e.Mode != ModeSelf && *e.Mode != ModeManaged {
+			return App{}, usagef("app %s: mode %q is not known; use self or managed", app.Name, *e.Mode)
+		}
+		app.Mode = *e.Mode
+	}
+	if e.ObjectID != nil {
+		app.ObjectID = ObjectID(strings.ToLower(string(*e.ObjectID)))
+	}
+	if e.KeyID != nil {
+		if app.Current == nil {
+			return App{}, usagef("app %s: it has no certificate of ours yet, so there is no key ID to tell", app.Name)
+		}
+		c := *app.Current
+		c.KeyID = KeyID(strings.ToLower(string(*e.KeyID)))
+		app.Current = &c
+	}
+	set(&app.Permissions, e.Permissions)
+	set(&app.Tags, e.Tags)
+	set(&app.Owner, e.Owner)
+	set(&app.Policy, e.Policy)
+	set(&app.Deliveries, e.Deliveries)
+	set(&app.Probe, e.Probe)
+	set(&app.Confirm, e.Confirm)
+	set(&app.NewPassword, e.NewPassword)
+	if e.ForgetOrphan != "" {
+		isIt := func(o Orphan) bool {
+			return strings.EqualFold(o.ThumbprintSHA1, e.ForgetOrphan) || strings.EqualFold(string(o.ThumbprintSHA256), e.ForgetOrphan)
+		}
+		if !slices.ContainsFunc(app.Orphans, isIt) {
+			return App{}, usagef("app %s: no orphan has the thumbprint %s", app.Name, e.ForgetOrphan)
+		}
+		app.Orphans = slices.DeleteFunc(slices.Clone(app.Orphans), isIt)
+	}
+	return app, nil
+}
+
+func set[T any](to *T, from *T) {
+	if from != nil {
+		*to = *from
+	}
+}
+
+// differences lists what a person would see changed, field by field.
+func differences(old, next *App) []string {
+	var list []string
+	add := func(name string, a, b any) {
+		x, y := plain(a), plain(b)
+		if x != y {
+			list = append(list, name+": "+x+" → "+y)
+		}
+	}
+	add("mode", old.Mode, next.Mode)
+	add("object_id", old.ObjectID, next.ObjectID)
+	if old.Current != nil && next.Current != nil {
+		add("key_id", old.Current.KeyID, next.Current.KeyID)
+	}
+	add("permissions", old.Permissions, next.Permissions)
+	add("tags", old.Tags, next.Tags)
+	add("owner", old.Owner, next.Owner)
+	add("policy", old.Policy, next.Policy)
+	add("deliveries", old.Deliveries, next.Deliveries)
+	add("probe", old.Probe, next.Probe)
+	add("confirm", old.Confirm, next.Confirm)
+	add("new_password", old.NewPassword, next.NewPassword)
+	add("orphans", len(old.Orphans), len(next.Orphans))
+	return list
+}
+
+// plain prints a value for people; an empty one is "-".
+func plain(v any) string {
+	text, _ := json.Marshal(v) // plain structs, strings and numbers always marshal
+	switch s := string(text); s {
+	case `""`, "null", "[]", "{}":
+		return "-"
+	default:
+		return strings.Trim(s, `"`)
+	}
+}
+
+// Apply makes the store agree with the specs: an app that is not tracked is
+// added, one that is gets the declared fields. Apps that no spec names are left
+// alone. Applied twice it changes nothing the second time. With dryRun nothing
+// is written. One app's error is in its Difference; the others go on.
+func (r *Rotator) Apply(ctx context.Context, specs []AppSpec, dryRun bool, by string) ([]Difference, error) {
+	seen := map[string]bool{}
+	for _, spec := range specs {
+		if seen[spec.Name] {
+			return nil, usagef("app %s is declared twice", spec.Name)
+		}
+		seen[spec.Name] = true
+	}
+	var list []Difference
+	for _, spec := range specs {
+		if ctx.Err() != nil {
+			return list, ctx.Err()
+		}
+		list = append(list, r.applyOne(ctx, spec, dryRun, by))
+	}
+	return list, nil
+}
+
+func (r *Rotator) applyOne(ctx context.Context, spec AppSpec, dryRun bool, by string) Difference {
+	d := Difference{App: spec.Name, Action: "none"}
+	tracked, err := r.Store.App(ctx, spec.Name)
+	if err != nil {
+		d.Action = "add"
+		var added Added
+		if dryRun {
+			_, _, added, d.Err = r.examine(ctx, spec)
+		} else {
+			added, d.Err = r.Add(ctx, spec, by)
+		}
+		d.Fields, d.Warnings = added.Found, added.Warnings
+		return d
+	}
+	wanted, err := r.appOf(spec)
+	if err != nil {
+		d.Err = err
+		return d
+	}
+	if tracked.Tenant != wanted.Tenant || tracked.ClientID != wanted.ClientID {
+		d.Err = usagef("app %s is tracked as client ID %s of tenant %s; another registration needs another name", spec.Name, tracked.ClientID, tracked.Tenant)
+		return d
+	}
+	edit := Edit{
+		Mode: &wanted.Mode, Permissions: &wanted.Permissions, Tags: &wanted.Tags, Owner: &wanted.Owner,
+		Policy: &wanted.Policy, Deliveries: &wanted.Deliveries, Probe: &wanted.Probe, Confirm: &wanted.Confirm,
+	}
+	if wanted.ObjectID != "" {
+		edit.ObjectID = &wanted.ObjectID
+	}
+	next, err := edited(tracked, edit)
+	if err != nil {
+		d.Err = err
+		return d
+	}
+	if d.Warnings, d.Err = r.checkApp(ctx, &next); d.Err != nil {
+		return d
+	}
+	if d.Fields = differences(&tracked, &next); len(d.Fields) == 0 {
+		return d
+	}
+	d.Action = "change"
+	if !dryRun {
+		_, _, d.Err = r.Edit(ctx, spec.Name, edit, by)
+	}
+	return d
+}

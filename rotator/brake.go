@@ -1,0 +1,169 @@
+package rotator
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// state reads what holds for the whole store. A store that is a copy, or was
+// restored, is read only until a person says resume.
+func (r *Rotator) state(ctx context.Context) (State, error) {
+	state, err := r.Store.State(ctx)
+	if err != nil {
+		return State{}, err
+	}
+	if moved, how := r.Store.Moved(); moved {
+		state.ReadOnly = true
+		state.Stopped = "the store is a copy or was restored (" + how + "); another rotate may be using the original"
+	}
+	return state, nil
+}
+
+// Pause stops new starts, deliveries and retirements of one app, or with an
+// empty name of all, until the instant. It ends by itself before the last safe
+// date of each app; alerts go on.
+func (r *Rotator) Pause(ctx context.Context, app string, until time.Time, by string) error {
+	now := time.Now().UTC()
+	if !until.After(now) {
+		return usagef("pause until %s: that is not in the future", until.Format(time.RFC3339))
+	}
+	return r.change(ctx, app, func(rec *Records) error {
+		switch {
+		case app == "":
+			rec.State.PausedUntil = until.UTC()
+		case rec.App == nil:
+			return fmt.Errorf("app %s: %w", app, ErrNotFound)
+		default:
+			rec.App.PausedUntil = until.UTC()
+		}
+		rec.Audit = append(rec.Audit, AuditEntry{At: now, By: by, What: "paused", App: app, Note: "until " + until.UTC().Format(time.RFC3339)})
+		return nil
+	})
+}
+
+// Resume ends a pause, a stop and a hold: of one app, or with an empty name of
+// the whole store. A store that is a copy or was restored is resumed only if
+// every app's stored pair still gets a token and, where it can be read, the
+// list agrees; what differs is returned and nothing is resumed.
+func (r *Rotator) Resume(ctx context.Context, app, by string) ([]string, error) {
+	now := time.Now().UTC()
+	if app != "" {
+		var done []string
+		err := r.change(ctx, app, func(rec *Records) error {
+			if rec.App == nil {
+				return fmt.Errorf("app %s: %w", app, ErrNotFound)
+			}
+			rec.App.PausedUntil, rec.App.Hold, rec.App.Trouble = time.Time{}, "", nil
+			if rec.Rotation != nil {
+				rec.Rotation.WakeAt = now
+				rec.Rotation.Seq++
+			}
+			rec.Audit = append(rec.Audit, AuditEntry{At: now, By: by, What: "resumed", App: app})
+			done = []string{"app " + app + " goes on"}
+			return nil
+		})
+		r.ask(app)
+		return done, err
+	}
+	state, err := r.state(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var seen []string
+	if state.ReadOnly {
+		var differs error
+		if seen, differs = r.verifyAll(ctx); differs != nil {
+			return seen, &problem{ErrRefused, "the store stays read only, for it differs from Entra: " + differs.Error() +
+				"; correct each app (app remove, then app add with the file that the consumer uses), then resume again"}
+		}
+		if err := r.Store.Settle(ctx); err != nil {
+			return seen, err
+		}
+	}
+	err = r.Store.Change(ctx, "", func(rec *Records) error {
+		rec.State.PausedUntil, rec.State.Stopped, rec.State.ReadOnly = time.Time{}, "", false
+		rec.State.StoppedAt, rec.State.FixStreak = time.Time{}, nil
+		rec.Audit = append(rec.Audit, AuditEntry{At: now, By: by, What: "resumed", Note: state.Stopped})
+		return nil
+	})
+	r.wake()
+	return append(seen, "the store goes on"), err
+}
+
+// verifyAll compares every app's stored pair with Entra.
+func (r *Rotator) verifyAll(ctx context.Context) ([]string, error) {
+	apps, err := r.Store.Apps(ctx, "", 0)
+	if err != nil {
+		return nil, err
+	}
+	var seen []string
+	var differs []error
+	for i := range apps {
+		if err := r.verify(ctx, &apps[i]); err != nil {
+			differs = append(differs, err)
+			continue
+		}
+		seen = append(seen, "app "+apps[i].Name+": its stored certificate gets a token and nothing differs")
+	}
+	return seen, errors.Join(differs...)
+}
+
+// verify compares one app's stored pair with Entra.
+func (r *Rotator) verify(ctx context.Context, app *App) error {
+	if app.Current == nil {
+		return nil
+	}
+	pair, err := r.Store.KeyPair(ctx, app.Current.ThumbprintSHA256)
+	if err != nil {
+		return fmt.Errorf("app %s: %w", app.Name, err)
+	}
+	if _, err := r.Entra.SignIn(ctx, app.registration(), pair, nil); err != nil && reasonOf(err) != ReasonBlocked {
+		return fmt.Errorf("app %s: its stored certificate gets no token: %w", app.Name, err)
+	}
+	t := &turn{r: r, app: *app, rot: Rotation{App: app.Name, New: *app.Current}, policy: policyOf(app, r.Defaults)}
+	if app.Rotation != "" {
+		if t.rot, err = r.Store.Rotation(ctx, app.Rotation); err != nil {
+			return fmt.Errorf("app %s: %w", app.Name, err)
+		}
+	}
+	listing, err := r.Entra.Keys(ctx, t.access(pair), true)
+	if reasonOf(err) == ReasonForbidden {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("app %s: read its certificates: %w", app.Name, err)
+	}
+	return t.strangers(ctx, listing)
+}
+
+// RebindTenant makes the hosts that the configuration names now the tenant's.
+func (r *Rotator) RebindTenant(ctx context.Context, tenant, by string) error {
+	hosts, err := r.Entra.Hosts(tenant)
+	if err != nil {
+		return fmt.Errorf("tenant %s: %w", tenant, err)
+	}
+	return r.Store.Change(ctx, "", func(rec *Records) error {
+		before := rec.State.Hosts[tenant]
+		if rec.State.Hosts == nil {
+			rec.State.Hosts = map[string]Hosts{}
+		}
+		rec.State.Hosts[tenant] = hosts
+		rec.Audit = append(rec.Audit, AuditEntry{
+			At: time.Now().UTC(), By: by, What: "tenant rebound",
+			Note: fmt.Sprintf("%s: login %s → %s, graph %s → %s", tenant, before.Login, hosts.Login, before.Graph, hosts.Graph),
+		})
+		return nil
+	})
+}
+
+// defaultsDigest tells whether the due index was built with other defaults.
+func (r *Rotator) defaultsDigest() string {
+	text, _ := json.Marshal(r.Defaults) // durations, numbers and strings always marshal
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:8])
+}

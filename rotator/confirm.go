@@ -1,0 +1,292 @@
+package rotator
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// commandEvery is how often a confirmation hook is asked.
+const commandEvery = 10 * time.Minute
+
+// confirm waits for the app's rule: the consumer uses the new pair. From then
+// on it is the current one.
+func (t *turn) confirm(ctx context.Context) (*wait, error) {
+	if w, err := t.look(ctx); w != nil || err != nil || t.rot.Phase != PhaseDelivered {
+		return w, err
+	}
+	now := time.Now().UTC()
+	if old := t.rot.Old; old != nil && now.After(old.NotAfter) {
+		if done, err := t.closeExpired(ctx); done || err != nil {
+			return nil, err
+		}
+	}
+	if err := t.redeliver(ctx, &t.rot.New); err != nil {
+		return nil, err
+	}
+	rule := t.rule()
+	switch rule {
+	case ConfirmPerson:
+		return &wait{WaitingPerson, t.personWake(now)}, nil
+	case ConfirmCommand:
+		pkg, err := t.packageOf(ctx, &t.rot.New)
+		if err != nil {
+			return nil, err
+		}
+		err = t.r.Deliverer.Confirm(ctx, t.app.Confirm.Hook, pkg)
+		if f := failureOf(err); err != nil && f.Class == ClassWait {
+			return &wait{WaitingCommand, now.Add(commandEvery)}, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	default:
+		if at := t.rot.PhaseAt[PhaseDelivered].Add(t.policy.ReloadWithin); now.Before(at) {
+			return &wait{WaitingReload, at}, nil
+		}
+		if err := t.stillWorks(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return nil, t.confirmed(ctx, rule, rule, "")
+}
+
+// rule is the confirmation rule in force. What cannot be proven from this host
+// is never confirmed automatically.
+func (t *turn) rule() string {
+	rule := t.app.Confirm.rule()
+	if rule == ConfirmAutomatic && t.rot.Proof.Unprovable {
+		if t.app.Confirm.Hook != "" {
+			return ConfirmCommand
+		}
+		return ConfirmPerson
+	}
+	return rule
+}
+
+// personWake is when a rotation that waits for a person is looked at again by
+// itself: when the old certificate has ended.
+func (t *turn) personWake(now time.Time) time.Time {
+	if t.rot.Old == nil || now.After(t.rot.Old.NotAfter) {
+		return now.Add(day)
+	}
+	return t.rot.Old.NotAfter.Add(time.Second)
+}
+
+// redeliver makes sure that every target still holds the pair. When a person
+// asked, it brings the pair again; else another certificate stops the rotation.
+func (t *turn) redeliver(ctx context.Context, c *Credential) error {
+	if !t.rot.Redeliver {
+		return t.astray(ctx, c)
+	}
+	pkg, err := t.packageOf(ctx, c)
+	if err != nil {
+		return err
+	}
+	keep := func(rec *Records, results []DeliveryResult) { rec.Rotation.Deliveries = results }
+	results, err := t.bring(ctx, pkg, nil, keep)
+	if err != nil {
+		return err
+	}
+	return t.record(ctx, "delivered again", func(rec *Records) {
+		rec.Rotation.Redeliver, rec.Rotation.Deliveries = false, results
+	})
+}
+
+// stillWorks asks once more that the new pair signs in and passes what it
+// passed before.
+func (t *turn) stillWorks(ctx context.Context) error {
+	if t.rot.Proof.Unprovable {
+		return nil
+	}
+	next, err := t.pair(ctx, &t.rot.New)
+	if err != nil {
+		return err
+	}
+	got, err := t.r.Entra.SignIn(ctx, t.app.registration(), next, t.app.Probe)
+	if err != nil {
+		return err
+	}
+	for _, p := range got.Probes {
+		failedBefore := false
+		for _, w := range t.rot.Warnings {
+			failedBefore = failedBefore || strings.HasPrefix(w, "probe "+p.Path+" fails")
+		}
+		if p.Err != nil && !failedBefore {
+			return fmt.Errorf("app %s: probe %s no longer works with the new certificate: %w", t.app.Name, p.Path, p.Err)
+		}
+	}
+	return nil
+}
+
+// confirmed records that the new pair is in service. how is the rule, by who
+// said so.
+func (t *turn) confirmed(ctx context.Context, how, by, note string) error {
+	now := time.Now().UTC()
+	return t.enter(ctx, PhaseConfirmed, func(rec *Records) {
+		rec.Rotation.Confirmation, rec.Rotation.ConfirmedBy = how, by
+		rec.Rotation.RetiresAt = now.Add(t.policy.Overlap)
+		if note != "" {
+			rec.Rotation.Warnings = appendNew(rec.Rotation.Warnings, "note: "+note)
+		}
+		promote(rec)
+	})
+}
+
+// promote makes the new pair the current one and the old one the previous. Done
+// twice it changes nothing.
+func promote(rec *Records) {
+	app, rot := rec.App, rec.Rotation
+	if app.Current != nil && app.Current.ThumbprintSHA256 == rot.New.ThumbprintSHA256 {
+		return
+	}
+	if app.Previous != nil {
+		app.Former = append(app.Former, *app.Previous)
+	}
+	app.Previous = app.Current
+	next := rot.New
+	app.Current = &next
+	app.NewPassword = false
+	app.Hold, app.Trouble = "", nil
+}
+
+// closeExpired ends a rotation that nobody confirmed once Entra itself calls the
+// old certificate's time over: there is nothing left to protect, and the next
+// rotation must be able to start.
+func (t *turn) closeExpired(ctx context.Context) (bool, error) {
+	at, err := t.entraTime(ctx)
+	if err != nil {
+		return false, err
+	}
+	if !at.After(t.rot.Old.NotAfter) {
+		return false, nil
+	}
+	return true, t.enter(ctx, PhaseConfirmed, func(rec *Records) {
+		rec.Rotation.Confirmation = "never"
+		rec.Rotation.RetiresAt = at.UTC()
+		rec.Events = append(rec.Events, t.event(EventRotationFailed, SeverityCritical,
+			"nobody confirmed the new certificate before the old one expired",
+			"make sure that the consumer has the new one"))
+		promote(rec)
+	})
+}
+
+// entraTime asks Entra for its time by a sign-in with the new pair, and refuses
+// to decide anything while this host's clock is far off.
+func (t *turn) entraTime(ctx context.Context) (time.Time, error) {
+	next, err := t.pair(ctx, &t.rot.New)
+	if err != nil {
+		return time.Time{}, err
+	}
+	got, err := t.r.Entra.SignIn(ctx, t.app.registration(), next, nil)
+	if f := failureOf(err); err != nil {
+		if f.Reason != ReasonBlocked {
+			return time.Time{}, err
+		}
+		got.At = f.ServerTime
+	}
+	if got.At.IsZero() {
+		return time.Time{}, &Failure{
+			Class: ClassClock, Reason: ReasonOther,
+			Message: fmt.Sprintf("app %s: Entra's answer carried no date, so nothing is retired", t.app.Name),
+			Next:    "see whether a proxy removes the Date header",
+		}
+	}
+	if off := clockError(time.Now(), got.At); off.Abs() > maxClockError {
+		return time.Time{}, &Failure{
+			Class: ClassClock, Reason: ReasonOther, ServerTime: got.At,
+			Message: fmt.Sprintf("app %s: this host's clock is %s off Entra's (%s here, %s there), so nothing is retired",
+				t.app.Name, off.Abs(), time.Now().UTC().Format(time.RFC3339), got.At.UTC().Format(time.RFC3339)),
+			Next: "set the clock (timedatectl, chronyc tracking); the rotation goes on by itself",
+		}
+	}
+	return got.At, nil
+}
+
+// codeDigits of the new thumbprint are what a person types to confirm.
+const codeDigits = 8
+
+// Confirm records that a person has seen the consumer use the new certificate.
+// code is the first 8 hex digits of its SHA-1 or SHA-256 thumbprint: a person
+// who holds another pair holds another code.
+func (r *Rotator) Confirm(ctx context.Context, app, code, note, by string) (Rotation, error) {
+	_, release, err := r.claim(ctx, app)
+	if err != nil {
+		return Rotation{}, err
+	}
+	defer release()
+	t, err := r.openFor(ctx, app, "confirm")
+	if err != nil {
+		return Rotation{}, err
+	}
+	code = strings.ToLower(strings.NewReplacer(" ", "", ":", "").Replace(code))
+	next := t.rot.New
+	back := t.rot.Phase == PhaseRollingBack && t.rot.Old != nil
+	if back {
+		next = *t.rot.Old
+	}
+	if len(code) < codeDigits {
+		return Rotation{}, usagef("app %s: the code has %d characters; it is the first %d digits of the new certificate's thumbprint", app, len(code), codeDigits)
+	}
+	if !isCode(code, next) {
+		for _, c := range []*Credential{t.rot.Old, t.app.Current, t.app.Previous, &t.rot.New} {
+			if c != nil && isCode(code, *c) {
+				return Rotation{}, refusedf("app %s: %s is the code of the certificate %s (until %s), not of the one to confirm; the consumer still has the other file",
+					app, code, c.ThumbprintSHA1, c.NotAfter.Format(time.DateOnly))
+			}
+		}
+		return Rotation{}, refusedf("app %s: %s is not the code of the certificate to confirm, nor of any other of this app; it is the first %d digits of the thumbprint that the consumer shows", app, code, codeDigits)
+	}
+	switch t.rot.Phase {
+	case PhaseDelivered:
+		err = t.confirmed(ctx, ConfirmPerson, by, note)
+	case PhaseRollingBack:
+		if t.rot.Back.Delivered.IsZero() {
+			return Rotation{}, refusedf("app %s: the previous certificate has not been delivered yet", app)
+		}
+		err = t.record(ctx, "rollback confirmed", func(rec *Records) {
+			rec.Rotation.Back.Confirmed = time.Now().UTC()
+			rec.Rotation.WakeAt, rec.Rotation.WaitingFor = time.Now().UTC(), ""
+		})
+	case PhaseConfirmed:
+		return t.rot, nil
+	case PhasePlanned, PhaseUploaded, PhaseProven, PhaseRetired, PhaseRolledBack:
+		return Rotation{}, refusedf("app %s: nothing to confirm yet: the rotation is %s", app, t.rot.Phase)
+	}
+	if err != nil {
+		return Rotation{}, err
+	}
+	if err := r.noteBy(ctx, t, by, "confirmed by a person"); err != nil {
+		return Rotation{}, err
+	}
+	r.ask(app)
+	return t.rot, nil
+}
+
+// isCode reports whether the code begins the credential's thumbprint.
+func isCode(code string, c Credential) bool {
+	return strings.HasPrefix(strings.ToLower(c.ThumbprintSHA1), code) || strings.HasPrefix(string(c.ThumbprintSHA256), code)
+}
+
+// openFor reads the open rotation for a person's request.
+func (r *Rotator) openFor(ctx context.Context, app, what string) (*turn, error) {
+	t, err := r.open(ctx, app)
+	if err != nil {
+		return nil, fmt.Errorf("app %s: %w", app, err)
+	}
+	if t == nil {
+		return nil, refusedf("app %s: no rotation is open, so there is nothing to %s", app, what)
+	}
+	return t, nil
+}
+
+// noteBy adds an audit line with the person's name.
+func (r *Rotator) noteBy(ctx context.Context, t *turn, by, what string) error {
+	return t.record(ctx, "", func(rec *Records) {
+		rec.Audit = append(rec.Audit, AuditEntry{
+			At: time.Now().UTC(), By: by, What: what, App: t.app.Name, Rotation: t.rot.ID,
+			Thumbprint: t.rot.New.ThumbprintSHA256,
+		})
+	})
+}

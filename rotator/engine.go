@@ -1,0 +1,332 @@
+package rotator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+)
+
+// turn is one app's rotation being carried on: the records as they were read
+// last, and what follows from them. It lives while the app is claimed.
+type turn struct {
+	r      *Rotator
+	app    App
+	rot    Rotation
+	policy Policy
+	// signer is a cached pair of the app, by thumbprint.
+	pairs map[Thumbprint]KeyPair
+	log   *slog.Logger
+}
+
+// wait tells why a step did not lead to the next phase, without a failure.
+type wait struct {
+	// what is one of the Waiting… words.
+	what string
+	// until is when to try again; zero: a person must act.
+	until time.Time
+}
+
+// open reads an app with its open rotation. It returns nil if none is open.
+func (r *Rotator) open(ctx context.Context, name string) (*turn, error) {
+	app, err := r.Store.App(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if app.Rotation == "" {
+		return nil, nil //nolint:nilnil // no open rotation is an ordinary answer
+	}
+	rot, err := r.Store.Rotation(ctx, app.Rotation)
+	if err != nil {
+		return nil, fmt.Errorf("app %s: read rotation %s: %w", name, app.Rotation, err)
+	}
+	return &turn{
+		r: r, app: app, rot: rot, policy: policyOf(&app, r.Defaults),
+		pairs: map[Thumbprint]KeyPair{},
+		log:   r.log().With("app", app.Name, "rotation_id", rot.ID),
+	}, nil
+}
+
+// advance carries an app's open rotation on until it ended, must wait or
+// failed; what it is then is in the journal. The caller holds the claim. The
+// error is one of recording: everything else is recorded.
+func (r *Rotator) advance(ctx context.Context, c *claim, name string) error {
+	t, err := r.open(ctx, name)
+	if err != nil || t == nil {
+		return err
+	}
+	for !t.rot.Phase.IsEnd() {
+		before := t.rot.Seq
+		w, err := t.gate(ctx)
+		if err == nil && w == nil {
+			w, err = t.step(ctx)
+		}
+		switch {
+		case errors.Is(err, errRecord):
+			return err
+		case ctx.Err() != nil:
+			// Stopped, not failed: whatever was begun is in the journal.
+			return nil
+		case err != nil:
+			return t.fail(ctx, failureOf(err))
+		case w != nil:
+			return t.park(ctx, *w)
+		case t.rot.Seq == before:
+			return fmt.Errorf("app %s: rotation %s: %s: the step recorded nothing", name, t.rot.ID, t.rot.Phase)
+		case c.isWanted():
+			// A person asks for the app: let them in, then go on.
+			return nil
+		}
+	}
+	return nil
+}
+
+// step runs the step that leads to the next phase. It returns nil and nil when
+// it recorded progress.
+func (t *turn) step(ctx context.Context) (*wait, error) {
+	switch t.rot.Phase {
+	case PhasePlanned:
+		return t.upload(ctx)
+	case PhaseUploaded:
+		return t.prove(ctx)
+	case PhaseProven:
+		return t.deliver(ctx)
+	case PhaseDelivered:
+		return t.confirm(ctx)
+	case PhaseConfirmed:
+		return t.retire(ctx)
+	case PhaseRollingBack:
+		return t.rollBack(ctx)
+	case PhaseRetired, PhaseRolledBack:
+		return nil, nil //nolint:nilnil // nothing follows an end
+	}
+	return nil, fix(ReasonOther, "use the version of rotate that wrote the store", "phase %q is not known to this version", t.rot.Phase)
+}
+
+// gate holds work back that must not run now: a store that is not to write, a
+// pause, a closed window.
+func (t *turn) gate(ctx context.Context) (*wait, error) {
+	state, err := t.r.state(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if state.ReadOnly {
+		return nil, fix(ReasonOther, "look at what differs, then \"rotate resume\"", "app %s: nothing is written: %s", t.app.Name, state.Stopped)
+	}
+	if err := t.r.checkHosts(&state, t.app.Tenant); err != nil {
+		return nil, err
+	}
+	outward := t.rot.Phase == PhaseProven || t.rot.Phase == PhaseConfirmed
+	if !outward {
+		return nil, nil //nolint:nilnil // nothing holds it back
+	}
+	now := time.Now()
+	lastSafe := t.lastSafe()
+	for _, until := range []time.Time{state.PausedUntil, t.app.PausedUntil} {
+		if end := pauseEnd(until, lastSafe); now.Before(end) {
+			return &wait{WaitingPause, end}, nil
+		}
+	}
+	if t.rot.Asked || t.policy.Window == nil {
+		return nil, nil //nolint:nilnil // a person's rotation ignores the window
+	}
+	s, err := t.r.ParseSchedule(t.policy.Window.Cron, t.policy.Window.Zone)
+	if err != nil {
+		return nil, fix(ReasonOther, "correct the window in the app's policy", "app %s: window: %v", t.app.Name, err)
+	}
+	if at := windowAt(s, t.policy.Window.Duration, now, lastSafe); now.Before(at) {
+		return &wait{WaitingWindow, at}, nil
+	}
+	return nil, nil //nolint:nilnil // the window is open
+}
+
+// lastSafe is the last date on which the old certificate leaves the overlap.
+// A first certificate has none: nothing is in danger.
+func (t *turn) lastSafe() time.Time {
+	if t.rot.Old == nil {
+		return t.rot.New.NotAfter
+	}
+	return lastSafeDate(t.rot.Old.NotAfter, t.policy)
+}
+
+// errRecord marks that the store could not be written. The rotation stops: it
+// must not act on what it cannot remember.
+var errRecord = errors.New("record")
+
+// record writes progress. change alters the records as they are in the store
+// now; the due index follows by itself. The turn then holds what was written.
+// Recording outlives a cancelled context.
+func (t *turn) record(ctx context.Context, what string, change func(rec *Records)) error {
+	ctx, cancel := lasting(ctx)
+	defer cancel()
+	err := t.r.change(ctx, t.app.Name, func(rec *Records) error {
+		if rec.App == nil || rec.Rotation == nil || rec.Rotation.ID != t.rot.ID {
+			return fmt.Errorf("rotation %s is no longer open", t.rot.ID)
+		}
+		change(rec)
+		rec.Rotation.Seq++
+		if what != "" {
+			rec.Audit = append(rec.Audit, AuditEntry{
+				At: time.Now().UTC(), By: rec.Rotation.By, What: what, App: t.app.Name,
+				Rotation: t.rot.ID, Thumbprint: rec.Rotation.New.ThumbprintSHA256,
+			})
+		}
+		if rec.Rotation.Phase.IsEnd() {
+			rec.App.Rotation = ""
+		}
+		t.app, t.rot = *rec.App, *rec.Rotation
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("app %s: %w %q: %w", t.app.Name, errRecord, what, err)
+	}
+	t.policy = policyOf(&t.app, t.r.Defaults)
+	t.r.announce()
+	return nil
+}
+
+// enter records that a phase was reached.
+func (t *turn) enter(ctx context.Context, phase Phase, change func(rec *Records)) error {
+	now := time.Now().UTC()
+	err := t.record(ctx, "rotation "+string(phase), func(rec *Records) {
+		rot := rec.Rotation
+		rot.Phase = phase
+		rot.PhaseAt[phase] = now
+		rot.Trouble, rot.WaitingFor, rot.WakeAt = nil, "", now
+		if phase.IsEnd() {
+			rot.EndedAt, rot.WakeAt = now, time.Time{}
+		}
+		if phase == PhaseProven {
+			rec.State.FixStreak = nil
+		}
+		if change != nil {
+			change(rec)
+		}
+	})
+	if err == nil {
+		t.log.Info("rotation reached phase", "phase", phase, "thumbprint_sha256", t.rot.New.ThumbprintSHA256)
+	}
+	return err
+}
+
+// park records what the rotation waits for.
+func (t *turn) park(ctx context.Context, w wait) error {
+	if t.rot.WaitingFor == w.what && t.rot.WakeAt.Equal(w.until) && t.rot.Trouble == nil {
+		return nil
+	}
+	return t.record(ctx, "", func(rec *Records) {
+		rec.Rotation.Trouble, rec.Rotation.WaitingFor, rec.Rotation.WakeAt = nil, w.what, w.until.UTC()
+	})
+}
+
+// brakeAfter is how many apps in a row may fail as fix after their upload
+// before nothing starts unasked any more.
+const brakeAfter = 3
+
+// fail records a failure: the phase stays, the next try is set.
+func (t *turn) fail(ctx context.Context, f *Failure) error {
+	now := time.Now().UTC()
+	attempts, known := 1, false
+	if old := t.rot.Trouble; old != nil {
+		attempts = old.Attempts + 1
+		known = old.Class == f.Class && old.Reason == f.Reason
+	}
+	left := t.rot.New.NotAfter.Sub(now)
+	if t.rot.Old != nil && t.rot.Phase != PhaseConfirmed {
+		left = t.rot.Old.NotAfter.Sub(now)
+	}
+	retryAt := now.Add(retryIn(f, attempts, left, spread()))
+	uploaded := t.rot.Phase != PhasePlanned && t.rot.Phase != PhaseConfirmed
+	if !known {
+		level := slog.LevelWarn
+		if f.Class == ClassFix || f.Class == ClassGone {
+			level = slog.LevelError
+		}
+		t.log.Log(ctx, level, "rotation cannot go on", "phase", t.rot.Phase, "class", f.Class, "err", f.Message, "next", f.Next, "retry_at", retryAt)
+	}
+	return t.record(ctx, "", func(rec *Records) {
+		rot := rec.Rotation
+		rot.Trouble = &Trouble{
+			Class: f.Class, Reason: f.Reason, Message: f.Message, Next: f.Next,
+			At: now, Attempts: attempts, RetryAt: retryAt,
+		}
+		rot.WaitingFor, rot.WakeAt = WaitingRetry, retryAt
+		needsPerson := f.Class == ClassFix || f.Class == ClassGone || f.Class == ClassClock
+		if needsPerson && !known {
+			rec.Events = append(rec.Events, t.event(EventRotationFailed, SeverityWarning, f.Message, f.Next))
+		}
+		if f.Class == ClassFix && uploaded {
+			brake(rec, t.app.Name, now)
+		}
+	})
+}
+
+// brake counts apps that fail as fix after their upload and stops unasked
+// starts at the third in a row.
+func brake(rec *Records, app string, now time.Time) {
+	for _, name := range rec.State.FixStreak {
+		if name == app {
+			return
+		}
+	}
+	rec.State.FixStreak = append(rec.State.FixStreak, app)
+	if len(rec.State.FixStreak) < brakeAfter || rec.State.Stopped != "" {
+		return
+	}
+	rec.State.Stopped = fmt.Sprintf("%d apps in a row failed after their upload (%s): nothing starts unasked until \"rotate resume\"",
+		brakeAfter, strings.Join(rec.State.FixStreak, ", "))
+	rec.State.StoppedAt = now
+	rec.Events = append(rec.Events, newEvent(rec.App, nil, EventStopped, SeverityCritical, rec.State.Stopped,
+		"look at these apps with \"rotate status\", then type \"rotate resume\""))
+}
+
+// event builds an event about this rotation.
+func (t *turn) event(kind EventKind, severity Severity, summary, next string) Event {
+	return newEvent(&t.app, &t.rot, kind, severity, summary, next)
+}
+
+// change is one transaction on an app's records; the due index follows.
+func (r *Rotator) change(ctx context.Context, app string, change func(rec *Records) error) error {
+	return r.Store.Change(ctx, app, func(rec *Records) error {
+		if err := change(rec); err != nil {
+			return err
+		}
+		if rec.App != nil {
+			rec.Wakes = r.wakes(rec.App, rec.Rotation)
+		}
+		return nil
+	})
+}
+
+// pair returns one of the app's key pairs, unsealed once a turn.
+func (t *turn) pair(ctx context.Context, c *Credential) (KeyPair, error) {
+	if c == nil {
+		return KeyPair{}, nil
+	}
+	if p, ok := t.pairs[c.ThumbprintSHA256]; ok {
+		return p, nil
+	}
+	p, err := t.r.Store.KeyPair(ctx, c.ThumbprintSHA256)
+	if err != nil {
+		return KeyPair{}, fmt.Errorf("app %s: open sealed key %s: %w", t.app.Name, c.ThumbprintSHA256, err)
+	}
+	t.pairs[c.ThumbprintSHA256] = p
+	return p, nil
+}
+
+// registration names the app for Entra.
+func (a *App) registration() Registration {
+	return Registration{App: a.Name, Tenant: a.Tenant, ObjectID: a.ObjectID, ClientID: a.ClientID}
+}
+
+// access tells who asks about the app: in self mode the app itself with the
+// given pair, else the tenant's identity.
+func (t *turn) access(pair KeyPair) Access {
+	a := Access{Registration: t.app.registration()}
+	if t.app.Mode == ModeSelf {
+		a.As = pair
+	}
+	return a
+}

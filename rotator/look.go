@@ -1,0 +1,256 @@
+package rotator
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// sight is what one look at the app's list showed.
+type sight struct {
+	// readable is false where who asks may not read the list.
+	readable bool
+	// present tells that the new certificate is listed. Presence is proof.
+	present bool
+	keyID   KeyID
+	listing Listing
+}
+
+// see reads the app's list as pair as and finds the new certificate in it. It
+// records what only a reading can tell: the KeyID, entries seen, readability.
+func (t *turn) see(ctx context.Context, as KeyPair) (sight, error) {
+	if t.rot.Unreadable {
+		return sight{}, nil
+	}
+	// The certificates themselves are asked for only where the KeyID is not
+	// known: that reading is limited to 150 a minute.
+	withKeys := t.rot.New.KeyID == "" && t.rot.Upload.Sends > 0
+	listing, err := t.r.Entra.Keys(ctx, t.access(as), withKeys)
+	if t.app.Mode == ModeSelf && reasonOf(err) == ReasonForbidden {
+		return sight{}, t.record(ctx, "", func(rec *Records) { rec.Rotation.Unreadable = true })
+	}
+	if err != nil {
+		return sight{}, err
+	}
+	s := sight{readable: true, listing: listing}
+	for _, e := range listing.Entries {
+		if t.isNew(e) {
+			s.present, s.keyID = true, e.KeyID
+		}
+	}
+	var unseen []KeyID
+	for _, e := range listing.Entries {
+		if !slices.Contains(t.rot.Upload.Seen, e.KeyID) {
+			unseen = append(unseen, e.KeyID)
+		}
+	}
+	learnt := s.present && t.rot.New.KeyID != s.keyID
+	if len(unseen) > 0 || learnt || (t.app.ObjectID == "" && listing.ObjectID != "") {
+		err = t.record(ctx, "", func(rec *Records) {
+			rec.Rotation.Upload.Seen = append(rec.Rotation.Upload.Seen, unseen...)
+			if rec.App.ObjectID == "" {
+				rec.App.ObjectID = listing.ObjectID
+			}
+			if rec.App.DisplayName == "" {
+				rec.App.DisplayName = listing.DisplayName
+			}
+			if learnt {
+				setKeyID(rec, s.keyID)
+			}
+		})
+		if err != nil {
+			return sight{}, err
+		}
+	}
+	return s, t.strangers(ctx, listing)
+}
+
+// isNew reports whether the entry is the rotation's certificate: by its own
+// hash, or by the KeyID that only we know or that the answer named.
+func (t *turn) isNew(e Entry) bool {
+	switch {
+	case e.Thumbprint != "":
+		return e.Thumbprint == t.rot.New.ThumbprintSHA256
+	case t.rot.New.KeyID != "":
+		return e.KeyID == t.rot.New.KeyID
+	}
+	return t.rot.Upload.Chosen != "" && e.KeyID == t.rot.Upload.Chosen
+}
+
+// setKeyID notes the KeyID of the new certificate wherever it is described.
+func setKeyID(rec *Records, id KeyID) {
+	rec.Rotation.New.KeyID = id
+	if c := rec.App.Current; c != nil && c.ThumbprintSHA256 == rec.Rotation.New.ThumbprintSHA256 {
+		c.KeyID = id
+	}
+}
+
+// entryName is the display name of our entries: NAME (rotate STORE/ROTATION).
+// keyCredential.displayName holds 90 characters
+// (https://learn.microsoft.com/graph/api/resources/keycredential).
+func entryName(app, store, rotation string) string {
+	suffix := fmt.Sprintf(" (rotate %s/%s)", store, rotation)
+	return app[:min(len(app), 90-len(suffix))] + suffix
+}
+
+// ourForm finds store and rotation in a display name made by entryName.
+var ourForm = regexp.MustCompile(`\(rotate ([0-9a-f]+)/([0-9a-z]+)\)$`)
+
+// strangers stops the rotation when the list holds an entry of our form that
+// this store does not know: a second daemon, or a store restored from before.
+// The form is a hint that stops us, never a proof that permits removal.
+func (t *turn) strangers(ctx context.Context, listing Listing) error {
+	for _, e := range listing.Entries {
+		m := ourForm.FindStringSubmatch(e.DisplayName)
+		if m == nil || t.isOurs(e) {
+			continue
+		}
+		if m[1] == t.r.Store.ID() {
+			rot, err := t.r.Store.Rotation(ctx, m[2])
+			if err == nil && rot.App == t.app.Name {
+				continue
+			}
+		}
+		message := fmt.Sprintf("app %s: the app carries a certificate %q (KeyID %s) that another rotate made, or this one before its store was restored; nothing is changed",
+			t.app.Name, e.DisplayName, e.KeyID)
+		return fix(ReasonOther,
+			"make sure that only one rotate manages this app; if the entry is a leftover, remove its KeyID in the Entra portal, then \"rotate now "+t.app.Name+"\"",
+			"%s", message)
+	}
+	return nil
+}
+
+// isOurs reports whether the entry is one that the app's records name.
+func (t *turn) isOurs(e Entry) bool {
+	ours := []*Credential{t.app.Current, t.app.Previous, t.rot.Old, &t.rot.New}
+	for i := range t.app.Former {
+		ours = append(ours, &t.app.Former[i])
+	}
+	for i := range t.rot.Extra {
+		ours = append(ours, &t.rot.Extra[i])
+	}
+	for i := range t.app.Orphans {
+		ours = append(ours, &t.app.Orphans[i].Credential)
+	}
+	return slices.ContainsFunc(ours, func(c *Credential) bool {
+		return c != nil && (c.KeyID != "" && c.KeyID == e.KeyID || e.Thumbprint != "" && e.Thumbprint == c.ThumbprintSHA256)
+	})
+}
+
+// lookEvery bounds how often a waiting rotation is compared with Entra.
+const lookEvery = time.Minute
+
+// look makes sure that the new certificate, on which the rotation stands, is
+// still accepted. It returns a wait while that is in doubt, and ends or stops
+// the rotation when it is gone.
+func (t *turn) look(ctx context.Context) (*wait, error) {
+	next, err := t.pair(ctx, &t.rot.New)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now().UTC()
+	s, err := t.see(ctx, next)
+	if reasonOf(err) == ReasonNotRegistered && t.app.Mode == ModeSelf {
+		// The reading itself signs in with the new pair.
+		s, err = sight{}, nil
+	} else if err != nil {
+		return nil, err
+	}
+	if !s.readable && !s.present {
+		_, err = t.r.Entra.SignIn(ctx, t.app.registration(), next, nil)
+		switch reasonOf(err) {
+		case ReasonNotRegistered:
+		case ReasonBlocked:
+			// Conditional Access comes after the credential was accepted.
+			s.present = true
+		case "":
+			if err != nil {
+				return nil, err
+			}
+			s.present = true
+		default:
+			return nil, err
+		}
+	}
+	if s.present {
+		if !t.rot.Missing.IsZero() || t.rot.Absence.Reads > 0 || now.Sub(t.rot.LookedAt) >= lookEvery {
+			return nil, t.record(ctx, "", func(rec *Records) {
+				if !rec.Rotation.Missing.IsZero() {
+					rec.Events = append(rec.Events, t.event(EventRecovered, SeverityInfo, "the certificate is accepted again", ""))
+				}
+				rec.Rotation.Absence, rec.Rotation.Missing, rec.Rotation.LookedAt = Absence{}, time.Time{}, now
+			})
+		}
+		return nil, nil //nolint:nilnil // present: the step may go on
+	}
+	absence := t.rot.Absence.missed(now)
+	if err := t.record(ctx, "", func(rec *Records) { rec.Rotation.Absence = absence }); err != nil {
+		return nil, err
+	}
+	if !t.isGone(absence, s.readable) {
+		every := absentEvery
+		if !s.readable {
+			every = max(every, t.policy.Prove.Within/40)
+		}
+		return &wait{WaitingPropagation, now.Add(every)}, nil
+	}
+	if t.rot.Reach.IsZero() && t.rot.Phase != PhaseConfirmed {
+		return nil, t.vanish(ctx)
+	}
+	return nil, t.missing(ctx)
+}
+
+// isGone judges absence by the rule that fits what can be seen.
+func (t *turn) isGone(a Absence, readable bool) bool {
+	if readable {
+		return a.isAbsent()
+	}
+	return a.isAbsent() && a.Last.Sub(a.Since) >= t.policy.Prove.Within
+}
+
+// vanish ends a rotation whose certificate somebody removed before anybody got
+// it. It is not uploaded again: it may have been revoked on purpose.
+func (t *turn) vanish(ctx context.Context) error {
+	summary := "the new certificate disappeared from the app before it was delivered; the rotation ended"
+	next := "if nobody removed it on purpose: rotate now " + t.app.Name + " --force"
+	return t.enter(ctx, PhaseRolledBack, func(rec *Records) {
+		rec.Rotation.Outcome = summary
+		rec.Rotation.Back = &Back{By: "schedule", At: time.Now().UTC(), From: t.rot.Phase, Reason: "vanished"}
+		t.dropNew(rec)
+		rec.App.Hold = "the last new certificate vanished from Entra; " + next
+		rec.Events = append(rec.Events, t.event(EventCertificateMissing, SeverityWarning, summary, next))
+	})
+}
+
+// missing reports a certificate that is gone although a consumer may hold it.
+// Nothing is retired while it is.
+func (t *turn) missing(ctx context.Context) error {
+	f := fix(ReasonNotRegistered,
+		"find out who removed it; to upload it again: rotate now "+t.app.Name+" --force; to go back: rotate rollback "+t.app.Name,
+		"app %s: the new certificate %s is gone from Entra although it was delivered; nothing is retired", t.app.Name, t.rot.New.ThumbprintSHA1)
+	if !t.rot.Missing.IsZero() {
+		return f
+	}
+	err := t.record(ctx, "certificate missing", func(rec *Records) {
+		rec.Rotation.Missing = time.Now().UTC()
+		rec.Events = append(rec.Events, t.event(EventCertificateMissing, SeverityCritical, f.Message, f.Next))
+	})
+	if err != nil {
+		return err
+	}
+	return f
+}
+
+// dropNew takes the new pair out of service: its sealed key is kept for a
+// while, then forgotten.
+func (t *turn) dropNew(rec *Records) {
+	c := rec.Rotation.New
+	c.ForgetAt = time.Now().UTC().Add(t.policy.KeepPrevious)
+	rec.App.Former = append(rec.App.Former, c)
+}
+
+// names joins for messages.
+func names(list []string) string { return strings.Join(list, ", ") }

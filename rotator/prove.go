@@ -1,0 +1,218 @@
+package rotator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// acceptedLate is how long after an upload a refused proof may still mean that
+// the key has not spread.
+const acceptedLate = 15 * time.Minute
+
+// prove makes sure that the new pair works before anybody gets it: the very
+// bytes that will be delivered open with the very password; several cold
+// sign-ins succeed, spaced out; and what the current pair can do, the new one
+// can. What both lack is a warning.
+func (t *turn) prove(ctx context.Context) (*wait, error) {
+	next, err := t.pair(ctx, &t.rot.New)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.openFiles(next); err != nil {
+		return nil, err
+	}
+	now := time.Now().UTC()
+	proof := t.rot.Proof
+	if at := proof.LastAt.Add(t.policy.Prove.Spacing); proof.Successes > 0 && now.Before(at) && !now.Before(proof.LastAt) {
+		return &wait{WaitingProof, at}, nil
+	}
+	last := proof.Successes+1 >= t.policy.Prove.Successes
+	var probes []string
+	if last {
+		probes = t.app.Probe
+	}
+	got, err := t.r.Entra.SignIn(ctx, t.app.registration(), next, probes)
+	switch {
+	case reasonOf(err) == ReasonNotRegistered:
+		return t.unknownYet(ctx)
+	case reasonOf(err) == ReasonBlocked:
+		return nil, t.blocked(ctx, err)
+	case err != nil:
+		return nil, err
+	}
+	var warnings []string
+	if last {
+		if warnings, err = t.compare(ctx, got); err != nil {
+			return nil, err
+		}
+	}
+	proof = Proof{Successes: proof.Successes + 1, LastAt: now}
+	if !last {
+		err := t.record(ctx, "", func(rec *Records) { rec.Rotation.Proof, rec.Rotation.Absence = proof, Absence{} })
+		return nil, err
+	}
+	return nil, t.enter(ctx, PhaseProven, func(rec *Records) {
+		rec.Rotation.Proof, rec.Rotation.Absence = proof, Absence{}
+		rec.Rotation.LookedAt = now
+		rec.Rotation.Warnings = appendNew(rec.Rotation.Warnings, warnings...)
+	})
+}
+
+// openFiles opens what will be delivered, as the consumer will.
+func (t *turn) openFiles(pair KeyPair) error {
+	for encoding, file := range pair.Encoded {
+		opened, err := t.r.Encoder.Decode(file, pair.Password)
+		if err == nil && opened.Thumbprint() != t.rot.New.ThumbprintSHA256 {
+			err = errors.New("it holds another certificate")
+		}
+		if err != nil {
+			return fix(ReasonOther, "rotate rollback "+t.app.Name, "app %s: the %s file made for delivery does not open: %v", t.app.Name, encoding, err)
+		}
+	}
+	return nil
+}
+
+// unknownYet handles a token service that does not know the new certificate: it
+// has not spread, or somebody removed it.
+func (t *turn) unknownYet(ctx context.Context) (*wait, error) {
+	now := time.Now().UTC()
+	proof := t.rot.Proof
+	proof.Successes = 0
+	proof.Attempts++
+	if err := t.record(ctx, "", func(rec *Records) { rec.Rotation.Proof = proof }); err != nil {
+		return nil, err
+	}
+	uploadedAt := t.rot.PhaseAt[PhaseUploaded]
+	late := now.Sub(uploadedAt) >= t.policy.Prove.Within
+	if !t.rot.Unreadable {
+		signer, err := t.signer(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if t.app.Mode == ModeManaged || !signer.IsZero() {
+			s, err := t.see(ctx, signer)
+			if err != nil {
+				return nil, err
+			}
+			if s.readable && !s.present {
+				return t.countAbsence(ctx, true)
+			}
+			if s.present && late {
+				return nil, fix(ReasonNotRegistered, "rotate rollback "+t.app.Name+", then rotate now "+t.app.Name,
+					"app %s: the app lists the new certificate, but the token service has not accepted it for %s", t.app.Name, days(t.policy.Prove.Within))
+			}
+		}
+	}
+	if late {
+		return nil, t.vanish(ctx)
+	}
+	return &wait{WaitingPropagation, now.Add(pollIn(proof.Attempts, t.policy.Prove))}, nil
+}
+
+// countAbsence counts one read without the new certificate and ends the
+// rotation when they suffice. Nobody has the new pair yet.
+func (t *turn) countAbsence(ctx context.Context, readable bool) (*wait, error) {
+	now := time.Now().UTC()
+	absence := t.rot.Absence.missed(now)
+	if err := t.record(ctx, "", func(rec *Records) { rec.Rotation.Absence = absence }); err != nil {
+		return nil, err
+	}
+	if t.isGone(absence, readable) {
+		return nil, t.vanish(ctx)
+	}
+	return &wait{WaitingPropagation, now.Add(absentEvery)}, nil
+}
+
+// current returns the pair to compare with: the one in service if it is still
+// within its dates and was not given up. Nil otherwise.
+func (t *turn) comparable() *Credential {
+	c, now := t.rot.Old, time.Now()
+	if c == nil || c.GivenUp || now.Before(c.NotBefore) || now.After(c.NotAfter) {
+		return nil
+	}
+	return c
+}
+
+// blocked handles Conditional Access refusing the new pair (AADSTS53003). If it
+// refuses the current one just so, this host cannot prove either, and somebody
+// else must confirm.
+func (t *turn) blocked(ctx context.Context, refused error) error {
+	if c := t.comparable(); c != nil {
+		current, err := t.pair(ctx, c)
+		if err != nil {
+			return err
+		}
+		_, err = t.r.Entra.SignIn(ctx, t.app.registration(), current, nil)
+		switch {
+		case err == nil:
+			return fmt.Errorf("the current certificate may sign in and the new one may not: %w", refused)
+		case reasonOf(err) != ReasonBlocked:
+			return err
+		}
+	}
+	warning := "cannot be proven from this host: Conditional Access lets the app sign in only from elsewhere; its consumer must confirm"
+	return t.enter(ctx, PhaseProven, func(rec *Records) {
+		rec.Rotation.Proof = Proof{Attempts: t.rot.Proof.Attempts, LastAt: time.Now().UTC(), Unprovable: true}
+		rec.Rotation.Warnings = appendNew(rec.Rotation.Warnings, warning)
+	})
+}
+
+// compare asks the current pair the same and returns what both lack. It is an
+// error if the new pair can do less.
+func (t *turn) compare(ctx context.Context, got SignIn) ([]string, error) {
+	var had SignIn
+	compared := false
+	if c := t.comparable(); c != nil {
+		current, err := t.pair(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		had, err = t.r.Entra.SignIn(ctx, t.app.registration(), current, t.app.Probe)
+		switch reasonOf(err) {
+		case ReasonNotRegistered, ReasonExpired, ReasonBlocked:
+			// The current pair cannot do anything: nothing to compare with.
+		default:
+			if err != nil {
+				return nil, fmt.Errorf("sign in with the current certificate to compare: %w", err)
+			}
+			compared = true
+		}
+	}
+	var warnings []string
+	if compared {
+		for _, role := range had.Roles {
+			if !slices.Contains(got.Roles, role) {
+				return nil, fix(ReasonForbidden, "it may not have spread yet and is asked again; if it stays, rotate rollback "+t.app.Name,
+					"app %s: a token of the current certificate carries %s, one of the new certificate does not", t.app.Name, role)
+			}
+		}
+	}
+	for _, p := range t.app.Permissions {
+		if !slices.Contains(got.Roles, p) {
+			warnings = append(warnings, "the app's tokens lack "+p+"; grant it, or take it from the app's permissions")
+		}
+	}
+	for i, p := range got.Probes {
+		if p.Err == nil {
+			continue
+		}
+		if compared && i < len(had.Probes) && had.Probes[i].Err == nil {
+			return nil, fmt.Errorf("probe %s works with the current certificate and not with the new one: %w", p.Path, p.Err)
+		}
+		warnings = append(warnings, fmt.Sprintf("probe %s fails with either certificate: %v", p.Path, p.Err))
+	}
+	return warnings, nil
+}
+
+// appendNew appends those that are not there yet.
+func appendNew(list []string, add ...string) []string {
+	for _, s := range add {
+		if !slices.Contains(list, s) {
+			list = append(list, s)
+		}
+	}
+	return list
+}

@@ -1,0 +1,423 @@
+package rotator
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// bySchedule is who asks when nobody does.
+const bySchedule = "schedule"
+
+// Start begins a rotation of the app because a person asked, or carries the
+// open one on at once, skipping its pause after a failure. Asking twice is
+// harmless: the open rotation is returned. It does not wait for the end; see
+// [Rotator.Follow].
+//
+// Errors: [ErrNotFound]; [ErrRefused] if it must not start now, with the reason;
+// a [*Failure] if the plan itself could not be made.
+func (r *Rotator) Start(ctx context.Context, app string, req StartRequest, by string) (Rotation, error) {
+	switch {
+	case req.Compromised != "" && req.Compromised != "current" && req.Compromised != "next":
+		return Rotation{}, usagef("compromised must be current or next, not %q", req.Compromised)
+	case req.CutNow && req.Compromised == "":
+		return Rotation{}, usagef("cut-now only goes with a compromised pair")
+	}
+	_, release, err := r.claim(ctx, app)
+	if err != nil {
+		return Rotation{}, err
+	}
+	defer release()
+	t, err := r.open(ctx, app)
+	if err != nil {
+		return Rotation{}, fmt.Errorf("app %s: %w", app, err)
+	}
+	defer r.ask(app)
+	if t != nil && req.Compromised == "" {
+		return r.carryOn(ctx, t, req, by)
+	}
+	return r.plan(ctx, app, t, req, by)
+}
+
+// carryOn makes the open rotation go on at once.
+func (r *Rotator) carryOn(ctx context.Context, t *turn, req StartRequest, by string) (Rotation, error) {
+	again := req.Force && !t.rot.Missing.IsZero()
+	err := t.record(ctx, "", func(rec *Records) {
+		rot := rec.Rotation
+		rot.Asked, rot.Force = true, rot.Force || req.Force
+		rot.Trouble, rot.WaitingFor, rot.WakeAt = nil, "", time.Now().UTC()
+		rot.LookedAt = time.Time{}
+		rot.Redeliver = len(rot.Deliveries) > 0 && (rot.Phase == PhaseDelivered || rot.Phase == PhaseConfirmed)
+		if again {
+			// A person decided that a certificate which vanished comes back.
+			rot.Phase, rot.Missing, rot.Absence = PhasePlanned, time.Time{}, Absence{}
+			rot.New.KeyID, rot.Upload.Chosen, rot.Upload.SentAt = "", newGUID(), time.Time{}
+		}
+		rec.Audit = append(rec.Audit, AuditEntry{
+			At: time.Now().UTC(), By: by, What: "rotation carried on", App: t.app.Name, Rotation: rot.ID,
+			Thumbprint: rot.New.ThumbprintSHA256,
+		})
+	})
+	return t.rot, err
+}
+
+// plan makes the next key pair and the journal record. open is the rotation
+// that a compromise closes; nil otherwise.
+func (r *Rotator) plan(ctx context.Context, name string, open *turn, req StartRequest, by string) (Rotation, error) {
+	app, err := r.Store.App(ctx, name)
+	if err != nil {
+		return Rotation{}, fmt.Errorf("app %s: %w", name, err)
+	}
+	state, err := r.state(ctx)
+	if err != nil {
+		return Rotation{}, err
+	}
+	policy := policyOf(&app, r.Defaults)
+	now := time.Now().UTC()
+	if err := r.mayStart(ctx, &app, &state, policy, open, req, by, now); err != nil {
+		return Rotation{}, err
+	}
+	pair, credential, err := r.newPair(ctx, &app, policy, now)
+	if err != nil {
+		return Rotation{}, err
+	}
+	rot := r.newRotation(&app, open, credential, req, by, now)
+	ctx, cancel := lasting(ctx)
+	defer cancel()
+	err = r.change(ctx, name, func(rec *Records) error {
+		switch {
+		case rec.App == nil:
+			return fmt.Errorf("app %s: %w", name, ErrNotFound)
+		case open == nil && rec.App.Rotation != "":
+			return fmt.Errorf("app %s: %w", name, ErrRotating)
+		}
+		if by == bySchedule {
+			rec.State.Starts = append(within(rec.State.Starts, now, day), now)
+		}
+		if open != nil {
+			closed := open.rot
+			closed.Phase, closed.EndedAt, closed.WakeAt = PhaseRolledBack, now, time.Time{}
+			closed.PhaseAt = maps.Clone(closed.PhaseAt)
+			closed.PhaseAt[PhaseRolledBack] = now
+			closed.Outcome = "closed into rotation " + rot.ID + " because the " + req.Compromised + " pair was given up"
+			closed.Back = &Back{By: by, At: now, From: open.rot.Phase, Reason: "compromised"}
+			closed.Seq++
+			rec.Closed = &closed
+		}
+		giveUp(rec.App, &rot)
+		rec.Rotation = &rot
+		rec.App.Rotation, rec.App.LastRotation = rot.ID, rot.ID
+		rec.App.Trouble, rec.App.Hold = nil, ""
+		rec.Seal = append(rec.Seal, pair)
+		rec.Audit = append(rec.Audit, AuditEntry{At: now, By: by, What: "rotation planned", App: name, Rotation: rot.ID, Thumbprint: credential.ThumbprintSHA256})
+		rec.Events = append(rec.Events, newEvent(rec.App, &rot, EventRotationStarted, SeverityInfo, "a rotation started", ""))
+		return nil
+	})
+	if err != nil {
+		return Rotation{}, fmt.Errorf("app %s: record the plan: %w", name, err)
+	}
+	r.log().Info("rotation reached phase", "app", name, "rotation_id", rot.ID, "phase", rot.Phase, "thumbprint_sha256", credential.ThumbprintSHA256)
+	r.announce()
+	return rot, nil
+}
+
+// mayStart tells why a rotation must not start now; nil: it may.
+func (r *Rotator) mayStart(ctx context.Context, app *App, state *State, policy Policy, open *turn, req StartRequest, by string, now time.Time) error {
+	if state.ReadOnly {
+		return refusedf("app %s: nothing starts: %s; look at what differs, then \"rotate resume\"", app.Name, state.Stopped)
+	}
+	if err := r.checkHosts(state, app.Tenant); err != nil {
+		return err
+	}
+	rule := app.Confirm.rule()
+	if err := policy.Check(rule); err != nil {
+		return fmt.Errorf("app %s: %w", app.Name, err)
+	}
+	var lastSafe time.Time
+	if app.Current != nil {
+		lastSafe = lastSafeStart(app.Current.NotAfter, policy, rule)
+	}
+	if req.Compromised == "" {
+		for _, until := range []time.Time{state.PausedUntil, app.PausedUntil} {
+			if end := pauseEnd(until, lastSafe); now.Before(end) {
+				return refusedf("app %s: paused until %s; \"rotate resume\" ends it", app.Name, end.Format(time.RFC3339))
+			}
+		}
+	}
+	if req.Compromised == "next" && open == nil {
+		return refusedf("app %s: no rotation is open, so there is no next pair to give up; to replace the one in service: --compromised current", app.Name)
+	}
+	if open != nil && open.rot.Phase == PhaseRollingBack {
+		return refusedf("app %s: its rotation is rolling back; let it end first", app.Name)
+	}
+	if app.Mode == ModeSelf && (app.Current == nil || now.After(app.Current.NotAfter)) {
+		return fix(ReasonExpired,
+			"upload a new certificate by hand in the Entra portal and add the app again with it, or give the tenant an identity that owns the app and \"rotate app edit "+app.Name+" --mode managed\"",
+			"app %s: its certificate is no longer valid, so the app cannot sign a proof for a new one (self mode)", app.Name)
+	}
+	if req.Compromised == "" && by != bySchedule && !req.Force && app.Hold != "" && app.LastRotation != "" {
+		last, err := r.Store.Rotation(ctx, app.LastRotation)
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+		if last.Back != nil && last.Back.Reason == "vanished" {
+			return refusedf("app %s: %s", app.Name, app.Hold)
+		}
+	}
+	if by != bySchedule {
+		return nil
+	}
+	return r.mayStartUnasked(ctx, app, state, policy, lastSafe, now)
+}
+
+// mayStartUnasked holds the brakes for what nobody asked for.
+func (r *Rotator) mayStartUnasked(ctx context.Context, app *App, state *State, policy Policy, lastSafe, now time.Time) error {
+	switch {
+	case app.Hold != "":
+		return refusedf("app %s: %s", app.Name, app.Hold)
+	case state.Stopped != "":
+		return refusedf("app %s: %s", app.Name, state.Stopped)
+	}
+	if policy.Window != nil {
+		s, err := r.ParseSchedule(policy.Window.Cron, policy.Window.Zone)
+		if err != nil {
+			return fmt.Errorf("app %s: window: %w", app.Name, err)
+		}
+		if at := windowAt(s, policy.Window.Duration, now, lastSafe); now.Before(at) {
+			return refusedf("app %s: its window opens %s", app.Name, at.Format(time.RFC3339))
+		}
+	}
+	apps, err := r.Store.CountApps(ctx)
+	if err != nil {
+		return err
+	}
+	started := within(state.Starts, now, day)
+	if allowed := startsAllowed(r.MaxStartsPerDay, apps); len(started) >= allowed && now.Before(lastSafe) {
+		return refusedf("app %s: %d rotations started unasked in the last 24 h, the most that is allowed (max_starts_per_day); it starts when the brake lets it, at the latest %s",
+			app.Name, allowed, lastSafe.Format(time.RFC3339))
+	}
+	return nil
+}
+
+// backdate is how far NotBefore lies in the past, so that a host whose clock
+// is a little fast makes no certificate that Entra calls not yet valid.
+const backdate = 15 * time.Minute
+
+// newPair makes a key, a certificate and the files that will be delivered.
+func (r *Rotator) newPair(ctx context.Context, app *App, policy Policy, now time.Time) (KeyPair, Credential, error) {
+	notBefore, notAfter := now.Add(-backdate), now.Add(policy.Validity)
+	if limit := r.lifetimeLimit(ctx, app); limit > 0 && notAfter.Sub(notBefore) > limit {
+		notAfter = notBefore.Add(limit)
+	}
+	key, der, err := newCertificate(app.Name, policy.KeyBits, notBefore, notAfter)
+	if err != nil {
+		return KeyPair{}, Credential{}, err
+	}
+	credential, err := CredentialOf(der)
+	if err != nil {
+		return KeyPair{}, Credential{}, err
+	}
+	pair := KeyPair{Key: key, Certificate: der, Encoded: map[string][]byte{}}
+	if pair.Password, err = r.passwordFor(ctx, app); err != nil {
+		return KeyPair{}, Credential{}, err
+	}
+	encodings := []string{policy.Encoding}
+	for _, d := range app.Deliveries {
+		if d.Encoding != "" && !slices.Contains(encodings, d.Encoding) {
+			encodings = append(encodings, d.Encoding)
+		}
+	}
+	for _, e := range encodings {
+		if pair.Encoded[e], err = r.Encoder.Encode(e, key, der, nil, pair.Password); err != nil {
+			return KeyPair{}, Credential{}, fmt.Errorf("app %s: encode the new pair as %s: %w", app.Name, e, err)
+		}
+	}
+	return pair, credential, nil
+}
+
+// lifetimeLimit is what the tenant's policies allow, if that can be known; 0
+// otherwise. Reading them needs Policy.Read.All, which is optional.
+func (r *Rotator) lifetimeLimit(ctx context.Context, app *App) time.Duration {
+	if app.Mode != ModeManaged {
+		return app.LifetimeLimit
+	}
+	limit, _, err := r.Entra.LongestLifetime(ctx, Access{Registration: app.registration()})
+	if err != nil {
+		return app.LifetimeLimit
+	}
+	return limit
+}
+
+// passwordFor keeps the password across rotations, so that the consumer's
+// switch is one rename of one file.
+func (r *Rotator) passwordFor(ctx context.Context, app *App) (string, error) {
+	if app.Current == nil || app.NewPassword {
+		return r.Encoder.NewPassword()
+	}
+	current, err := r.Store.KeyPair(ctx, app.Current.ThumbprintSHA256)
+	if errors.Is(err, ErrNotFound) {
+		return r.Encoder.NewPassword()
+	}
+	return current.Password, err
+}
+
+// newRotation makes the journal record.
+func (r *Rotator) newRotation(app *App, open *turn, next Credential, req StartRequest, by string, now time.Time) Rotation {
+	id := newID()
+	rot := Rotation{
+		ID: id, App: app.Name, Mode: app.Mode, By: by, Asked: by != bySchedule, Force: req.Force,
+		Phase: PhasePlanned, New: next, DisplayName: entryName(app.Name, r.Store.ID(), id),
+		StartedAt: now, PhaseAt: map[Phase]time.Time{PhasePlanned: now}, WakeAt: now,
+		Upload: Upload{Chosen: newGUID()},
+	}
+	if app.Current != nil {
+		old := *app.Current
+		rot.Old = &old
+	}
+	if open != nil {
+		rot.Extra = append(rot.Extra, open.leftovers()...)
+	}
+	for _, c := range app.Former {
+		// What an earlier rotation may have left is taken along.
+		inExtra := func(e Credential) bool { return e.ThumbprintSHA256 == c.ThumbprintSHA256 }
+		if c.RemovedAt.IsZero() && c.KeyID != "" && !slices.ContainsFunc(rot.Extra, inExtra) {
+			rot.Extra = append(rot.Extra, c)
+		}
+	}
+	switch req.Compromised {
+	case "current":
+		if app.Current != nil {
+			rot.Compromised = &Compromise{Which: "current", Thumbprint: app.Current.ThumbprintSHA256, CutNow: req.CutNow}
+		}
+	case "next":
+		rot.Compromised = &Compromise{Which: "next", Thumbprint: open.rot.New.ThumbprintSHA256, CutNow: req.CutNow}
+		if open.rot.Phase == PhaseConfirmed {
+			// It became the current one when it was confirmed; the one before it
+			// is what the consumer can still fall back on.
+			rot.Old.GivenUp = true
+		}
+	}
+	return rot
+}
+
+// leftovers are the certificates of ours that a closed rotation leaves on the
+// app, besides the one in service.
+func (t *turn) leftovers() []Credential {
+	var left []Credential
+	if t.rot.Phase == PhaseConfirmed {
+		if t.rot.Old != nil && t.rot.Old.RemovedAt.IsZero() {
+			left = append(left, *t.rot.Old)
+		}
+	} else if t.rot.Upload.Sends > 0 && t.rot.New.RemovedAt.IsZero() {
+		c := t.rot.New
+		if c.AskedKeyID == "" {
+			c.AskedKeyID = t.rot.Upload.Chosen
+		}
+		left = append(left, c)
+	}
+	for _, c := range t.rot.Extra {
+		if c.RemovedAt.IsZero() {
+			left = append(left, c)
+		}
+	}
+	return left
+}
+
+// giveUp marks a compromised pair wherever the records describe it, and keeps
+// the pair of a closed rotation among the app's own.
+func giveUp(app *App, rot *Rotation) {
+	for _, c := range rot.Extra {
+		if !app.knows(c.ThumbprintSHA256) {
+			app.Former = append(app.Former, c)
+		}
+	}
+	if rot.Compromised == nil {
+		return
+	}
+	mark := []*Credential{app.Current, app.Previous, rot.Old}
+	for i := range app.Former {
+		mark = append(mark, &app.Former[i])
+	}
+	for i := range rot.Extra {
+		mark = append(mark, &rot.Extra[i])
+	}
+	for _, c := range mark {
+		if c != nil && c.ThumbprintSHA256 == rot.Compromised.Thumbprint {
+			c.GivenUp = true
+		}
+	}
+}
+
+// checkHosts refuses to ask another login or Graph host than the tenant was
+// first used with: no test address ever meets a production store.
+func (r *Rotator) checkHosts(state *State, tenant string) error {
+	hosts, err := r.Entra.Hosts(tenant)
+	if err != nil {
+		return err
+	}
+	bound, ok := state.Hosts[tenant]
+	if ok && bound != hosts {
+		return fix(ReasonOther, "correct the tenant's cloud in the configuration, or type \"rotate tenant rebind "+tenant+"\" if the move is meant",
+			"tenant %s: this store belongs to %s and %s, the configuration names %s and %s; nothing is asked there",
+			tenant, bound.Login, bound.Graph, hosts.Login, hosts.Graph)
+	}
+	return nil
+}
+
+// bindHosts remembers a tenant's hosts at its first use.
+func (r *Rotator) bindHosts(state *State, tenant string) error {
+	if err := r.checkHosts(state, tenant); err != nil {
+		return err
+	}
+	if _, ok := state.Hosts[tenant]; ok {
+		return nil
+	}
+	hosts, err := r.Entra.Hosts(tenant)
+	if err != nil {
+		return err
+	}
+	if state.Hosts == nil {
+		state.Hosts = map[string]Hosts{}
+	}
+	state.Hosts[tenant] = hosts
+	return nil
+}
+
+// newID returns 10 random lower-case letters and digits (base 32).
+func newID() string {
+	const letters = "abcdefghijklmnopqrstuvwxyz234567"
+	var raw [10]byte
+	_, _ = rand.Read(raw[:]) // crypto/rand.Read never fails since Go 1.24
+	for i := range raw {
+		raw[i] = letters[raw[i]%32]
+	}
+	return string(raw[:])
+}
+
+// newGUID returns a random version 4 GUID.
+func newGUID() KeyID {
+	var raw [16]byte
+	_, _ = rand.Read(raw[:]) // crypto/rand.Read never fails since Go 1.24
+	raw[6], raw[8] = raw[6]&0x0f|0x40, raw[8]&0x3f|0x80
+	h := hex.EncodeToString(raw[:])
+	return KeyID(strings.Join([]string{h[:8], h[8:12], h[12:16], h[16:20], h[20:]}, "-"))
+}
+
+// newEvent builds an event; rot may be nil.
+func newEvent(app *App, rot *Rotation, kind EventKind, severity Severity, summary, next string) Event {
+	e := Event{ID: string(newGUID()), Kind: kind, Severity: severity, At: time.Now().UTC(), Summary: summary, Next: next}
+	if app != nil {
+		e.App, e.Tenant, e.Old = app.Name, app.Tenant, app.Current
+	}
+	if rot != nil {
+		n := rot.New
+		e.Rotation, e.Old, e.New = rot.ID, rot.Old, &n
+	}
+	return e
+}

@@ -1,0 +1,246 @@
+package rotator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// upload adds the new certificate to the app. Its own effect is recognised by
+// the list, or where that cannot be read, by a token of the new pair. A request
+// whose answer was lost is never sent again blindly, and always for the same
+// pair.
+func (t *turn) upload(ctx context.Context) (*wait, error) {
+	signer, err := t.signer(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if signer.IsZero() && t.app.Mode == ModeSelf {
+		return nil, fix(ReasonExpired,
+			"upload a new certificate by hand in the Entra portal and add the app again with it, or give the tenant an identity that owns the app and \"rotate app edit "+t.app.Name+" --mode managed\"",
+			"app %s: no certificate of ours is valid any more, so the app cannot sign a proof for a new one (self mode)", t.app.Name)
+	}
+	s, err := t.see(ctx, signer)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case s.present:
+		return nil, t.uploaded(ctx, s.keyID)
+	case t.rot.Upload.SentAt.IsZero():
+	case s.readable:
+		absence := t.rot.Absence.missed(time.Now().UTC())
+		if !absence.isAbsent() {
+			err := t.record(ctx, "", func(rec *Records) { rec.Rotation.Absence = absence })
+			return &wait{WaitingAnswer, time.Now().UTC().Add(absentEvery)}, err
+		}
+	default:
+		if w, done, err := t.findByToken(ctx); done || w != nil || err != nil {
+			return w, err
+		}
+	}
+	if err := t.targets(ctx); err != nil {
+		return nil, err
+	}
+	return t.send(ctx, signer)
+}
+
+// signer returns a pair of ours that can sign a proof now: the one in service
+// or the one it replaced. Zero if none is valid.
+func (t *turn) signer(ctx context.Context) (KeyPair, error) {
+	now := time.Now()
+	for _, c := range []*Credential{t.app.Current, t.rot.Old, t.app.Previous} {
+		if c == nil || !c.RemovedAt.IsZero() || now.Before(c.NotBefore) || now.After(c.NotAfter) {
+			continue
+		}
+		pair, err := t.pair(ctx, c)
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
+		return pair, err
+	}
+	return KeyPair{}, nil
+}
+
+// findByToken looks for the effect of an unanswered upload where the list
+// cannot be read. done tells that the certificate was found and recorded.
+func (t *turn) findByToken(ctx context.Context) (w *wait, done bool, err error) {
+	next, err := t.pair(ctx, &t.rot.New)
+	if err != nil {
+		return nil, false, err
+	}
+	_, err = t.r.Entra.SignIn(ctx, t.app.registration(), next, nil)
+	switch reasonOf(err) {
+	case ReasonBlocked:
+		return nil, true, t.uploaded(ctx, "")
+	case ReasonNotRegistered:
+		now := time.Now().UTC()
+		if sent := t.rot.Upload.SentAt; now.Sub(sent) < t.policy.Prove.Within {
+			return &wait{WaitingAnswer, now.Add(pollIn(t.rot.Proof.Attempts, t.policy.Prove))}, false,
+				t.record(ctx, "", func(rec *Records) { rec.Rotation.Proof.Attempts++ })
+		}
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	return nil, true, t.uploaded(ctx, "")
+}
+
+// targets makes sure, before the first upload, that every target holds a pair
+// of ours or nothing. A target that holds a certificate this store does not
+// know speaks of a second rotate or a restored store.
+func (t *turn) targets(ctx context.Context) error {
+	if t.rot.Upload.Sends > 0 {
+		return nil
+	}
+	passwords, err := t.passwords(ctx)
+	if err != nil {
+		return err
+	}
+	for _, d := range t.app.Deliveries {
+		held, err := t.r.Deliverer.Holds(ctx, d, passwords)
+		if errors.Is(err, ErrCannotTell) || d.Replace || err == nil && (held == "" || t.knows(held)) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("app %s: look at delivery %s before the upload: %w", t.app.Name, d.Name(), err)
+		}
+		return fix(ReasonOther,
+			"if another rotate manages this app, stop one of them; if the file may be overwritten, set replace on this delivery",
+			"app %s: delivery %s holds the certificate %s, which this store does not know; nothing was uploaded", t.app.Name, d.Name(), held)
+	}
+	return nil
+}
+
+// knows reports whether the thumbprint is one of the app's pairs, the next one
+// included.
+func (t *turn) knows(held Thumbprint) bool {
+	if held == t.rot.New.ThumbprintSHA256 || t.app.knows(held) {
+		return true
+	}
+	for _, c := range t.rot.Extra {
+		if c.ThumbprintSHA256 == held {
+			return true
+		}
+	}
+	return false
+}
+
+// passwords open the files that targets of the app may hold.
+func (t *turn) passwords(ctx context.Context) ([]string, error) {
+	var list []string
+	seen := map[string]bool{}
+	for _, c := range []*Credential{&t.rot.New, t.app.Current, t.rot.Old, t.app.Previous} {
+		if c == nil {
+			continue
+		}
+		pair, err := t.pair(ctx, c)
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if !seen[pair.Password] {
+			seen[pair.Password] = true
+			list = append(list, pair.Password)
+		}
+	}
+	return list, nil
+}
+
+// send makes the request that adds the certificate. What is needed to recognise
+// its effect is durable before.
+func (t *turn) send(ctx context.Context, signer KeyPair) (*wait, error) {
+	now := time.Now().UTC()
+	if at := uploadAllowedAt(t.app.Uploads, t.policy.UploadLimit, now); now.Before(at) && !t.rot.Force {
+		return &wait{WaitingLimit, at}, nil
+	}
+	next, err := t.pair(ctx, &t.rot.New)
+	if err != nil {
+		return nil, err
+	}
+	way := WayAddKey
+	if signer.IsZero() {
+		way = WayPatch
+	}
+	err = t.record(ctx, "certificate upload begun", func(rec *Records) {
+		rec.App.Uploads = append(within(rec.App.Uploads, now, day), now)
+		rec.Rotation.Upload.Way, rec.Rotation.Upload.SentAt = way, now
+		rec.Rotation.Upload.Sends++
+		rec.Rotation.Absence = Absence{}
+	})
+	if err != nil {
+		return nil, err
+	}
+	add := NewKey{
+		KeyID: t.rot.Upload.Chosen, DisplayName: t.rot.DisplayName, Certificate: next.Certificate,
+		NotBefore: t.rot.New.NotBefore, NotAfter: t.rot.New.NotAfter,
+	}
+	var id KeyID
+	if way == WayPatch {
+		id, err = t.r.Entra.PatchKeys(ctx, t.access(signer), t.rot.Upload.Seen, add)
+	} else {
+		id, err = t.r.Entra.AddKey(ctx, t.access(signer), signer, add)
+	}
+	if err == nil {
+		return nil, t.uploaded(ctx, id)
+	}
+	f := failureOf(err)
+	if f.Ambiguous || ctx.Err() != nil {
+		// The certificate may be there: the next attempt looks first.
+		return nil, err
+	}
+	if f.Reason == ReasonPolicy {
+		return nil, t.refuse(ctx, f)
+	}
+	settled := t.record(ctx, "", func(rec *Records) { rec.Rotation.Upload.SentAt = time.Time{} })
+	return nil, errors.Join(settled, err)
+}
+
+// uploaded records that the app carries the new certificate. An empty KeyID
+// means that nobody could tell it yet.
+func (t *turn) uploaded(ctx context.Context, id KeyID) error {
+	return t.enter(ctx, PhaseUploaded, func(rec *Records) {
+		rec.Rotation.Upload.SentAt = time.Time{}
+		rec.Rotation.Absence, rec.Rotation.Proof = Absence{}, Proof{}
+		rec.Rotation.LookedAt = time.Now().UTC()
+		rec.Rotation.New.AskedKeyID = rec.Rotation.Upload.Chosen
+		setKeyID(rec, id)
+	})
+}
+
+// refuse ends a rotation whose certificate the tenant's policy will never
+// accept. The next one is planned with the longest lifetime that is known to be
+// allowed.
+func (t *turn) refuse(ctx context.Context, f *Failure) error {
+	now := time.Now().UTC()
+	retryAt := now.Add(retryIn(f, 1, t.timeLeft(now), spread()))
+	if t.rot.Phase != PhasePlanned || f.LongestLifetime > 0 && f.LongestLifetime != t.app.LifetimeLimit {
+		retryAt = now.Add(backoff(1))
+	}
+	t.log.Error("tenant policy refuses the certificate", "err", f.Message, "next", f.Next)
+	return t.enter(ctx, PhaseRolledBack, func(rec *Records) {
+		rec.Rotation.Outcome = "the tenant's policy refused the certificate: " + f.Message
+		rec.Rotation.Back = &Back{By: "schedule", At: now, From: PhasePlanned, Reason: "policy"}
+		t.dropNew(rec)
+		if f.LongestLifetime > 0 {
+			rec.App.LifetimeLimit = f.LongestLifetime
+		}
+		rec.App.Trouble = &Trouble{
+			Class: ClassFix, Reason: ReasonPolicy, Message: f.Message, Next: f.Next,
+			At: now, Attempts: 1, RetryAt: retryAt,
+		}
+		rec.Events = append(rec.Events, t.event(EventRotationFailed, SeverityWarning, f.Message, f.Next))
+	})
+}
+
+// timeLeft is how long the certificate in service still lives.
+func (t *turn) timeLeft(now time.Time) time.Duration {
+	if t.rot.Old == nil {
+		return 0
+	}
+	return t.rot.Old.NotAfter.Sub(now)
+}

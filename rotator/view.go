@@ -1,0 +1,253 @@
+package rotator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Status returns what is due, running, waiting and failing: of the named apps,
+// or of all. [ErrNotFound] if a name is not tracked.
+func (r *Rotator) Status(ctx context.Context, names ...string) (Status, error) {
+	now := time.Now().UTC()
+	state, err := r.state(ctx)
+	if err != nil {
+		return Status{}, err
+	}
+	s := Status{
+		At: now, PausedUntil: state.PausedUntil, Stopped: state.Stopped, ReadOnly: state.ReadOnly,
+		LastCheck: state.LastCheck, LastCheckError: state.LastCheckError,
+	}
+	r.mu.Lock()
+	s.NextCheck = r.checkAt
+	r.mu.Unlock()
+	var apps []App
+	if len(names) == 0 {
+		apps, err = r.Store.Apps(ctx, "", 0)
+	}
+	for _, name := range names {
+		app, appErr := r.Store.App(ctx, name)
+		if appErr != nil {
+			err = errors.Join(err, fmt.Errorf("app %s: %w", name, appErr))
+			continue
+		}
+		apps = append(apps, app)
+	}
+	if err != nil {
+		return Status{}, err
+	}
+	for i := range apps {
+		one, err := r.appStatus(ctx, &apps[i], &state, now)
+		if err != nil {
+			return Status{}, err
+		}
+		s.Apps = append(s.Apps, one)
+	}
+	return s, nil
+}
+
+func (r *Rotator) appStatus(ctx context.Context, app *App, state *State, now time.Time) (AppStatus, error) {
+	policy := policyOf(app, r.Defaults)
+	rule := app.Confirm.rule()
+	s := AppStatus{App: *app, Policy: policy, Cloud: r.cloudOf(app.Tenant), DueAt: r.startAt(app)}
+	if app.Current != nil {
+		s.NotAfter = app.Current.NotAfter
+		s.DueAt = dueAt(s.NotAfter, policy, app.Name)
+		s.LastSafeStart = lastSafeStart(s.NotAfter, policy, rule)
+	}
+	s.Trouble = app.Trouble
+	if app.LastRotation != "" {
+		rot, err := r.Store.Rotation(ctx, app.LastRotation)
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return AppStatus{}, fmt.Errorf("app %s: %w", app.Name, err)
+		}
+		if err == nil {
+			s.Rotation, s.Phase, s.Open = &rot, rot.Phase, !rot.Phase.IsEnd()
+		}
+	}
+	if s.Open {
+		s.Trouble = s.Rotation.Trouble
+		s.WaitingFor, s.WaitingUntil = s.Rotation.WaitingFor, s.Rotation.WakeAt
+		if s.WaitingFor == WaitingPerson {
+			s.WaitingUntil = time.Time{}
+			if s.Rotation.Old != nil {
+				s.Deadline = lastSafeDate(s.Rotation.Old.NotAfter, policy)
+			}
+		}
+		s.Warnings = append(s.Warnings, s.Rotation.Warnings...)
+	} else {
+		s.Late = app.Current != nil && now.After(s.LastSafeStart)
+		if app.Hold != "" {
+			s.Warnings = append(s.Warnings, "held: "+app.Hold)
+		}
+	}
+	if policy.Overlap == 0 {
+		s.Warnings = append(s.Warnings, "overlap 0s: the old certificate is removed as soon as the new one is confirmed")
+	}
+	if app.Current != nil && app.Current.KeyID == "" && app.Current.AskedKeyID == "" {
+		s.Warnings = append(s.Warnings, "the key ID of the present certificate is not known: after the next rotation a person must remove it in the Entra portal (or tell it: rotate app edit "+app.Name+" --key-id)")
+	}
+	for _, o := range app.Orphans {
+		s.Warnings = append(s.Warnings, fmt.Sprintf("the certificate %s is left on the app (%s); remove it in the Entra portal, then rotate app edit %s --forget-orphan %s",
+			o.ThumbprintSHA1, o.Reason, app.Name, o.ThumbprintSHA1))
+	}
+	needsPerson := s.Trouble != nil && s.Trouble.Class != ClassWait && s.Trouble.Class != ClassRetry
+	s.Attention = needsPerson || s.Late || s.WaitingFor == WaitingPerson || app.Hold != "" || len(app.Orphans) > 0 ||
+		s.Open && !s.Rotation.Missing.IsZero() || state.ReadOnly
+	return s, nil
+}
+
+// publicLogins are the hosts of the clouds that Microsoft runs.
+func publicLogins() []string {
+	return []string{"https://login.microsoftonline.com", "https://login.microsoftonline.us", "https://login.chinacloudapi.cn"}
+}
+
+func (r *Rotator) cloudOf(tenant string) string {
+	hosts, err := r.Entra.Hosts(tenant)
+	if err != nil || slices.Contains(publicLogins(), strings.TrimSuffix(hosts.Login, "/")) {
+		return ""
+	}
+	return "custom cloud " + strings.TrimPrefix(hosts.Login, "https://")
+}
+
+// Plan tells what the next check would do, and the latest safe start of each
+// app, soonest first.
+func (r *Rotator) Plan(ctx context.Context) ([]PlanItem, error) {
+	now := time.Now().UTC()
+	apps, err := r.Store.Apps(ctx, "", 0)
+	if err != nil {
+		return nil, err
+	}
+	var items []PlanItem
+	for i := range apps {
+		app := &apps[i]
+		item := PlanItem{App: app.Name, Mode: app.Mode}
+		policy := policyOf(app, r.Defaults)
+		if app.Current != nil {
+			item.LastSafeStart = lastSafeStart(app.Current.NotAfter, policy, app.Confirm.rule())
+		}
+		if app.Rotation != "" {
+			rot, err := r.Store.Rotation(ctx, app.Rotation)
+			if err != nil {
+				return nil, fmt.Errorf("app %s: %w", app.Name, err)
+			}
+			item.Action, item.At = nextAction(&rot), rot.WakeAt
+			if rot.WaitingFor == WaitingPerson {
+				item.Held, item.At = "waits for a person: rotate confirm "+app.Name+" CODE", time.Time{}
+			}
+		} else {
+			item.Action, item.At = "start a rotation", r.startAt(app)
+			if !item.At.After(now) {
+				item.Held = r.held(ctx, app.Name, now)
+			}
+		}
+		items = append(items, item)
+	}
+	slices.SortStableFunc(items, func(a, b PlanItem) int { return a.At.Compare(b.At) })
+	return items, nil
+}
+
+// nextAction says in plain words what the next step does.
+func nextAction(rot *Rotation) string {
+	switch rot.Phase {
+	case PhasePlanned:
+		return "upload the new certificate"
+	case PhaseUploaded:
+		return "prove the new certificate"
+	case PhaseProven:
+		return "deliver the new certificate"
+	case PhaseDelivered:
+		return "confirm that the consumer uses it"
+	case PhaseConfirmed:
+		return "remove the old certificate"
+	case PhaseRollingBack:
+		return "go back to the previous certificate"
+	case PhaseRetired, PhaseRolledBack:
+		return "nothing"
+	}
+	return ""
+}
+
+// Test checks one app's connection with the stored pair.
+func (r *Rotator) Test(ctx context.Context, name string) ([]TestCheck, error) {
+	app, err := r.Store.App(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("app %s: %w", name, err)
+	}
+	var checks []TestCheck
+	add := func(what, result, fact, next string) {
+		checks = append(checks, TestCheck{Name: what, Result: result, Fact: fact, Next: next})
+	}
+	fail := func(what string, err error) {
+		f := failureOf(err)
+		add(what, "failed", f.Message, f.Next)
+	}
+	if app.Current == nil {
+		add("certificate", "warning", "the app has no certificate of ours yet", "rotate now "+name)
+		return checks, nil
+	}
+	pair, err := r.Store.KeyPair(ctx, app.Current.ThumbprintSHA256)
+	if err != nil {
+		fail("stored key", err)
+		return checks, nil
+	}
+	add("stored key", "ok", "opens; its certificate is "+app.Current.ThumbprintSHA1, "")
+	left := time.Until(app.Current.NotAfter)
+	switch policy := policyOf(&app, r.Defaults); {
+	case left <= 0:
+		add("dates", "failed", "expired on "+app.Current.NotAfter.Format(time.DateOnly), "rotate now "+name)
+	case left < policy.RenewBefore:
+		add("dates", "warning", fmt.Sprintf("ends on %s, in %d days", app.Current.NotAfter.Format(time.DateOnly), int(left/day)), "its rotation is due")
+	default:
+		add("dates", "ok", fmt.Sprintf("valid until %s, %d days", app.Current.NotAfter.Format(time.DateOnly), int(left/day)), "")
+	}
+	r.testEntra(ctx, &app, pair, add, fail)
+	return checks, nil
+}
+
+// testEntra is the part of a connection test that asks Entra.
+func (r *Rotator) testEntra(ctx context.Context, app *App, pair KeyPair, add func(what, result, fact, next string), fail func(string, error)) {
+	got, err := r.Entra.SignIn(ctx, app.registration(), pair, app.Probe)
+	if err != nil {
+		fail("token", err)
+		return
+	}
+	add("token", "ok", fmt.Sprintf("a fresh sign-in works; the token carries %d permissions", len(got.Roles)), "")
+	if off := clockError(time.Now(), got.At); !got.At.IsZero() && off.Abs() > maxClockError {
+		add("clock", "failed", "this host's clock is "+off.Abs().String()+" off Entra's", "set the clock (timedatectl)")
+	} else if !got.At.IsZero() {
+		add("clock", "ok", "agrees with Entra's within "+off.Abs().String(), "")
+	}
+	for _, p := range app.Permissions {
+		if slices.Contains(got.Roles, p) {
+			add("permission "+p, "ok", "is in the token", "")
+		} else {
+			add("permission "+p, "failed", "is not in the token", "add it to the app and grant admin consent")
+		}
+	}
+	for _, p := range got.Probes {
+		if p.Err != nil {
+			fail("probe "+p.Path, p.Err)
+		} else {
+			add("probe "+p.Path, "ok", "answered", "")
+		}
+	}
+	as := Access{Registration: app.registration()}
+	if app.Mode == ModeSelf {
+		as.As = pair
+	}
+	listing, err := r.Entra.Keys(ctx, as, true)
+	switch {
+	case reasonOf(err) == ReasonForbidden && app.Mode == ModeSelf:
+		add("registered", "ok", "the token service accepts it; the app may not read its own list", "")
+	case err != nil:
+		fail("registered", err)
+	case slices.ContainsFunc(listing.Entries, func(e Entry) bool { return e.Thumbprint == app.Current.ThumbprintSHA256 }):
+		add("registered", "ok", fmt.Sprintf("listed on the app, among %d certificates and %d secrets", len(listing.Entries), listing.Secrets), "")
+	default:
+		add("registered", "failed", "the certificate is not listed on the app", "find out who removed it")
+	}
+}
