@@ -1,0 +1,440 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/seed-f0abd057/rotate/rotator"
+)
+
+// keepRotations is how many rotations of one app stay as history; the oldest
+// ended ones go first.
+const keepRotations = 200
+
+// Change implements [rotator.Store]. It returns the context's error before the
+// transaction begins, never later. change runs once; it must not call the
+// store. If the commit itself fails, nothing was written or, when only the
+// last sync failed, everything may have been.
+//
+// Wakes are given as they are stored: left alone, they stay. Those of an app
+// that is removed go with it.
+//
+// It returns [rotator.ErrExists] if another app has the same registration.
+func (s *Store) Change(ctx context.Context, app string, change func(*rotator.Records) error) error {
+	return s.update(ctx, func(t *txn) error { return t.change(app, change) })
+}
+
+// change is [Store.Change] within a transaction.
+func (t *txn) change(app string, change func(*rotator.Records) error) error {
+	if app != "" {
+		if err := rotator.CheckName(app); err != nil {
+			return err
+		}
+	}
+	r, err := t.records(app)
+	if err != nil {
+		return err
+	}
+	// What was there, on its own: change may alter everything it is given.
+	before, err := t.records(app)
+	if err != nil {
+		return err
+	}
+	t.calling = true
+	err = change(r)
+	t.calling = false
+	if err != nil {
+		return err
+	}
+	if err := t.checkRecords(app, r); err != nil {
+		return fmt.Errorf("store: change of app %q: %w", app, err)
+	}
+	return t.write(app, before, r)
+}
+
+func (t *txn) records(app string) (*rotator.Records, error) {
+	state, err := t.state()
+	if err != nil {
+		return nil, err
+	}
+	r := &rotator.Records{State: &state}
+	if app == "" {
+		return r, nil
+	}
+	if r.Wakes, err = t.wakes(app); err != nil {
+		return nil, err
+	}
+	found, ok, err := t.app(app)
+	if err != nil || !ok {
+		return r, err
+	}
+	r.App = &found
+	if found.Rotation == "" {
+		return r, nil
+	}
+	rotation, ok, err := t.rotation(found.Rotation)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, t.corrupt(fmt.Sprintf("rotation %q, open for app %q, is missing", found.Rotation, app))
+	}
+	r.Rotation = &rotation
+	return r, nil
+}
+
+// checkRecords refuses what could not be read again.
+func (t *txn) checkRecords(app string, r *rotator.Records) error {
+	if app == "" && (r.App != nil || r.Rotation != nil || r.Closed != nil || len(r.Wakes) > 0) {
+		return errors.New("no app is named; only the state may change")
+	}
+	if r.App != nil && r.App.Name != app {
+		return fmt.Errorf("the record is that of app %q", r.App.Name)
+	}
+	known := false
+	for _, rotation := range []*rotator.Rotation{r.Rotation, r.Closed} {
+		if rotation == nil {
+			continue
+		}
+		switch {
+		case rotation.ID == "" || strings.Contains(rotation.ID, "\x00"):
+			return fmt.Errorf("rotation ID %q cannot be stored", rotation.ID)
+		case rotation.App != app:
+			return fmt.Errorf("rotation %s is one of app %q", rotation.ID, rotation.App)
+		case !rotation.Phase.IsValid():
+			return fmt.Errorf("rotation %s has the unknown phase %q", rotation.ID, rotation.Phase)
+		}
+		known = known || r.App != nil && rotation.ID == r.App.Rotation
+	}
+	if r.App != nil && r.App.Rotation != "" && !known {
+		if _, ok, err := t.get(bucketRotations, []byte(r.App.Rotation)); err != nil || !ok {
+			return errors.Join(err, fmt.Errorf("there is no rotation %q to be open", r.App.Rotation))
+		}
+	}
+	for _, w := range r.Wakes {
+		if w.App != app || w.Kind == "" || strings.Contains(string(w.Kind), "\x00") {
+			return fmt.Errorf("due entry %q of app %q cannot be stored", w.Kind, w.App)
+		}
+	}
+	return nil
+}
+
+// write stores what differs.
+func (t *txn) write(app string, before, r *rotator.Records) error {
+	if r.State != nil {
+		if err := putJSON(t, bucketMeta, []byte(metaState), r.State); err != nil {
+			return err
+		}
+	}
+	if app != "" {
+		if err := t.writeApp(app, before.App, r.App); err != nil {
+			return err
+		}
+		for _, rotation := range []*rotator.Rotation{r.Closed, r.Rotation} {
+			if err := t.writeRotation(rotation); err != nil {
+				return err
+			}
+		}
+		if r.App == nil {
+			r.Wakes = nil
+		}
+		if err := t.writeWakes(app, before.Wakes, r.Wakes); err != nil {
+			return err
+		}
+	}
+	for _, thumbprint := range r.Forget {
+		if err := t.forget(thumbprint); err != nil {
+			return err
+		}
+	}
+	for _, pair := range r.Seal {
+		if err := t.seal(pair); err != nil {
+			return err
+		}
+	}
+	for _, event := range r.Events {
+		if err := t.writeEvent(event); err != nil {
+			return err
+		}
+	}
+	for _, entry := range r.Audit {
+		if err := t.writeAudit(entry); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *txn) writeApp(name string, before, app *rotator.App) error {
+	user := useKey("app", name)
+	if app == nil {
+		if before == nil {
+			return nil
+		}
+		return errors.Join(
+			t.delete(bucketApps, []byte(name)),
+			t.delete(bucketClients, clientKey(before.Tenant, before.ClientID)),
+			t.writeUses(user, usesOfApp(before), nil),
+		)
+	}
+	client := clientKey(app.Tenant, app.ClientID)
+	owner, ok, err := t.get(bucketClients, client)
+	if err != nil {
+		return err
+	}
+	if ok && string(owner) != name {
+		return fmt.Errorf("client ID %s of tenant %s: app %q %w", app.ClientID, app.Tenant, owner, rotator.ErrExists)
+	}
+	if before != nil {
+		if old := clientKey(before.Tenant, before.ClientID); !bytes.Equal(old, client) {
+			if err := t.delete(bucketClients, old); err != nil {
+				return err
+			}
+		}
+	}
+	if err := t.put(bucketClients, client, []byte(name)); err != nil {
+		return err
+	}
+	if err := putJSON(t, bucketApps, []byte(name), app); err != nil {
+		return err
+	}
+	return t.writeUses(user, usesOfApp(before), usesOfApp(app))
+}
+
+func (t *txn) writeRotation(rotation *rotator.Rotation) error {
+	if rotation == nil {
+		return nil
+	}
+	before, ok, err := t.rotation(rotation.ID)
+	if err != nil {
+		return err
+	}
+	if ok && before.App != rotation.App {
+		return fmt.Errorf("store: rotation %s is one of app %q, not of %q", rotation.ID, before.App, rotation.App)
+	}
+	var old []rotator.Thumbprint
+	if ok {
+		old = usesOfRotation(&before)
+		if !before.StartedAt.Equal(rotation.StartedAt) {
+			if err := t.deleteHistory(&before); err != nil {
+				return err
+			}
+		}
+	}
+	for _, key := range historyKeys(rotation) {
+		if err := t.put(bucketHistory, key, nil); err != nil {
+			return err
+		}
+	}
+	if err := putJSON(t, bucketRotations, []byte(rotation.ID), rotation); err != nil {
+		return err
+	}
+	if err := t.writeUses(useKey("rotation", rotation.ID), old, usesOfRotation(rotation)); err != nil {
+		return err
+	}
+	if ok {
+		return nil
+	}
+	return t.prune(rotation.App)
+}
+
+// prune removes the oldest ended rotations of an app beyond [keepRotations].
+func (t *txn) prune(app string) error {
+	seen := 0
+	var old []string
+	err := t.eachBack(bucketHistory, join(app, ""), func(key, _ []byte) (bool, error) {
+		if seen++; seen > keepRotations {
+			old = append(old, string(key[len(app)+1+timeKeyBytes:]))
+		}
+		return true, nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, id := range old {
+		rotation, ok, err := t.rotation(id)
+		if err != nil {
+			return err
+		}
+		if !ok || !rotation.Phase.IsEnd() {
+			continue
+		}
+		if err := errors.Join(t.deleteHistory(&rotation), t.delete(bucketRotations, []byte(id))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *txn) deleteHistory(rotation *rotator.Rotation) error {
+	for _, key := range historyKeys(rotation) {
+		if err := t.delete(bucketHistory, key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *txn) writeWakes(app string, before, wakes []rotator.Wake) error {
+	keep := map[string]bool{}
+	for i, w := range wakes {
+		wakes[i].At = w.At.UTC()
+		keep[string(dueKey(w))] = true
+	}
+	for _, w := range before {
+		if key := dueKey(w); !keep[string(key)] {
+			if err := t.delete(bucketDue, key); err != nil {
+				return err
+			}
+		}
+	}
+	for _, w := range wakes {
+		if err := t.put(bucketDue, dueKey(w), nil); err != nil {
+			return err
+		}
+	}
+	if len(wakes) == 0 {
+		return t.delete(bucketWakes, []byte(app))
+	}
+	return putJSON(t, bucketWakes, []byte(app), wakes)
+}
+
+// writeUses keeps who refers to which thumbprint.
+func (t *txn) writeUses(user []byte, before, now []rotator.Thumbprint) error {
+	for _, thumbprint := range before {
+		if !slices.Contains(now, thumbprint) {
+			if err := t.delete(bucketUses, slices.Concat([]byte(thumbprint), user)); err != nil {
+				return err
+			}
+		}
+	}
+	for _, thumbprint := range now {
+		if err := t.put(bucketUses, slices.Concat([]byte(thumbprint), user), nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// useKey is the part of a key of bucket uses behind the thumbprint.
+func useKey(kind, name string) []byte { return join("", kind, name) }
+
+func usesOfApp(app *rotator.App) []rotator.Thumbprint {
+	if app == nil {
+		return nil
+	}
+	var uses []rotator.Thumbprint
+	uses = addUse(uses, app.Current)
+	uses = addUse(uses, app.Previous)
+	for i := range app.Former {
+		uses = addUse(uses, &app.Former[i])
+	}
+	for i := range app.Orphans {
+		uses = addUse(uses, &app.Orphans[i].Credential)
+	}
+	return uses
+}
+
+// usesOfRotation are the pairs that an open rotation may still need.
+func usesOfRotation(rotation *rotator.Rotation) []rotator.Thumbprint {
+	if rotation.Phase.IsEnd() {
+		return nil
+	}
+	uses := addUse(nil, rotation.Old)
+	uses = addUse(uses, &rotation.New)
+	for i := range rotation.Extra {
+		uses = addUse(uses, &rotation.Extra[i])
+	}
+	return uses
+}
+
+func addUse(uses []rotator.Thumbprint, c *rotator.Credential) []rotator.Thumbprint {
+	if c == nil || c.ThumbprintSHA256 == "" || slices.Contains(uses, c.ThumbprintSHA256) {
+		return uses
+	}
+	return append(uses, c.ThumbprintSHA256)
+}
+
+// forget deletes a sealed pair that nothing refers to.
+func (t *txn) forget(thumbprint rotator.Thumbprint) error {
+	if thumbprint == "" {
+		return nil
+	}
+	used := false
+	err := t.each(bucketUses, join(string(thumbprint), ""), nil, func([]byte, []byte) (bool, error) {
+		used = true
+		return false, nil
+	})
+	if err != nil || used {
+		return err
+	}
+	return t.delete(bucketSecrets, []byte(thumbprint))
+}
+
+func (t *txn) seal(pair rotator.KeyPair) error {
+	if pair.IsZero() || len(pair.Certificate) == 0 {
+		return errors.New("store: a key pair to seal is empty")
+	}
+	thumbprint := pair.Thumbprint()
+	sealed, err := t.sealer.sealPair(pair)
+	if err != nil {
+		return fmt.Errorf("store: seal %s: %w", pair, err)
+	}
+	return errors.Join(
+		t.put(bucketCertificates, []byte(thumbprint), pair.Certificate),
+		t.put(bucketSecrets, []byte(thumbprint), sealed),
+	)
+}
+
+func (t *txn) state() (rotator.State, error) {
+	key := []byte(metaState)
+	state, ok, err := getJSON[rotator.State](t, bucketMeta, key)
+	if err == nil && !ok {
+		err = t.badRecord(bucketMeta, key, errors.New("the record is missing"))
+	}
+	return state, err
+}
+
+func (t *txn) app(name string) (rotator.App, bool, error) {
+	return getJSON[rotator.App](t, bucketApps, []byte(name))
+}
+
+func (t *txn) rotation(id string) (rotator.Rotation, bool, error) {
+	payload, ok, err := t.get(bucketRotations, []byte(id))
+	if err != nil || !ok {
+		return rotator.Rotation{}, false, err
+	}
+	// The phase first: it says more than the first unknown field.
+	var head struct{ Phase rotator.Phase }
+	if err := json.Unmarshal(payload, &head); err == nil && !head.Phase.IsValid() {
+		return rotator.Rotation{}, false, t.newer(fmt.Sprintf("rotation %s has the unknown phase %q", id, head.Phase))
+	}
+	rotation, err := decodeJSON[rotator.Rotation](t, bucketRotations, []byte(id), payload)
+	return rotation, err == nil, err
+}
+
+func (t *txn) wakes(app string) ([]rotator.Wake, error) {
+	wakes, _, err := getJSON[[]rotator.Wake](t, bucketWakes, []byte(app))
+	return wakes, err
+}
+
+// clientKey finds an app by its registration. GUIDs are the same in either
+// case.
+func clientKey(tenant string, id rotator.ClientID) []byte {
+	return join(tenant, strings.ToLower(string(id)))
+}
+
+// historyKeys are the two entries of a rotation: among its app's and among all.
+func historyKeys(rotation *rotator.Rotation) [][]byte {
+	at := string(timeKey(rotation.StartedAt)) + rotation.ID
+	return [][]byte{join(rotation.App, at), join("", at)}
+}
+
+func dueKey(w rotator.Wake) []byte {
+	return join(string(w.Kind), string(timeKey(w.At))+w.App)
+}

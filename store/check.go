@@ -1,0 +1,261 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/seed-f0abd057/rotate/rotator"
+)
+
+// maxFindings is how many faults one check reports.
+const maxFindings = 20
+
+// Check reads the whole store and compares everything that must agree: the
+// pages of the file, the checksum of every record and of every bucket, the
+// indexes with the apps and rotations, and the audit trail. It opens no sealed
+// pair. Writers go on meanwhile. It returns [ErrCorrupt] with up to 20 faults.
+func (s *Store) Check(ctx context.Context) error {
+	return s.view(ctx, func(t *txn) error {
+		if err := t.checkSnapshot(ctx); err != nil {
+			return err
+		}
+		c := &check{txn: t, ctx: ctx.Err}
+		for _, part := range []func() error{c.apps, c.clients, c.rotations, c.history, c.due, c.wakes, c.uses, c.outbox} {
+			if err := part(); err != nil {
+				return err
+			}
+		}
+		if len(c.findings) > 0 {
+			return s.corrupt(errors.Join(c.findings...).Error())
+		}
+		_, err := t.verifyAudit(ctx)
+		return err
+	})
+}
+
+// checkSnapshot walks the pages of this transaction in the file. They do not
+// change while it is open; only its meta page does, two commits later.
+func (t *txn) checkSnapshot(ctx context.Context) error {
+	info, err := t.file.Stat()
+	if err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	meta, err := readMeta(t.file, info.Size())
+	if err != nil {
+		return t.corrupt(err.Error())
+	}
+	if meta.txid != uint64(t.tx.ID()) { //nolint:gosec // never negative
+		// A writer was faster. Its pages are judged in its own transaction.
+		return t.Store.view(ctx, func(t *txn) error { return t.checkSnapshot(ctx) })
+	}
+	return t.checkPages(ctx, meta, true)
+}
+
+// check collects what does not agree.
+type check struct {
+	*txn
+	ctx      func() error
+	findings []error
+}
+
+// found notes a fault and reports whether there is room for more.
+func (c *check) found(format string, args ...any) bool {
+	c.findings = append(c.findings, fmt.Errorf(format, args...))
+	return len(c.findings) < maxFindings
+}
+
+// all calls judge for each record; it returns false to stop.
+func (c *check) all(bucket string, judge func(key, payload []byte) (bool, error)) error {
+	return c.each(bucket, nil, nil, func(key, payload []byte) (bool, error) {
+		if err := c.ctx(); err != nil {
+			return false, err
+		}
+		return judge(key, payload)
+	})
+}
+
+// wants notes a fault unless the record is there.
+func (c *check) wants(bucket string, key []byte, who string) (bool, error) {
+	_, ok, err := c.get(bucket, key)
+	if err != nil || ok {
+		return true, err
+	}
+	return c.found("%s: bucket %q has no record %q", who, bucket, key), nil
+}
+
+func (c *check) apps() error {
+	return c.all(bucketApps, func(key, payload []byte) (bool, error) {
+		app, err := decodeJSON[rotator.App](c.txn, bucketApps, key, payload)
+		if err != nil {
+			return false, err
+		}
+		who := fmt.Sprintf("app %q", key)
+		name, _, err := c.get(bucketClients, clientKey(app.Tenant, app.ClientID))
+		if err != nil {
+			return false, err
+		}
+		if app.Name != string(key) || string(name) != app.Name {
+			return c.found("%s: the record is of app %q, its client ID of app %q", who, app.Name, name), nil
+		}
+		if app.Rotation != "" {
+			if more, err := c.wants(bucketRotations, []byte(app.Rotation), who); err != nil || !more {
+				return false, err
+			}
+		}
+		return c.wantUses(usesOfApp(&app), useKey("app", app.Name), who)
+	})
+}
+
+func (c *check) wantUses(uses []rotator.Thumbprint, user []byte, who string) (bool, error) {
+	for _, thumbprint := range uses {
+		if more, err := c.wants(bucketUses, append([]byte(thumbprint), user...), who); err != nil || !more {
+			return more, err
+		}
+	}
+	return true, nil
+}
+
+func (c *check) clients() error {
+	return c.all(bucketClients, func(key, payload []byte) (bool, error) {
+		app, ok, err := c.app(string(payload))
+		if err == nil && (!ok || !bytes.Equal(key, clientKey(app.Tenant, app.ClientID))) {
+			return c.found("client %q: app %q does not have it", key, payload), nil
+		}
+		return true, err
+	})
+}
+
+func (c *check) rotations() error {
+	return c.all(bucketRotations, func(key, _ []byte) (bool, error) {
+		rotation, _, err := c.rotation(string(key))
+		if err != nil {
+			return false, err
+		}
+		who := fmt.Sprintf("rotation %q", key)
+		if rotation.ID != string(key) {
+			return c.found("%s: the record is of rotation %q", who, rotation.ID), nil
+		}
+		for _, entry := range historyKeys(&rotation) {
+			if more, err := c.wants(bucketHistory, entry, who); err != nil || !more {
+				return false, err
+			}
+		}
+		return c.wantUses(usesOfRotation(&rotation), useKey("rotation", rotation.ID), who)
+	})
+}
+
+func (c *check) history() error {
+	return c.all(bucketHistory, func(key, _ []byte) (bool, error) {
+		end := bytes.IndexByte(key, 0)
+		if end < 0 || len(key) < end+1+timeKeyBytes {
+			return c.found("history %q: not a key", key), nil
+		}
+		rotation, ok, err := c.rotation(string(key[end+1+timeKeyBytes:]))
+		if err != nil {
+			return false, err
+		}
+		if !ok || !bytes.Equal(key, historyKeys(&rotation)[0]) && !bytes.Equal(key, historyKeys(&rotation)[1]) {
+			return c.found("history %q: no such rotation", key), nil
+		}
+		return true, nil
+	})
+}
+
+func (c *check) due() error {
+	return c.all(bucketDue, func(key, _ []byte) (bool, error) {
+		end := bytes.IndexByte(key, 0)
+		if end < 0 || len(key) < end+1+timeKeyBytes {
+			return c.found("due entry %q: not a key", key), nil
+		}
+		app := string(key[end+1+timeKeyBytes:])
+		wakes, err := c.txn.wakes(app)
+		if err != nil {
+			return false, err
+		}
+		for _, w := range wakes {
+			if bytes.Equal(key, dueKey(w)) {
+				return true, nil
+			}
+		}
+		return c.found("due entry %q: app %q does not have it", key, app), nil
+	})
+}
+
+func (c *check) wakes() error {
+	return c.all(bucketWakes, func(key, payload []byte) (bool, error) {
+		who := fmt.Sprintf("due entries of app %q", key)
+		if more, err := c.wants(bucketApps, key, who); err != nil || !more {
+			return false, err
+		}
+		wakes, err := decodeJSON[[]rotator.Wake](c.txn, bucketWakes, key, payload)
+		if err != nil {
+			return false, err
+		}
+		for _, w := range wakes {
+			if more, err := c.wants(bucketDue, dueKey(w), who); err != nil || !more {
+				return false, err
+			}
+		}
+		return true, nil
+	})
+}
+
+func (c *check) uses() error {
+	return c.all(bucketUses, func(key, _ []byte) (bool, error) {
+		parts := bytes.SplitN(key, []byte{0}, 3)
+		if len(parts) != 3 {
+			return c.found("use %q: not a key", key), nil
+		}
+		var uses []rotator.Thumbprint
+		switch kind, name := string(parts[1]), string(parts[2]); kind {
+		case "app":
+			app, _, err := c.app(name)
+			if err != nil {
+				return false, err
+			}
+			uses = usesOfApp(&app)
+		case "rotation":
+			rotation, ok, err := c.rotation(name)
+			if err != nil {
+				return false, err
+			}
+			if ok {
+				uses = usesOfRotation(&rotation)
+			}
+		}
+		for _, thumbprint := range uses {
+			if string(thumbprint) == string(parts[0]) {
+				return true, nil
+			}
+		}
+		return c.found("use %q: not so", key), nil
+	})
+}
+
+func (c *check) outbox() error {
+	waiting := 0
+	err := c.all(bucketOutbox, func(key, payload []byte) (bool, error) {
+		waiting++
+		var event struct{ ID string }
+		if err := json.Unmarshal(payload, &event); err != nil {
+			return c.found("event %d: %v", binary.BigEndian.Uint64(key), err), nil
+		}
+		number, _, err := c.get(bucketQueued, []byte(event.ID))
+		if err == nil && !bytes.Equal(number, key) {
+			return c.found("event %q is not the one that is queued", event.ID), nil
+		}
+		return true, err
+	})
+	if err != nil {
+		return err
+	}
+	sum, err := c.readSum(bucketQueued)
+	if err == nil && sum.records != uint64(waiting) {
+		c.found("%d events wait, %d are queued", waiting, sum.records)
+	}
+	return err
+}
