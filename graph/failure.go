@@ -1,0 +1,168 @@
+package graph
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/seed-f0abd057/rotate/rotator"
+)
+
+// verdict is what an answer means for the caller.
+type verdict struct {
+	class  rotator.Class
+	reason rotator.Reason
+	next   string
+}
+
+// fix makes a failure that a person must repair.
+func (k call) fix(err error, next, format string, args ...any) *rotator.Failure {
+	return &rotator.Failure{
+		Class: rotator.ClassFix, Reason: rotator.ReasonOther, Err: err, Next: next,
+		Message: k.prefix() + fmt.Sprintf(format, args...),
+	}
+}
+
+func (k call) prefix() string { return "app " + k.App + ": " + k.what + ": " }
+
+// failure turns the end of an operation into a failure; nil if it worked.
+func (c *Client) failure(k call, token *credential, x *exchange, err error) *rotator.Failure {
+	var r *refused
+	switch {
+	case errors.As(err, &r):
+		return tokenFailure(k, r)
+	case x.err != nil:
+		f := networkFailure(k.prefix(), x.host, x.err)
+		f.Ambiguous = k.write && !neverSent(x.err)
+		return f
+	case x.status >= http.StatusMultipleChoices:
+		e := newError(x, token.redact)
+		v := graphVerdict(k, e)
+		return &rotator.Failure{
+			Class: v.class, Reason: v.reason, Next: v.next, Err: e,
+			Message:    k.prefix() + e.Error(),
+			RetryAfter: e.RetryAfter, ServerTime: e.Date,
+			// A gateway's 408 may come after it passed the request on.
+			Ambiguous: k.write && (e.StatusCode >= http.StatusInternalServerError || e.StatusCode == http.StatusRequestTimeout),
+		}
+	case err != nil && x.sent:
+		return &rotator.Failure{
+			Class: rotator.ClassWait, Reason: rotator.ReasonOther, Err: errors.New(clean(err.Error())),
+			Message:    k.prefix() + fmt.Sprintf("%d: the answer cannot be read: %s", x.status, clean(err.Error())),
+			ServerTime: x.date(), Ambiguous: k.write,
+		}
+	case err != nil:
+		return k.fix(errors.New(clean(err.Error())), "", "%s", clean(err.Error()))
+	}
+	return nil
+}
+
+// networkFailure is one without an answer.
+func networkFailure(prefix, host string, err error) *rotator.Failure {
+	err = withoutURL(err)
+	f := &rotator.Failure{Class: rotator.ClassRetry, Reason: rotator.ReasonNetwork, Err: err}
+	var mine *unsent
+	var untrusted *tls.CertificateVerificationError
+	switch {
+	case errors.As(err, &mine):
+		f.Class, f.Reason = rotator.ClassFix, rotator.ReasonOther
+		f.Message = prefix + clean(err.Error())
+	case errors.As(err, &untrusted):
+		f.Class, f.Reason = rotator.ClassFix, rotator.ReasonOther
+		f.Message = prefix + clean(err.Error())
+		f.Next = "for a cloud of your own set cloud.ca_file; behind a proxy that opens TLS add its root certificate to the system's"
+	case errors.Is(err, context.Canceled):
+		f.Message = prefix + "interrupted"
+	case errors.Is(err, context.DeadlineExceeded):
+		f.Message = prefix + "no answer in time from " + orElse(host, "the tenant's host")
+	default:
+		f.Message = prefix + "no answer from " + orElse(host, "the tenant's host") + ": " + clean(err.Error())
+	}
+	return f
+}
+
+// withoutURL strips what net/http puts around an error: the URL.
+func withoutURL(err error) error {
+	if u, ok := errors.AsType[*url.Error](err); ok {
+		return u.Err
+	}
+	return err
+}
+
+func orElse(text, other string) string {
+	if text == "" {
+		return other
+	}
+	return text
+}
+
+// graphVerdict is the table of what Graph's refusals mean.
+// https://learn.microsoft.com/graph/errors
+// https://learn.microsoft.com/graph/resolve-auth-errors
+func graphVerdict(k call, e *Error) verdict {
+	is := func(code string) bool { return e.Code == code || slices.Contains(e.Details, code) }
+	says := func(text string) bool { return strings.Contains(e.Message, text) }
+	wait := func(r rotator.Reason) verdict { return verdict{rotator.ClassWait, r, ""} }
+	fix := func(r rotator.Reason, next string) verdict { return verdict{rotator.ClassFix, r, next} }
+
+	switch {
+	case says("No credentials found to be removed"):
+		// Seen in https://github.com/blackadi/GraphAPI_addKey_API_SP; the status
+		// is not documented.
+		return fix(rotator.ReasonNoSuchKey, "")
+	case e.Code == "CannotUpdateLockedServicePrincipalProperty", strings.HasPrefix(e.Code, "CannotUpdateLockedServicePrincipalProperty"):
+		return fix(rotator.ReasonOther, "the app instance property lock forbids the change; unlock the credentials of the app in the Entra admin centre")
+	case strings.HasSuffix(e.Code, "AsPerAppPolicy"), is("InvalidKeyEndDate"):
+		// https://learn.microsoft.com/graph/api/resources/applicationauthenticationmethodpolicy
+		return fix(rotator.ReasonPolicy, "shorten defaults.validity, or the validity of this app, to what the app management policy allows")
+	case says("Key credential end date is invalid"):
+		return fix(rotator.ReasonOther, "shorten the validity of this app: Entra does not accept a certificate for so long")
+	case says("Update to existing credential"):
+		return fix(rotator.ReasonOther, "another program changed the app's certificates at the same moment or stored one in an unusual form; remove that certificate or add the first certificate by hand")
+	case is("Directory_QuotaExceeded"):
+		return fix(rotator.ReasonOther, "the app has too many credentials; remove those that have expired")
+	case e.StatusCode == http.StatusUnauthorized && k.proof && e.Code == "Authentication_MissingOrMalformed":
+		// The text speaks of the access token and means the proof.
+		// https://github.com/microsoftgraph/microsoft-graph-docs-contrib/issues/1076
+		if e.skewed() {
+			return verdict{rotator.ClassClock, rotator.ReasonBadProof, "set this host's clock: it differs from Entra's by more than 5 minutes"}
+		}
+		return wait(rotator.ReasonBadProof)
+	case e.StatusCode == http.StatusUnauthorized && e.skewed():
+		return verdict{rotator.ClassClock, rotator.ReasonOther, "set this host's clock: it differs from Entra's by more than 5 minutes"}
+	case e.StatusCode == http.StatusUnauthorized:
+		return wait(rotator.ReasonOther)
+	case e.StatusCode == http.StatusForbidden:
+		return fix(rotator.ReasonForbidden, k.permission())
+	case e.StatusCode == http.StatusNotFound && !k.probe:
+		return verdict{rotator.ClassGone, rotator.ReasonAppNotFound, fmt.Sprintf(
+			"if the app was deleted on purpose: \"rotate app remove %s\"; otherwise restore it within 30 days in the Entra admin centre", k.App)}
+	case e.StatusCode == http.StatusConflict, e.StatusCode == http.StatusPreconditionFailed, e.StatusCode == http.StatusLocked:
+		return wait(rotator.ReasonConflict)
+	case e.StatusCode == http.StatusTooManyRequests:
+		return wait(rotator.ReasonThrottled)
+	case e.StatusCode >= http.StatusInternalServerError, e.StatusCode == http.StatusRequestTimeout, e.StatusCode == http.StatusFailedDependency:
+		return wait(rotator.ReasonUnavailable)
+	}
+	return fix(rotator.ReasonOther, "")
+}
+
+// permission says what a person must grant after a 403.
+func (k call) permission() string {
+	switch {
+	case k.what == readPolicies:
+		return "grant the application permission Policy.Read.All, or set the validity to what the tenant's app management policy allows"
+	case k.probe:
+		return "grant the app the application permission that the probe needs, or remove the probe"
+	case !k.As.IsZero() && k.write:
+		return "the app may not roll its own key; check that the certificate it signs in with is valid, or use \"rotate app edit " + k.App + " --mode managed\""
+	case !k.As.IsZero():
+		return "grant the app a permission to read its own registration, such as Application.Read.All, or go on without"
+	}
+	return fmt.Sprintf("make the identity of tenant %q an owner of this app and grant it Application.ReadWrite.OwnedBy, or use \"rotate app edit %s --mode self\"", k.Tenant, k.App)
+}

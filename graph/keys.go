@@ -1,0 +1,245 @@
+package graph
+
+import (
+	"context"
+	"encoding/pem"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	khttp "github.com/microsoft/kiota-http-go"
+	"github.com/microsoftgraph/msgraph-sdk-go/applications"
+	"github.com/microsoftgraph/msgraph-sdk-go/applicationswithappid"
+	"github.com/microsoftgraph/msgraph-sdk-go/models"
+
+	"github.com/seed-f0abd057/rotate/rotator"
+)
+
+// What is being done, in messages.
+const (
+	readKeys     = "read certificates"
+	addKey       = "add certificate"
+	removeKey    = "remove certificate"
+	readPolicies = "read app management policies"
+)
+
+// Values of a keyCredential that is a certificate for signing in.
+// https://learn.microsoft.com/graph/api/resources/keycredential
+const (
+	keyType  = "AsymmetricX509Cert"
+	keyUsage = "Verify"
+)
+
+// Keys reads the app's certificates.
+//
+// Without withKeys nothing is selected: then Graph leaves the certificates
+// themselves out, and the request does not count against the limit of 150 a
+// minute.
+// https://learn.microsoft.com/graph/api/resources/keycredential
+func (c *Client) Keys(ctx context.Context, as rotator.Access, withKeys bool) (rotator.Listing, error) {
+	k := call{Access: as, what: readKeys}
+	var selected []string
+	if withKeys {
+		selected = []string{"id", "appId", "displayName", "keyCredentials", "passwordCredentials"}
+		if err := c.waitTurn(ctx, k); err != nil {
+			return rotator.Listing{}, err
+		}
+	}
+	app, x, err := c.application(ctx, k, selected)
+	if err != nil {
+		return rotator.Listing{}, err
+	}
+	listing := rotator.Listing{
+		At: x.date(), ObjectID: rotator.ObjectID(text(app.GetId())), ClientID: rotator.ClientID(text(app.GetAppId())),
+		DisplayName: text(app.GetDisplayName()), Secrets: len(app.GetPasswordCredentials()),
+	}
+	for _, e := range app.GetKeyCredentials() {
+		if e != nil {
+			listing.Entries = append(listing.Entries, entryOf(e))
+		}
+	}
+	return listing, nil
+}
+
+// waitTurn holds back a request that asks for certificates.
+func (c *Client) waitTurn(ctx context.Context, k call) error {
+	t, err := c.tenant(k)
+	if err != nil {
+		return err
+	}
+	wait, ok := t.pace.reserve(time.Now(), c.config.Timeout)
+	if !ok {
+		return &rotator.Failure{
+			Class: rotator.ClassWait, Reason: rotator.ReasonThrottled, RetryAfter: wait,
+			Message: k.prefix() + "too many requests for certificates at once; Graph allows 150 a minute",
+		}
+	}
+	if err := untilDone(ctx, wait); err != nil {
+		return networkFailure(k.prefix(), "", err)
+	}
+	return nil
+}
+
+// application reads the registration by object ID or, without it, client ID.
+func (c *Client) application(ctx context.Context, k call, selected []string) (models.Applicationable, *exchange, error) {
+	var app models.Applicationable
+	x, err := c.do(ctx, k, func(ctx context.Context, a *khttp.NetHttpRequestAdapter) error {
+		var err error
+		if k.ObjectID == "" {
+			app, err = applicationswithappid.NewApplicationsWithAppIdRequestBuilderInternal(nil, a, new(string(k.ClientID))).
+				Get(ctx, &applicationswithappid.ApplicationsWithAppIdRequestBuilderGetRequestConfiguration{
+					QueryParameters: &applicationswithappid.ApplicationsWithAppIdRequestBuilderGetQueryParameters{Select: selected},
+				})
+			return err
+		}
+		app, err = item(a, k.ObjectID).Get(ctx, &applications.ApplicationItemRequestBuilderGetRequestConfiguration{
+			QueryParameters: &applications.ApplicationItemRequestBuilderGetQueryParameters{Select: selected},
+		})
+		return err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	if app == nil {
+		return nil, nil, unreadable(k, x)
+	}
+	return app, x, nil
+}
+
+// unreadable is an answer that worked and holds nothing.
+func unreadable(k call, x *exchange) *rotator.Failure {
+	return &rotator.Failure{
+		Class: rotator.ClassWait, Reason: rotator.ReasonOther, ServerTime: x.date(),
+		Message: k.prefix() + "Graph answered without the app",
+	}
+}
+
+func item(a *khttp.NetHttpRequestAdapter, id rotator.ObjectID) *applications.ApplicationItemRequestBuilder {
+	return applications.NewApplicationsRequestBuilderInternal(nil, a).ByApplicationId(string(id))
+}
+
+func entryOf(e models.KeyCredentialable) rotator.Entry {
+	entry := rotator.Entry{
+		KeyID: keyID(e.GetKeyId()), DisplayName: text(e.GetDisplayName()),
+		NotBefore: instant(e.GetStartDateTime()), NotAfter: instant(e.GetEndDateTime()), Usage: text(e.GetUsage()),
+	}
+	// The key itself is the only proof of identity: customKeyIdentifier can be
+	// written by anybody and holds hex, raw bytes or even a name.
+	if der := e.GetKey(); len(der) > 0 {
+		// Some tools store the PEM text instead of DER.
+		if block, _ := pem.Decode(der); block != nil {
+			der = block.Bytes
+		}
+		entry.Thumbprint = rotator.ThumbprintOf(der)
+	}
+	return entry
+}
+
+// AddKey adds one certificate with addKey.
+// https://learn.microsoft.com/graph/api/application-addkey
+func (c *Client) AddKey(ctx context.Context, as rotator.Access, proof rotator.KeyPair, add rotator.NewKey) (rotator.KeyID, error) {
+	k := call{Access: as, what: addKey, write: true, proof: true}
+	signed, err := k.sign(proof)
+	if err != nil {
+		return "", err
+	}
+	body := applications.NewItemAddKeyPostRequestBody()
+	body.SetKeyCredential(newEntry(add))
+	// Not called, the property would be missing; Graph wants it to be null.
+	body.SetPasswordCredential(nil)
+	body.SetProof(&signed)
+	var answer models.KeyCredentialable
+	_, err = c.do(ctx, k, func(ctx context.Context, a *khttp.NetHttpRequestAdapter) error {
+		var err error
+		answer, err = item(a, k.ObjectID).AddKey().Post(ctx, body, nil)
+		return err
+	})
+	if err != nil {
+		return "", c.explainPolicy(ctx, as, err)
+	}
+	if answer == nil {
+		return "", nil
+	}
+	return keyID(answer.GetKeyId()), nil
+}
+
+// RemoveKey removes one entry with removeKey.
+// https://learn.microsoft.com/graph/api/application-removekey
+func (c *Client) RemoveKey(ctx context.Context, as rotator.Access, proof rotator.KeyPair, id rotator.KeyID) error {
+	k := call{Access: as, what: removeKey, write: true, proof: true}
+	signed, err := k.sign(proof)
+	if err != nil {
+		return err
+	}
+	parsed, err := uuid.Parse(string(id))
+	if err != nil {
+		return k.fix(nil, "", "the KeyID %q is not a GUID", id)
+	}
+	body := applications.NewItemRemoveKeyPostRequestBody()
+	body.SetKeyId(&parsed)
+	body.SetProof(&signed)
+	_, err = c.do(ctx, k, func(ctx context.Context, a *khttp.NetHttpRequestAdapter) error {
+		return item(a, k.ObjectID).RemoveKey().Post(ctx, body, nil)
+	})
+	return err
+}
+
+// sign makes the proof of a call.
+func (k call) sign(pair rotator.KeyPair) (string, error) {
+	if err := k.needObjectID(); err != nil {
+		return "", err
+	}
+	signed, err := newProof(k.ObjectID, pair, time.Now())
+	if err != nil {
+		return "", k.fix(nil, "", "%s", clean(err.Error()))
+	}
+	return signed, nil
+}
+
+// needObjectID: changes and proofs name the app by it alone.
+func (k call) needObjectID() error {
+	if k.ObjectID == "" {
+		return k.fix(nil, "rotate app edit "+k.App+" --object-id ID",
+			"the object ID of the app is not known; the Entra admin centre shows it under App registrations")
+	}
+	return nil
+}
+
+// newEntry is the keyCredential of a new certificate. SetKey wants DER and does
+// the base64 itself.
+func newEntry(add rotator.NewKey) *models.KeyCredential {
+	e := models.NewKeyCredential()
+	if id, err := uuid.Parse(string(add.KeyID)); err == nil {
+		e.SetKeyId(&id)
+	}
+	e.SetDisplayName(&add.DisplayName)
+	e.SetTypeEscaped(new(keyType))
+	e.SetUsage(new(keyUsage))
+	e.SetKey(add.Certificate)
+	// Whole seconds within the certificate's own dates: a later end is refused.
+	// https://github.com/Azure/azure-rest-api-specs/issues/11985
+	e.SetStartDateTime(new(add.NotBefore.UTC().Truncate(time.Second)))
+	e.SetEndDateTime(new(add.NotAfter.UTC().Truncate(time.Second)))
+	return e
+}
+
+func keyID(id *uuid.UUID) rotator.KeyID {
+	if id == nil {
+		return ""
+	}
+	return rotator.KeyID(strings.ToLower(id.String()))
+}
+
+func instant(t *time.Time) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return t.UTC()
+}
+
+func text(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
