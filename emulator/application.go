@@ -1,6 +1,7 @@
 package emulator
 
 import (
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -90,9 +91,7 @@ func (t *Tenant) render(o *object, q query) map[string]any {
 		m["servicePrincipalNames"] = []any{o.clientID}
 		m["servicePrincipalType"] = "Application"
 	}
-	for name, value := range o.props {
-		m[name] = value
-	}
+	maps.Copy(m, o.props)
 	return m
 }
 
@@ -182,6 +181,9 @@ func (t *Tenant) apply(o *object, body map[string]any) *graphError {
 		case slices.Contains(readOnly(), name):
 			return badRequest("Property '" + name + "' is read-only and cannot be set.")
 		case name == "keyCredentials":
+			if err := t.checkLock(o); err != nil {
+				return err
+			}
 			sent, _ := value.([]any)
 			list, added, err := replaceKeys(o.keys, sent, t.now(), t.IgnoreKeyID)
 			if err != nil {
@@ -203,6 +205,22 @@ func (t *Tenant) apply(o *object, body map[string]any) *graphError {
 		default:
 			o.props[name] = value
 		}
+	}
+	return nil
+}
+
+// checkLock refuses to change the certificates of a service principal whose
+// application locks them.
+//
+// https://learn.microsoft.com/graph/api/resources/serviceprincipallockconfiguration
+func (t *Tenant) checkLock(o *object) *graphError {
+	app := t.dir.client(kindApplication, o.clientID, view{present: true})
+	if o.kind == kindApplication || app == nil {
+		return nil
+	}
+	lock, _ := app.props["servicePrincipalLockConfiguration"].(map[string]any)
+	if lock["isEnabled"] == true && (lock["allProperties"] == true || lock["credentialsWithUsageVerify"] == true) {
+		return &graphError{status: http.StatusBadRequest, code: "CannotUpdateLockedServicePrincipalProperty", message: "Property keyCredentials is invalid."}
 	}
 	return nil
 }

@@ -1,6 +1,9 @@
 package emulator
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // A view is what one replica knows: the present, or the state of an earlier time.
 type view struct {
@@ -25,9 +28,9 @@ func (h *history[T]) see(v view) *T {
 	if h == nil {
 		return nil
 	}
-	for i := len(h.versions) - 1; i >= 0; i-- {
-		if v.present || !h.versions[i].at.After(v.asOf) {
-			return h.versions[i].value
+	for _, state := range slices.Backward(h.versions) {
+		if v.present || !state.at.After(v.asOf) {
+			return state.value
 		}
 	}
 	return nil

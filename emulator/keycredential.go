@@ -126,7 +126,7 @@ func (e *keyCredential) json(withKey bool) map[string]any {
 // property must be there as it was read; only key may be absent or null.
 //
 // https://github.com/Azure/azure-cli/issues/9124 (a missing customKeyIdentifier is a
-// change), https://github.com/microsoftgraph/microsoft-graph-docs/issues/3579 (key)
+// change), https://github.com/microsoftgraph/microsoft-graph-docs/issues/3579 (key).
 func (e *keyCredential) unchanged(sent map[string]any) bool {
 	return text(sent, "type") == typeCertificate &&
 		text(sent, "usage") == usageVerify &&

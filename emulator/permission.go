@@ -95,8 +95,8 @@ type caller struct {
 	expires  int64 // Unix seconds
 }
 
-func (c *caller) has(any []string) bool {
-	return slices.ContainsFunc(any, func(role string) bool { return slices.Contains(c.roles, role) })
+func (c *caller) has(anyOf []string) bool {
+	return slices.ContainsFunc(anyOf, func(role string) bool { return slices.Contains(c.roles, role) })
 }
 
 // mayWrite says whether the caller may change an object: by the permission for all,

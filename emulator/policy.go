@@ -84,7 +84,7 @@ func (d *directory) defaultPolicyJSON() map[string]any {
 // policy of the app takes the place of the tenant's default.
 //
 // https://github.com/OfficeDev/microsoft-365-agents-toolkit/issues/10998 (seen for
-// secrets; the same form for certificates is an inference)
+// secrets; the same form for certificates is an inference).
 func (d *directory) checkPolicy(o *object, k *keyCredential) *graphError {
 	p := d.defaultPolicy
 	if custom, ok := d.policies[o.policy]; ok {

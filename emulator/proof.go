@@ -25,7 +25,7 @@ const (
 // clockTolerance is how far a client's clock may be ahead of the tenant's.
 //
 // https://learn.microsoft.com/entra/identity-platform/claims-validation (it names
-// five minutes as the default of Microsoft's own libraries)
+// five minutes as the default of Microsoft's own libraries).
 const clockTolerance = 5 * time.Minute
 
 // rollTarget returns the object of addKey and removeKey. An application needs no
@@ -35,17 +35,14 @@ const clockTolerance = 5 * time.Minute
 // https://learn.microsoft.com/graph/api/application-addkey#permissions
 func (t *Tenant) rollTarget(c *call) (*object, *graphError) {
 	o, err := t.targetNow(c)
-	self := err == nil && o.kind == kindApplication && o.clientID == c.caller.clientID
-	if !self && !c.caller.has(createApplications()) {
-		return nil, denied()
-	}
 	if err != nil {
 		return nil, err
 	}
+	self := o.kind == kindApplication && o.clientID == c.caller.clientID
 	if !self && !c.caller.mayWrite(o) {
 		return nil, denied()
 	}
-	return o, nil
+	return o, t.checkLock(o)
 }
 
 // addKey adds one certificate.

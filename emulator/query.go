@@ -3,8 +3,8 @@ package emulator
 import (
 	"encoding/base64"
 	"fmt"
+	"maps"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -161,10 +161,7 @@ func (q query) project(object map[string]any) map[string]any {
 
 // nextLink returns the URL of the page that starts at a position.
 func (c *call) nextLink(skip int) string {
-	v := url.Values{}
-	for name, values := range c.Query {
-		v[name] = values
-	}
+	v := maps.Clone(c.Query)
 	v.Set("$skiptoken", base64.RawURLEncoding.EncodeToString([]byte(strconv.Itoa(skip))))
 	return "https://" + c.Host + c.Path + "?" + v.Encode()
 }

@@ -141,17 +141,6 @@ func (s *schema) property(typ, name string) (property, bool) {
 	return property{}, false
 }
 
-// names returns the names of all properties of a type.
-func (s *schema) names(typ string) []string {
-	var names []string
-	for t := s.types[typ]; t != nil; t = s.types[t.base] {
-		for name := range t.properties {
-			names = append(names, name)
-		}
-	}
-	return names
-}
-
 // checkObject checks a JSON object against an entity or complex type. Properties
 // may be missing; annotations are left alone.
 func (s *schema) checkObject(typ string, object map[string]any, place string) error {
