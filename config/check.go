@@ -59,7 +59,7 @@ func (c *Config) problems() []*Error {
 	if c.Schedule.IsZero() {
 		k.add("schedule", "it is empty; write five cron fields such as \"17 * * * *\", or \"@every 5m\"")
 	}
-	k.between("workers", c.Workers, 1, maxWorkers)
+	k.upTo("workers", c.Workers, maxWorkers)
 	k.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	k.oneOf("log.format", c.Log.Format, "text", "json")
 	k.proxy(c.Proxy)
@@ -181,17 +181,17 @@ func (c *checker) policy(p string, q Policy) {
 	c.span(p+".jitter", q.Jitter, 0)
 	if q.Prove != nil {
 		if n := q.Prove.Successes; n != nil {
-			c.between(p+".prove.successes", *n, 1, maxSuccesses)
+			c.upTo(p+".prove.successes", *n, maxSuccesses)
 		}
 		c.span(p+".prove.spacing", q.Prove.Spacing, 0)
 		c.span(p+".prove.within", q.Prove.Within, 1)
 	}
 	if q.UploadLimit != nil {
 		if n := q.UploadLimit.PerHour; n != nil {
-			c.between(p+".upload_limit.per_hour", *n, 1, maxUploads)
+			c.upTo(p+".upload_limit.per_hour", *n, maxUploads)
 		}
 		if n := q.UploadLimit.PerDay; n != nil {
-			c.between(p+".upload_limit.per_day", *n, 1, maxUploads)
+			c.upTo(p+".upload_limit.per_day", *n, maxUploads)
 		}
 	}
 	if q.Window != nil {

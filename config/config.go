@@ -166,7 +166,7 @@ func open(path string) (data []byte, folder string, err error) {
 	if err != nil {
 		return nil, "", fmt.Errorf("open configuration: %w", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // nothing was written
 	info, err := f.Stat()
 	if err != nil {
 		return nil, "", fmt.Errorf("open configuration: %w", err)

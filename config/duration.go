@@ -19,15 +19,11 @@ type Duration time.Duration
 // days: "45d", "1.5d", "1d12h", "-2d". A day is 24 hours. A number without a unit is
 // refused, except 0.
 func ParseDuration(s string) (Duration, error) {
-	rest, sign := s, time.Duration(1)
 	days, tail, found := strings.Cut(strings.TrimLeft(s, "+-"), "d")
 	if !found {
 		return parseClock(s)
 	}
-	if strings.HasPrefix(rest, "-") {
-		sign = -1
-	}
-	if strings.Trim(days, "0123456789.") != "" || len(rest)-len(strings.TrimLeft(rest, "+-")) > 1 {
+	if strings.Trim(days, "0123456789.") != "" || len(s)-len(strings.TrimLeft(s, "+-")) > 1 {
 		return 0, notDuration(s)
 	}
 	whole, err := time.ParseDuration(days + "h")
@@ -45,7 +41,10 @@ func ParseDuration(s string) (Duration, error) {
 		}
 		total += part
 	}
-	return Duration(sign * total), nil
+	if s[0] == '-' {
+		total = -total
+	}
+	return Duration(total), nil
 }
 
 func parseClock(s string) (Duration, error) {

@@ -117,7 +117,7 @@ func (s *source) mask(line int) string {
 // line, or -1. Keys that hold only the path of a file are no secrets.
 func secretKey(line string) int {
 	lower := strings.ToLower(line)
-	for i := 0; i < len(lower); i++ {
+	for i := range len(lower) {
 		if lower[i] != ':' {
 			continue
 		}
@@ -145,30 +145,26 @@ func (s *source) translate(err error) error {
 		return s.place(&Error{Message: err.Error()}, 0, 0)
 	}
 	e := &Error{Message: y.GetMessage()}
-	var kind *yaml.TypeError
-	if errors.As(err, &kind) {
+	if kind, ok := errors.AsType[*yaml.TypeError](err); ok {
 		e.Message = "this must be " + wanted(kind.DstType)
 	}
-	var node *yaml.UnexpectedNodeTypeError
-	if errors.As(err, &node) {
+	if node, ok := errors.AsType[*yaml.UnexpectedNodeTypeError](err); ok {
 		e.Message = "this must be " + wantedNode(node.Expected)
 	}
-	var unknown *yaml.UnknownFieldError
 	t := y.GetToken()
 	if t == nil || t.Position == nil {
 		return s.place(e, 0, 0)
 	}
-	if errors.As(err, &unknown) {
+	e = s.place(e, t.Position.Line, t.Position.Column)
+	if _, ok := errors.AsType[*yaml.UnknownFieldError](err); ok {
 		e.Message = fmt.Sprintf("unknown key %q; config.example.yaml shows every key", t.Value)
-		s.place(e, t.Position.Line, t.Position.Column)
 		// A misspelt client_secret is an unknown key: its value must not show.
 		if before, _, found := strings.Cut(e.Excerpt, t.Value); found {
 			_, mark, _ := strings.Cut(e.Excerpt, "\n")
 			e.Excerpt = before + t.Value + ": …\n" + mark
 		}
-		return e
 	}
-	return s.place(e, t.Position.Line, t.Position.Column)
+	return e
 }
 
 // wanted says in plain words what a Go type is in YAML.

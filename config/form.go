@@ -36,9 +36,10 @@ func (c *checker) texts(p string, list []string) {
 
 func printable(s string) bool { return !strings.ContainsFunc(s, unicode.IsControl) }
 
-func (c *checker) between(p string, n, least, most int) {
-	if n < least || n > most {
-		c.add(p, "%d is not allowed; allowed is %d to %d", n, least, most)
+// upTo asks for 1 or more, and at most most.
+func (c *checker) upTo(p string, n, most int) {
+	if n < 1 || n > most {
+		c.add(p, "%d is not allowed; allowed is 1 to %d", n, most)
 	}
 }
 

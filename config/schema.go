@@ -2,6 +2,7 @@ package config
 
 import (
 	"encoding/json"
+	"maps"
 	"reflect"
 	"strings"
 )
@@ -39,8 +40,10 @@ func schemaOf(t reflect.Type, value reflect.Value) map[string]any {
 		return out
 	case reflect.TypeFor[Schedule]():
 		out["type"] = "string"
-		if s, ok := interfaceOf[Schedule](value); ok {
-			out["default"] = s.String()
+		if value.IsValid() {
+			if s, ok := reflect.TypeAssert[Schedule](value); ok {
+				out["default"] = s.String()
+			}
 		}
 		return out
 	case reflect.TypeFor[Secret]():
@@ -72,15 +75,6 @@ func schemaOf(t reflect.Type, value reflect.Value) map[string]any {
 	return out
 }
 
-func interfaceOf[T any](v reflect.Value) (T, bool) {
-	if !v.IsValid() {
-		var zero T
-		return zero, false
-	}
-	t, ok := v.Interface().(T)
-	return t, ok
-}
-
 // object describes a struct by its yaml, about and enum tags.
 func object(t reflect.Type, value reflect.Value) map[string]any {
 	properties := map[string]any{}
@@ -96,9 +90,7 @@ func object(t reflect.Type, value reflect.Value) map[string]any {
 		}
 		if options == "inline" {
 			inner, _ := object(f.Type, field)["properties"].(map[string]any)
-			for k, v := range inner {
-				properties[k] = v
-			}
+			maps.Copy(properties, inner)
 			continue
 		}
 		p := schemaOf(f.Type, field)
