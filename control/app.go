@@ -1,0 +1,311 @@
+package control
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/seed-f0abd057/rotate/rotator"
+)
+
+// Credential is a certificate of ours on an app.
+type Credential struct {
+	// KeyID is null while nobody could tell it.
+	KeyID *string `json:"key_id"`
+	// ThumbprintSHA1 is upper-case hex, ThumbprintSHA256 lower-case hex.
+	ThumbprintSHA1   string    `json:"thumbprint_sha1"`
+	ThumbprintSHA256 string    `json:"thumbprint_sha256"`
+	NotBefore        time.Time `json:"not_before"`
+	NotAfter         time.Time `json:"not_after"`
+}
+
+func credentialOf(c *rotator.Credential) *Credential {
+	if c == nil || c.ThumbprintSHA256 == "" {
+		return nil
+	}
+	return &Credential{
+		KeyID:            present(string(c.KeyID)),
+		ThumbprintSHA1:   c.ThumbprintSHA1,
+		ThumbprintSHA256: string(c.ThumbprintSHA256),
+		NotBefore:        c.NotBefore.UTC(),
+		NotAfter:         c.NotAfter.UTC(),
+	}
+}
+
+// Orphan is a certificate of ours that a person must remove.
+type Orphan struct {
+	Credential
+	// Reason why it was left behind, in plain words.
+	Reason string    `json:"reason"`
+	Since  time.Time `json:"since"`
+}
+
+// Delivery brings a key pair to one place.
+type Delivery struct {
+	// Kind is file or exec.
+	Kind string `json:"kind"`
+	// Path is absolute, on the daemon's host.
+	Path     string `json:"path,omitempty"`
+	Encoding string `json:"encoding,omitempty"`
+	// Mode holds permission bits in octal.
+	Mode         string `json:"mode,omitempty"`
+	Group        string `json:"group,omitempty"`
+	PasswordPath string `json:"password_path,omitempty"`
+	Previous     bool   `json:"previous,omitempty"`
+	Replace      bool   `json:"replace,omitempty"`
+	// Hook is the name of a program of the configuration.
+	Hook string `json:"hook,omitempty"`
+}
+
+// Confirm is the app's rule for "the consumer uses the new key".
+type Confirm struct {
+	// Rule is automatic, command or person.
+	Rule string `json:"rule"`
+	Hook string `json:"hook,omitempty"`
+}
+
+// App is one tracked app registration.
+type App struct {
+	Name        string `json:"name"`
+	Tenant      string `json:"tenant"`
+	DisplayName string `json:"display_name,omitempty"`
+	ClientID    string `json:"client_id"`
+	ObjectID    string `json:"object_id,omitempty"`
+	// Mode is self or managed.
+	Mode        string   `json:"mode"`
+	Permissions []string `json:"permissions"`
+	Tags        []string `json:"tags"`
+	Owner       string   `json:"owner,omitempty"`
+	// Policy holds what is set for this app, PolicyInForce all of it.
+	Policy        Policy       `json:"policy"`
+	PolicyInForce Policy       `json:"policy_in_force"`
+	Deliveries    []Delivery   `json:"deliveries"`
+	Probe         []string     `json:"probe"`
+	Confirm       Confirm      `json:"confirm"`
+	Current       *Credential  `json:"current"`
+	Previous      *Credential  `json:"previous"`
+	Former        []Credential `json:"former"`
+	Orphans       []Orphan     `json:"orphans"`
+	// RotationID is the open rotation; null: none.
+	RotationID  *string    `json:"rotation_id"`
+	PausedUntil *time.Time `json:"paused_until"`
+	AddedAt     time.Time  `json:"added_at"`
+	AddedBy     string     `json:"added_by,omitempty"`
+	NewPassword bool       `json:"new_password,omitempty"`
+}
+
+// Apps is the answer to listing apps.
+type Apps struct {
+	Apps []App `json:"apps"`
+}
+
+func appOf(a rotator.App, policy *rotator.Policy) App {
+	app := App{
+		Name: a.Name, Tenant: a.Tenant, DisplayName: a.DisplayName,
+		ClientID: string(a.ClientID), ObjectID: string(a.ObjectID), Mode: string(a.Mode),
+		Permissions: list(a.Permissions), Tags: list(a.Tags), Owner: a.Owner,
+		Policy: PolicyOf(a.Policy), Deliveries: []Delivery{}, Probe: list(a.Probe),
+		Confirm: Confirm{a.Confirm.Rule, a.Confirm.Hook},
+		Current: credentialOf(a.Current), Previous: credentialOf(a.Previous),
+		Former: []Credential{}, Orphans: []Orphan{},
+		RotationID: present(a.Rotation), PausedUntil: instant(a.PausedUntil),
+		AddedAt: a.AddedAt.UTC(), AddedBy: a.AddedBy, NewPassword: a.NewPassword,
+	}
+	if app.Confirm.Rule == "" {
+		app.Confirm.Rule = rotator.ConfirmAutomatic
+	}
+	if policy != nil {
+		app.PolicyInForce = inForce(*policy)
+	}
+	for _, d := range a.Deliveries {
+		app.Deliveries = append(app.Deliveries, Delivery(d))
+	}
+	for _, c := range a.Former {
+		app.Former = append(app.Former, *credentialOf(&c))
+	}
+	for _, o := range a.Orphans {
+		app.Orphans = append(app.Orphans, Orphan{*credentialOf(&o.Credential), o.Reason, o.Since.UTC()})
+	}
+	return app
+}
+
+// AppSpec is an app as a person declares it. PFX and Password are secrets: it
+// prints as its name.
+type AppSpec struct {
+	Name        string     `json:"name"`
+	Tenant      string     `json:"tenant"`
+	ClientID    string     `json:"client_id"`
+	ObjectID    string     `json:"object_id,omitempty"`
+	KeyID       string     `json:"key_id,omitempty"`
+	Mode        string     `json:"mode,omitempty"`
+	Permissions []string   `json:"permissions,omitempty"`
+	Tags        []string   `json:"tags,omitempty"`
+	Owner       string     `json:"owner,omitempty"`
+	Policy      Policy     `json:"policy"`
+	Deliveries  []Delivery `json:"deliveries,omitempty"`
+	Probe       []string   `json:"probe,omitempty"`
+	Confirm     Confirm    `json:"confirm"`
+	// PFX is a PKCS#12 or PEM file with the current pair, base64 in JSON; empty
+	// in managed mode: the first pair is made.
+	PFX      []byte `json:"pfx,omitempty"`
+	Password string `json:"password,omitempty"`
+}
+
+// String names the app and shows nothing else.
+func (s AppSpec) String() string { return "app " + s.Name }
+
+// GoString is [AppSpec.String].
+func (s AppSpec) GoString() string { return s.String() }
+
+// LogValue is [AppSpec.String].
+func (s AppSpec) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+func (s AppSpec) spec() (rotator.AppSpec, error) {
+	policy, err := s.Policy.override()
+	if err != nil {
+		return rotator.AppSpec{}, err
+	}
+	return rotator.AppSpec{
+		Name: s.Name, Tenant: s.Tenant, ClientID: rotator.ClientID(s.ClientID),
+		ObjectID: rotator.ObjectID(s.ObjectID), KeyID: rotator.KeyID(s.KeyID), Mode: rotator.Mode(s.Mode),
+		Permissions: s.Permissions, Tags: s.Tags, Owner: s.Owner, Policy: policy,
+		Deliveries: deliveries(s.Deliveries), Probe: s.Probe,
+		Confirm: rotator.Confirmation(s.Confirm), PFX: s.PFX, Password: s.Password,
+	}, nil
+}
+
+func deliveries(wire []Delivery) []rotator.Delivery {
+	if wire == nil {
+		return nil
+	}
+	list := make([]rotator.Delivery, len(wire))
+	for i, d := range wire {
+		list[i] = rotator.Delivery(d)
+	}
+	return list
+}
+
+// Added is the answer to tracking an app.
+type Added struct {
+	App App `json:"app"`
+	// Roles that its token carries.
+	Roles []string `json:"roles"`
+	// Found tells how IDs were found, in plain words.
+	Found    []string `json:"found"`
+	Warnings []string `json:"warnings"`
+}
+
+// Edit changes a tracked app; what is null or left out stays.
+type Edit struct {
+	Mode        *string     `json:"mode,omitempty"`
+	ObjectID    *string     `json:"object_id,omitempty"`
+	KeyID       *string     `json:"key_id,omitempty"`
+	Permissions *[]string   `json:"permissions,omitempty"`
+	Tags        *[]string   `json:"tags,omitempty"`
+	Owner       *string     `json:"owner,omitempty"`
+	Policy      *Policy     `json:"policy,omitempty"`
+	Deliveries  *[]Delivery `json:"deliveries,omitempty"`
+	Probe       *[]string   `json:"probe,omitempty"`
+	Confirm     *Confirm    `json:"confirm,omitempty"`
+	// ForgetOrphan is the thumbprint, SHA-1 or SHA-256, of an orphan that a person
+	// has removed.
+	ForgetOrphan string `json:"forget_orphan,omitempty"`
+	NewPassword  *bool  `json:"new_password,omitempty"`
+}
+
+func (e Edit) edit() (rotator.Edit, error) {
+	edit := rotator.Edit{
+		Mode: (*rotator.Mode)(e.Mode), ObjectID: (*rotator.ObjectID)(e.ObjectID), KeyID: (*rotator.KeyID)(e.KeyID),
+		Permissions: e.Permissions, Tags: e.Tags, Owner: e.Owner, Probe: e.Probe,
+		Confirm: (*rotator.Confirmation)(e.Confirm), ForgetOrphan: e.ForgetOrphan, NewPassword: e.NewPassword,
+	}
+	if e.Policy != nil {
+		policy, err := e.Policy.override()
+		if err != nil {
+			return edit, err
+		}
+		edit.Policy = &policy
+	}
+	if e.Deliveries != nil {
+		list := deliveries(*e.Deliveries)
+		edit.Deliveries = &list
+	}
+	return edit, nil
+}
+
+// Edited is the answer to an edit.
+type Edited struct {
+	App App `json:"app"`
+	// Changes are "field: old → new".
+	Changes []string `json:"changes"`
+}
+
+// Removed is the answer to removing an app.
+type Removed struct {
+	// Left are certificates of ours that stay on the app in Entra.
+	Left []Credential `json:"left"`
+	// KeysKept tells that the sealed keys are still in the store.
+	KeysKept bool `json:"keys_kept"`
+}
+
+// Tested is the answer to a connection test.
+type Tested struct {
+	Checks []TestCheck `json:"checks"`
+}
+
+// TestCheck is one line of it.
+type TestCheck struct {
+	Name string `json:"name"`
+	// Result is ok, warning or failed.
+	Result string `json:"result"`
+	// Fact is what was seen, Next what to do.
+	Fact string `json:"fact,omitempty"`
+	Next string `json:"next,omitempty"`
+}
+
+// ApplyRequest declares many apps.
+type ApplyRequest struct {
+	Apps   []AppSpec `json:"apps"`
+	DryRun bool      `json:"dry_run,omitempty"`
+}
+
+// Applied is the answer to it.
+type Applied struct {
+	Differences []Difference `json:"differences"`
+}
+
+// Difference is what applying one spec changes.
+type Difference struct {
+	App string `json:"app"`
+	// Action is add, change or none.
+	Action   string   `json:"action"`
+	Fields   []string `json:"fields"`
+	Warnings []string `json:"warnings"`
+	// Error of this one app; null: none.
+	Error *Error `json:"error"`
+}
+
+// present returns nil for the zero value.
+func present[T comparable](v T) *T {
+	var zero T
+	if v == zero {
+		return nil
+	}
+	return &v
+}
+
+// instant returns nil for the zero time.
+func instant(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}
+
+// list never returns nil, so that JSON shows [].
+func list[T any](l []T) []T {
+	if l == nil {
+		return []T{}
+	}
+	return l
+}

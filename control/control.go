@@ -1,0 +1,43 @@
+// Package control is the daemon's API: HTTP and JSON on a unix socket, with the
+// wire types, the [Server] and the [Client] of it.
+//
+// Every command speaks it. Where no daemon runs, the command serves the same
+// handler to itself in memory ([Server.Transport]), so that there is one code
+// path.
+//
+//	GET    /v1/status?app=NAME…            Status
+//	GET    /v1/apps                        Apps
+//	POST   /v1/apps                        AppSpec → Added
+//	GET    /v1/apps/{name}                 App
+//	PATCH  /v1/apps/{name}                 Edit → Edited
+//	DELETE /v1/apps/{name}?purge&abandon   Removed
+//	POST   /v1/apps/{name}/test            Tested
+//	POST   /v1/apps/{name}/rotations       StartRequest → 202, Rotation
+//	POST   /v1/apps/{name}/confirm         ConfirmRequest → Rotation
+//	POST   /v1/apps/{name}/rollback        Rotation
+//	POST   /v1/rotations/due               202, Started
+//	GET    /v1/rotations/{id}              Rotation
+//	GET    /v1/rotations/{id}/events       one Rotation a line, until it ended
+//	POST   /v1/apply                       ApplyRequest → Applied
+//	POST   /v1/check                       CheckReport
+//	GET    /v1/plan                        Plan
+//	GET    /v1/history?app=NAME&limit=N    History
+//	POST   /v1/pause                       PauseRequest → 204
+//	POST   /v1/resume                      ResumeRequest → Resumed
+//	POST   /v1/tenants/{name}/rebind       204
+//
+// Times are RFC 3339 in UTC, durations Go syntax plus "d". Requests carry the
+// bytes of files, never paths to read. No answer holds a secret. Refusals are
+// {"error": Error}.
+//
+// Who may connect is decided by the folder of the socket; on top of it only
+// root and the user that the daemon runs as are served.
+package control
+
+// Body limits in bytes.
+const (
+	maxBodyBytes  = 64 << 10
+	maxAddBytes   = 4 << 20
+	maxApplyBytes = 256 << 20
+	maxErrorBytes = 1 << 20
+)

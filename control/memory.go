@@ -1,0 +1,102 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+)
+
+// Transport calls a [Server] in the same process, streams included. It is for
+// commands that run without a daemon.
+type Transport struct {
+	handler http.Handler
+	by      string
+	stop    context.CancelFunc
+	running sync.WaitGroup
+}
+
+// Transport returns a way to the server without a socket; by is who asks, for
+// the audit trail.
+func (s *Server) Transport(by string) *Transport {
+	ctx, stop := context.WithCancel(context.Background())
+	return &Transport{handler: s.handler(ctx), by: by, stop: stop}
+}
+
+// Close ends the streams and waits for all requests. It is harmless to call it
+// twice; no request may follow.
+func (t *Transport) Close() error {
+	t.stop()
+	t.running.Wait()
+	return nil
+}
+
+// RoundTrip implements [http.RoundTripper].
+func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	ctx, cancel := context.WithCancel(withPeer(req.Context(), peer{by: t.by, local: true}))
+	in := req.Clone(ctx)
+	in.RequestURI = req.URL.RequestURI()
+	if in.Body == nil {
+		in.Body = http.NoBody
+	}
+	read, write := io.Pipe()
+	w := &answer{header: http.Header{}, body: write, ready: make(chan struct{})}
+	t.running.Go(func() {
+		defer cancel()
+		defer func() { _ = in.Body.Close() }() // it was read as far as it is needed
+		t.handler.ServeHTTP(w, in)
+		w.WriteHeader(http.StatusOK)
+		_ = write.Close() // never fails
+	})
+	select {
+	case <-w.ready:
+	case <-ctx.Done():
+		// The handler sees the same context; nobody reads its answer.
+		_ = read.CloseWithError(ctx.Err()) // never fails
+		return nil, ctx.Err()
+	}
+	return &http.Response{
+		Status: fmt.Sprintf("%d %s", w.status, http.StatusText(w.status)), StatusCode: w.status,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: w.sent, Body: &body{read, cancel}, ContentLength: -1, Request: req,
+	}, nil
+}
+
+// body cancels the request when its reader is closed.
+type body struct {
+	*io.PipeReader
+	cancel context.CancelFunc
+}
+
+func (b *body) Close() error {
+	b.cancel()
+	return b.PipeReader.Close()
+}
+
+// An answer is the handler's side of one answer.
+type answer struct {
+	header http.Header
+	body   *io.PipeWriter
+	ready  chan struct{} // closed when status and sent are set
+	once   sync.Once
+	status int
+	sent   http.Header
+}
+
+func (a *answer) Header() http.Header { return a.header }
+
+func (a *answer) WriteHeader(status int) {
+	a.once.Do(func() {
+		a.status, a.sent = status, a.header.Clone()
+		close(a.ready)
+	})
+}
+
+func (a *answer) Write(data []byte) (int, error) {
+	a.WriteHeader(http.StatusOK)
+	return a.body.Write(data)
+}
+
+// Flush does nothing more than a write does: the pipe holds nothing back.
+func (a *answer) Flush() { a.WriteHeader(http.StatusOK) }

@@ -1,0 +1,71 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os/user"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// A peer is who asks.
+type peer struct {
+	uid uint32
+	// by is the name for the audit trail.
+	by string
+	// local tells that the request came from this process.
+	local bool
+	// err is why the peer is unknown.
+	err error
+}
+
+// peerKey finds the peer in a connection's context: net/http has no other way
+// to hand a connection's facts to a handler.
+type peerKey struct{}
+
+func withPeer(ctx context.Context, p peer) context.Context {
+	return context.WithValue(ctx, peerKey{}, p)
+}
+
+func peerOf(ctx context.Context) peer {
+	p, ok := ctx.Value(peerKey{}).(peer)
+	if !ok {
+		p.err = errors.New("the connection has no peer")
+	}
+	return p
+}
+
+// peerOfConn asks the kernel who is at the other end (SO_PEERCRED, unix(7)).
+func peerOfConn(c net.Conn) peer {
+	conn, ok := c.(*net.UnixConn)
+	if !ok {
+		return peer{err: fmt.Errorf("%T is not a unix socket", c)}
+	}
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return peer{err: err}
+	}
+	var (
+		credentials *unix.Ucred
+		asked       error
+	)
+	err = raw.Control(func(fd uintptr) {
+		credentials, asked = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) //nolint:gosec // file descriptors are small
+	})
+	if err = errors.Join(err, asked); err != nil {
+		return peer{err: err}
+	}
+	return peer{uid: credentials.Uid, by: UserName(credentials.Uid)}
+}
+
+// UserName returns "NAME (uid N)", or "uid N" if the name is not known.
+func UserName(uid uint32) string {
+	id := strconv.FormatUint(uint64(uid), 10)
+	if u, err := user.LookupId(id); err == nil && u.Username != "" {
+		return u.Username + " (uid " + id + ")"
+	}
+	return "uid " + id
+}

@@ -1,0 +1,413 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/seed-f0abd057/rotate/rotator"
+)
+
+// Times that bound one connection.
+const (
+	headerTimeout = 10 * time.Second
+	// requestTimeout bounds a request that asks Entra; streams have none.
+	requestTimeout = 5 * time.Minute
+	idleTimeout    = 2 * time.Minute
+	// stopTimeout is how long a stopping daemon lets requests finish.
+	stopTimeout = 10 * time.Second
+)
+
+// Server answers the API for one rotator.
+type Server struct {
+	Rotator *rotator.Rotator
+	// Logger may be nil.
+	Logger *slog.Logger
+	// Warnings are shown with every status, in plain words.
+	Warnings []string
+}
+
+// Serve answers on l until ctx is done; then it ends the streams, lets other
+// requests finish for a few seconds, and returns nil. It closes l.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	log := s.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	server := &http.Server{
+		Handler:           s.handler(ctx),
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return withPeer(ctx, peerOfConn(c)) },
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(l) }()
+	select {
+	case err := <-ended:
+		return fmt.Errorf("control socket: %w", err)
+	case <-ctx.Done():
+	}
+	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	err := server.Shutdown(stopping)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = server.Close()
+	}
+	<-ended
+	return err
+}
+
+// A call is one request with what every handler needs.
+type call struct {
+	*http.Request
+	by   string
+	body io.Reader
+}
+
+// handler returns the API; streams end when stop is done.
+func (s *Server) handler(stop context.Context) http.Handler {
+	mux := http.NewServeMux()
+	route := func(pattern string, limit int64, answer func(call) (int, any, error)) {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
+			defer cancel()
+			control := http.NewResponseController(w)
+			_ = control.SetReadDeadline(time.Now().Add(requestTimeout)) // not in memory
+			c := call{r.WithContext(ctx), peerOf(ctx).by, http.MaxBytesReader(w, r.Body, limit)}
+			status, value, err := answer(c)
+			if err != nil {
+				writeError(w, err)
+				return
+			}
+			writeJSON(w, status, value)
+		})
+	}
+	route("GET /v1/status", maxBodyBytes, s.status)
+	route("GET /v1/apps", maxBodyBytes, s.apps)
+	route("POST /v1/apps", maxAddBytes, s.add)
+	route("GET /v1/apps/{name}", maxBodyBytes, s.app)
+	route("PATCH /v1/apps/{name}", maxBodyBytes, s.edit)
+	route("DELETE /v1/apps/{name}", maxBodyBytes, s.remove)
+	route("POST /v1/apps/{name}/test", maxBodyBytes, s.test)
+	route("POST /v1/apps/{name}/rotations", maxBodyBytes, s.start)
+	route("POST /v1/apps/{name}/confirm", maxBodyBytes, s.confirm)
+	route("POST /v1/apps/{name}/rollback", maxBodyBytes, s.rollBack)
+	route("POST /v1/rotations/due", maxBodyBytes, s.startDue)
+	route("GET /v1/rotations/{id}", maxBodyBytes, s.rotation)
+	route("POST /v1/apply", maxApplyBytes, s.apply)
+	route("POST /v1/check", maxBodyBytes, s.check)
+	route("GET /v1/plan", maxBodyBytes, s.plan)
+	route("GET /v1/history", maxBodyBytes, s.history)
+	route("POST /v1/pause", maxBodyBytes, s.pause)
+	route("POST /v1/resume", maxBodyBytes, s.resume)
+	route("POST /v1/tenants/{name}/rebind", maxBodyBytes, s.rebind)
+	mux.HandleFunc("GET /v1/rotations/{id}/events", func(w http.ResponseWriter, r *http.Request) { s.events(stop, w, r) })
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		writeError(w, fmt.Errorf("%s %s: %w: the command and the daemon are not the same version", r.Method, r.URL.Path, ErrUnknownRoute))
+	})
+	return allow(mux)
+}
+
+// allow serves root and the user that this process runs as.
+func allow(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p := peerOf(r.Context())
+		if err := p.mayAsk(os.Geteuid()); err != nil {
+			writeError(w, err)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// mayAsk reports why the peer is not served by a daemon that runs as uid.
+func (p peer) mayAsk(uid int) error {
+	switch {
+	case p.err != nil:
+		return fmt.Errorf("%w: who asks is unknown: %w", ErrForbidden, p.err)
+	case p.uid == 0, int64(p.uid) == int64(uid), p.local:
+		return nil
+	}
+	return &Error{
+		Code:    "forbidden",
+		Message: fmt.Sprintf("%s is not allowed: this daemon serves root and %s only", p.by, UserName(uint32(uid))), //nolint:gosec // a uid
+		Next:    fmt.Sprintf("run the command as root, or as that user: sudo -u '#%d' rotate …", uid),
+	}
+}
+
+func (s *Server) status(c call) (int, any, error) {
+	status, err := s.Rotator.Status(c.Context(), c.URL.Query()["app"]...)
+	wire := statusOf(status)
+	wire.Warnings = append(wire.Warnings, s.Warnings...)
+	return http.StatusOK, wire, err
+}
+
+func (s *Server) apps(c call) (int, any, error) {
+	status, err := s.Rotator.Status(c.Context())
+	apps := Apps{Apps: make([]App, len(status.Apps))}
+	for i, a := range status.Apps {
+		apps.Apps[i] = appOf(a.App, &a.Policy)
+	}
+	return http.StatusOK, apps, err
+}
+
+func (s *Server) add(c call) (int, any, error) {
+	var wire AppSpec
+	if err := c.decode(&wire); err != nil {
+		return 0, nil, err
+	}
+	spec, err := wire.spec()
+	if err != nil {
+		return 0, nil, err
+	}
+	added, err := s.Rotator.Add(c.Context(), spec, c.by)
+	return http.StatusCreated, Added{appOf(added.App, nil), list(added.Roles), list(added.Found), list(added.Warnings)}, err
+}
+
+func (s *Server) app(c call) (int, any, error) {
+	status, err := s.Rotator.Status(c.Context(), c.PathValue("name"))
+	if err != nil {
+		return 0, nil, err
+	}
+	if len(status.Apps) != 1 {
+		return 0, nil, fmt.Errorf("app %s: %w", c.PathValue("name"), rotator.ErrNotFound)
+	}
+	return http.StatusOK, appOf(status.Apps[0].App, &status.Apps[0].Policy), nil
+}
+
+func (s *Server) edit(c call) (int, any, error) {
+	var wire Edit
+	if err := c.decode(&wire); err != nil {
+		return 0, nil, err
+	}
+	edit, err := wire.edit()
+	if err != nil {
+		return 0, nil, err
+	}
+	app, changes, err := s.Rotator.Edit(c.Context(), c.PathValue("name"), edit, c.by)
+	return http.StatusOK, Edited{appOf(app, nil), list(changes)}, err
+}
+
+func (s *Server) remove(c call) (int, any, error) {
+	purge, err := c.flag("purge")
+	if err != nil {
+		return 0, nil, err
+	}
+	abandon, err := c.flag("abandon")
+	if err != nil {
+		return 0, nil, err
+	}
+	removed, err := s.Rotator.Remove(c.Context(), c.PathValue("name"), rotator.RemoveRequest{Purge: purge, Abandon: abandon}, c.by)
+	wire := Removed{Left: []Credential{}, KeysKept: removed.KeysKept}
+	for _, left := range removed.Left {
+		wire.Left = append(wire.Left, *credentialOf(&left))
+	}
+	return http.StatusOK, wire, err
+}
+
+func (s *Server) test(c call) (int, any, error) {
+	checks, err := s.Rotator.Test(c.Context(), c.PathValue("name"))
+	wire := Tested{Checks: make([]TestCheck, len(checks))}
+	for i, check := range checks {
+		wire.Checks[i] = TestCheck(check)
+	}
+	return http.StatusOK, wire, err
+}
+
+func (s *Server) start(c call) (int, any, error) {
+	var wire StartRequest
+	if err := c.decode(&wire); err != nil {
+		return 0, nil, err
+	}
+	rotation, err := s.Rotator.Start(c.Context(), c.PathValue("name"), rotator.StartRequest(wire), c.by)
+	return http.StatusAccepted, rotationOf(rotation), err
+}
+
+func (s *Server) startDue(c call) (int, any, error) {
+	rotations, err := s.Rotator.StartDue(c.Context(), c.by)
+	if len(rotations) == 0 && err != nil {
+		return 0, nil, err
+	}
+	return http.StatusAccepted, Started{rotationsOf(rotations), errorsOf(err)}, nil
+}
+
+func (s *Server) confirm(c call) (int, any, error) {
+	var wire ConfirmRequest
+	if err := c.decode(&wire); err != nil {
+		return 0, nil, err
+	}
+	rotation, err := s.Rotator.Confirm(c.Context(), c.PathValue("name"), wire.Code, wire.Note, c.by)
+	return http.StatusOK, rotationOf(rotation), err
+}
+
+func (s *Server) rollBack(c call) (int, any, error) {
+	rotation, err := s.Rotator.RollBack(c.Context(), c.PathValue("name"), c.by)
+	return http.StatusOK, rotationOf(rotation), err
+}
+
+func (s *Server) rotation(c call) (int, any, error) {
+	rotation, err := s.Rotator.Rotation(c.Context(), c.PathValue("id"))
+	return http.StatusOK, rotationOf(rotation), err
+}
+
+func (s *Server) apply(c call) (int, any, error) {
+	var wire ApplyRequest
+	if err := c.decode(&wire); err != nil {
+		return 0, nil, err
+	}
+	specs := make([]rotator.AppSpec, len(wire.Apps))
+	for i, app := range wire.Apps {
+		spec, err := app.spec()
+		if err != nil {
+			return 0, nil, fmt.Errorf("app %s: %w", app.Name, err)
+		}
+		specs[i] = spec
+	}
+	differences, err := s.Rotator.Apply(c.Context(), specs, wire.DryRun, c.by)
+	applied := Applied{Differences: make([]Difference, len(differences))}
+	for i, d := range differences {
+		applied.Differences[i] = Difference{d.App, d.Action, list(d.Fields), list(d.Warnings), errorOf(d.Err)}
+	}
+	return http.StatusOK, applied, err
+}
+
+func (s *Server) check(c call) (int, any, error) {
+	report, err := s.Rotator.Check(c.Context(), c.by)
+	return http.StatusOK, checkReportOf(report), err
+}
+
+func (s *Server) plan(c call) (int, any, error) {
+	items, err := s.Rotator.Plan(c.Context())
+	return http.StatusOK, planOf(items), err
+}
+
+func (s *Server) history(c call) (int, any, error) {
+	var limit int
+	if text := c.URL.Query().Get("limit"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 0 {
+			return 0, nil, fmt.Errorf("limit %q is not a number: %w", text, rotator.ErrUsage)
+		}
+		limit = n
+	}
+	rotations, err := s.Rotator.History(c.Context(), c.URL.Query().Get("app"), limit)
+	return http.StatusOK, History{rotationsOf(rotations)}, err
+}
+
+func (s *Server) pause(c call) (int, any, error) {
+	var wire PauseRequest
+	if err := c.decode(&wire); err != nil {
+		return 0, nil, err
+	}
+	return http.StatusNoContent, nil, s.Rotator.Pause(c.Context(), wire.App, wire.Until, c.by)
+}
+
+func (s *Server) resume(c call) (int, any, error) {
+	var wire ResumeRequest
+	if err := c.decode(&wire); err != nil {
+		return 0, nil, err
+	}
+	done, err := s.Rotator.Resume(c.Context(), wire.App, c.by)
+	return http.StatusOK, Resumed{list(done)}, err
+}
+
+func (s *Server) rebind(c call) (int, any, error) {
+	return http.StatusNoContent, nil, s.Rotator.RebindTenant(c.Context(), c.PathValue("name"), c.by)
+}
+
+// events streams one rotation, one JSON object a line. A failure after the first
+// line is a line {"error": …}.
+func (s *Server) events(stop context.Context, w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	defer context.AfterFunc(stop, cancel)()
+	encoder := json.NewEncoder(w)
+	control := http.NewResponseController(w)
+	begun := false
+	for rotation, err := range s.Rotator.Follow(ctx, r.PathValue("id")) {
+		switch {
+		case err != nil && !begun:
+			writeError(w, err)
+			return
+		case err != nil:
+			_ = encoder.Encode(struct { // nobody is left to tell
+				Error *Error `json:"error"`
+			}{errorOf(err)})
+			return
+		case !begun:
+			w.Header().Set("Content-Type", "application/jsonl")
+			begun = true
+		}
+		if encoder.Encode(rotationOf(rotation)) != nil || control.Flush() != nil {
+			return // the reader has gone
+		}
+	}
+}
+
+// decode reads the body strictly: one JSON object, no unknown fields.
+func (c call) decode(into any) error {
+	decoder := json.NewDecoder(c.body)
+	decoder.DisallowUnknownFields()
+	err := decoder.Decode(into)
+	if err == nil && decoder.More() {
+		err = errors.New("more than one JSON value")
+	}
+	switch {
+	case err == nil:
+		return nil
+	case isTooLarge(err):
+		return ErrTooLarge
+	case errors.Is(err, io.EOF):
+		return fmt.Errorf("request without a body: %w", rotator.ErrUsage)
+	}
+	return fmt.Errorf("request: %s: %w", strings.TrimPrefix(err.Error(), "json: "), rotator.ErrUsage)
+}
+
+func isTooLarge(err error) bool {
+	_, ok := errors.AsType[*http.MaxBytesError](err)
+	return ok
+}
+
+// flag reads ?name, ?name=true or ?name=false.
+func (c call) flag(name string) (bool, error) {
+	query := c.URL.Query()
+	if !query.Has(name) {
+		return false, nil
+	}
+	text := query.Get(name)
+	if text == "" {
+		return true, nil
+	}
+	on, err := strconv.ParseBool(text)
+	if err != nil {
+		return false, fmt.Errorf("%s=%q is neither true nor false: %w", name, text, rotator.ErrUsage)
+	}
+	return on, nil
+}
+
+func writeError(w http.ResponseWriter, err error) {
+	wire := errorOf(err)
+	writeJSON(w, wire.status(), struct {
+		Error *Error `json:"error"`
+	}{wire})
+}
+
+func writeJSON(w http.ResponseWriter, status int, value any) {
+	if value == nil {
+		w.WriteHeader(status)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(value) // the reader has gone
+}
