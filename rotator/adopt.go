@@ -237,7 +237,7 @@ func (r *Rotator) openAdopted(ctx context.Context, app *App, spec AppSpec, added
 	case reasonOf(err) == ReasonBlocked:
 		added.Warnings = append(added.Warnings, "Conditional Access lets the app sign in only from elsewhere: rotate cannot prove a new certificate from this host, its consumer must confirm")
 	case err != nil:
-		return KeyPair{}, fmt.Errorf("app %s: sign in with the certificate in the file: %w", app.Name, err)
+		return KeyPair{}, err
 	}
 	added.Roles = got.Roles
 	for _, p := range app.Permissions {
@@ -258,7 +258,7 @@ func (r *Rotator) locate(ctx context.Context, app *App, spec AppSpec, pair KeyPa
 	if err != nil {
 		unreadable := app.Mode == ModeSelf && (reasonOf(err) == ReasonForbidden || reasonOf(err) == ReasonBlocked)
 		if !unreadable {
-			return fmt.Errorf("app %s: read its certificates: %w", app.Name, err)
+			return err
 		}
 		if app.ObjectID == "" {
 			return usagef("app %s: the app may not read itself in Entra, so give its object ID: --object-id (portal: App registrations, the app, Overview, \"Object ID\"; not the one under Enterprise applications)", app.Name)

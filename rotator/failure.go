@@ -123,6 +123,9 @@ func (f *Failure) Unwrap() error { return f.Err }
 // failureOf finds the failure in an error. Any other error is class retry,
 // with its own text: a step that cannot say what is wrong is tried again.
 func failureOf(err error) *Failure {
+	if err == nil {
+		return nil
+	}
 	if f, ok := errors.AsType[*Failure](err); ok {
 		if err.Error() == f.Message {
 			return f
