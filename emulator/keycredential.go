@@ -223,7 +223,7 @@ func replaceKeys(have []keyCredential, sent []any, now time.Time, ignoreKeyID bo
 			if id == "" {
 				// The how-to page sends the existing entry with its key and without
 				// its keyId. https://learn.microsoft.com/graph/applications-howto-append-certificate
-				return !used[k.KeyID] && entry["key"] != nil && k.sameKey(entry)
+				return !used[k.KeyID] && entry["key"] != nil && k.unchanged(entry)
 			}
 			return k.KeyID == id
 		})
@@ -231,7 +231,7 @@ func replaceKeys(have []keyCredential, sent []any, now time.Time, ignoreKeyID bo
 		if i >= 0 {
 			k = have[i]
 			// https://github.com/Azure/azure-cli/issues/9124
-			if id != "" && !k.unchanged(entry) {
+			if !k.unchanged(entry) {
 				refusal := badRequest(fmt.Sprintf("Update to existing credential with KeyId '%s' is not allowed.", k.KeyID))
 				refusal.details = []map[string]any{{"code": "KeyNotUpdatable", "message": refusal.message, "target": "keyCredentials"}}
 				return nil, nil, refusal
