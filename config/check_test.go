@@ -60,6 +60,14 @@ func TestLoadRefuses(t *testing.T) {
 		"not a duration":   {"defaults:\n  overlap: soon\n", "2:12", `"soon" is not a duration`},
 		"mapping duration": {"defaults:\n  overlap: {days: 3}\n", "2:", "a single value"},
 
+		"number as a key": {"1: 2\n", "1:1", "this key is not text"},
+		"number below":    {"log: {level: info, 2: 3}\n", "1:20", "this key is not text"},
+		"fraction":        {"workers: 3.5\n", "1:10", "a whole number"},
+		"octal":           {"workers: 010\n", "1:10", "a whole number"},
+		"infinite":        {"workers: .inf\n", "1:10", "a whole number"},
+		"huge":            {"workers: 99999999999999999999\n", "1:10", "a whole number"},
+		"nested deeply":   {"store: " + strings.Repeat("[", 100000), "1:40", "nested too deeply"},
+
 		// Values.
 		"bad cron":                {"schedule: often\n", "1:11", `"often" is not a cron schedule`},
 		"cron that never comes":   {"schedule: 0 0 31 2 *\n", "1:11", "never comes"},

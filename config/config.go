@@ -25,8 +25,8 @@ type Config struct {
 	Control  Control  `yaml:"control" about:"how the command line reaches the daemon"`
 	Schedule Schedule `yaml:"schedule" about:"when the daemon checks what is due, a cron expression in UTC; the certificates' dates decide what happens"`
 	// Workers is the number of rotations side by side, at least 1.
-	Workers int `yaml:"workers" about:"rotations side by side"`
-	Log     Log `yaml:"log" about:"log lines on stderr"`
+	Workers Count `yaml:"workers" about:"rotations side by side"`
+	Log     Log   `yaml:"log" about:"log lines on stderr"`
 	// Proxy is a URL; empty means HTTPS_PROXY and NO_PROXY of the environment.
 	Proxy    string          `yaml:"proxy" about:"URL of the proxy for Entra and Graph; empty is HTTPS_PROXY and NO_PROXY of the environment"`
 	Defaults Defaults        `yaml:"defaults" about:"policy of every app that says nothing else"`

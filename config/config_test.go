@@ -80,8 +80,8 @@ func TestLoadFile(t *testing.T) {
 	want.Schedule, _ = config.ParseSchedule("@every 2s")
 	p := &want.Defaults.Policy
 	p.Overlap, p.ReloadWithin = duration(0), duration(0)
-	p.Prove = &config.Prove{Successes: new(2), Spacing: duration(200 * time.Millisecond), Within: duration(5 * time.Minute)}
-	p.UploadLimit = &config.UploadLimit{PerHour: new(100), PerDay: new(100)}
+	p.Prove = &config.Prove{Successes: new(config.Count(2)), Spacing: duration(200 * time.Millisecond), Within: duration(5 * time.Minute)}
+	p.UploadLimit = &config.UploadLimit{PerHour: new(config.Count(100)), PerDay: new(config.Count(100))}
 	want.Tenants = []config.Tenant{{
 		Name: "contoso", ID: "11111111-2222-3333-4444-555555555555",
 		Cloud:    config.Cloud{Login: "https://127.0.0.1:43121", Graph: "https://127.0.0.1:43121", CAFile: "/path/ca.pem"},
@@ -164,6 +164,19 @@ func TestHooks(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, c.Hooks); diff != "" {
 		t.Errorf("hooks (-want +got):\n%s", diff)
+	}
+}
+
+// TestTextStaysAsWritten has what YAML takes for numbers where text is wanted.
+func TestTextStaysAsWritten(t *testing.T) {
+	for _, text := range []string{"0123", "0x1f", "0o17", "1_000", "+5", "-0", "7", "1.50", "1e3", ".inf", ".nan", "yes", "true", "2020-01-01", "99999999999999999999"} {
+		c := load(t, "hooks: {h: {command: [/x, "+text+"]}}\n"+tenant("identity: {client_id: "+guid+", client_secret: "+text+"}"))
+		if got := c.Hooks["h"].Command[1]; got != text {
+			t.Errorf("the argument %s became %q", text, got)
+		}
+		if got := c.Tenants[0].Identity.ClientSecret.Reveal(); got != text {
+			t.Errorf("the secret %s became %q", text, got)
+		}
 	}
 }
 

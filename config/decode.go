@@ -18,6 +18,9 @@ import (
 // maxBytes is the size of the largest file that is read: some thousand apps.
 const maxBytes = 16 << 20
 
+// maxDepth is how deeply brackets may be nested. No key needs more than five.
+const maxDepth = 32
+
 // decode reads exactly one YAML document into a value that holds its defaults. It
 // returns the source for the places of later problems.
 func decode(r io.Reader, file string, into any) (*source, error) {
@@ -49,6 +52,9 @@ func decode(r io.Reader, file string, into any) (*source, error) {
 	}
 	if s.root.Type() != ast.MappingType {
 		return nil, s.translate(at(s.root, errors.New("the file must be a mapping of keys to values")))
+	}
+	if s.root, err = literal(s.root); err != nil {
+		return nil, s.translate(err)
 	}
 	if err := yaml.NodeToValue(s.root, into, yaml.Strict()); err != nil {
 		return nil, s.translate(err)
@@ -90,14 +96,53 @@ func (s *source) precheck(data []byte) error {
 	if strings.TrimSpace(string(data)) == "" {
 		return s.empty()
 	}
+	depth := 0
 	for _, t := range lexer.Tokenize(string(data)) {
 		switch t.Type { //nolint:exhaustive // only these are refused
+		case token.MappingStartType, token.SequenceStartType:
+			if depth++; depth > maxDepth { // the parser takes time with the square of it
+				return s.place(&Error{Message: "brackets are nested too deeply"}, t.Position.Line, t.Position.Column)
+			}
+		case token.MappingEndType, token.SequenceEndType:
+			depth--
 		case token.AnchorType, token.AliasType, token.MergeKeyType, token.TagType, token.DirectiveType:
 			e := &Error{Message: "anchors, aliases, merge keys, tags and directives (&, *, <<, !, %) are not allowed; quote the text, or write the value out"}
 			return s.place(e, t.Position.Line, t.Position.Column)
 		}
 	}
 	return nil
+}
+
+// literal refuses keys that are no text, which the decoder leaves out without a word,
+// and turns numbers that are not plain whole ones into the text that stands there:
+// the decoder would make 83 of 0123. Where a number is needed, [Count] refuses such
+// text.
+func literal(node ast.Node) (ast.Node, error) {
+	var err error
+	switch n := node.(type) {
+	case *ast.MappingNode:
+		for _, v := range n.Values {
+			if v.Key.Type() != ast.StringType {
+				return nil, at(v.Key, errors.New("this key is not text; remove it, or quote it"))
+			}
+			if v.Value, err = literal(v.Value); err != nil {
+				return nil, err
+			}
+		}
+	case *ast.SequenceNode:
+		for i := range n.Values {
+			if n.Values[i], err = literal(n.Values[i]); err != nil {
+				return nil, err
+			}
+		}
+	case *ast.IntegerNode:
+		if fmt.Sprint(n.Value) != n.Token.Value {
+			return ast.String(n.Token), nil
+		}
+	case *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
+		return ast.String(n.GetToken()), nil
+	}
+	return node, nil
 }
 
 // plain decodes a node strictly into a value; [yaml.Strict] does not reach into

@@ -111,7 +111,7 @@ func scalar(node ast.Node) (string, error) {
 		return n.Value, nil
 	case *ast.LiteralNode:
 		return n.Value.Value, nil
-	case *ast.IntegerNode, *ast.FloatNode:
+	case *ast.IntegerNode, *ast.BoolNode:
 		return n.GetToken().Value, nil
 	}
 	return "", at(node, errors.New("a single value is needed here"))

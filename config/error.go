@@ -71,9 +71,13 @@ func (s *source) place(e *Error, line, column int) *Error {
 	if line < 1 || line > len(s.lines) {
 		return e
 	}
-	text := s.mask(line)
-	e.Excerpt = fmt.Sprintf("%5d | %s", line, text)
-	if column >= 1 && column <= len([]rune(text)) {
+	const before, width = 60, 120
+	text := []rune(s.mask(line))
+	if from := column - before; from > 0 && len(text) > width && from < len(text) {
+		text, column = text[from:], column-from
+	}
+	e.Excerpt = fmt.Sprintf("%5d | %s", line, string(text[:min(width, len(text))]))
+	if column >= 1 && column <= len(text) {
 		e.Excerpt += "\n      | " + strings.Repeat(" ", column-1) + "^"
 	}
 	return e

@@ -37,7 +37,7 @@ func (c *checker) texts(p string, list []string) {
 func printable(s string) bool { return !strings.ContainsFunc(s, unicode.IsControl) }
 
 // upTo asks for 1 or more, and at most most.
-func (c *checker) upTo(p string, n, most int) {
+func (c *checker) upTo(p string, n, most Count) {
 	if n < 1 || n > most {
 		c.add(p, "%d is not allowed; allowed is 1 to %d", n, most)
 	}

@@ -18,15 +18,15 @@ type Policy struct {
 
 // Prove is what a new key must show before it is delivered. Nil is inherited.
 type Prove struct {
-	Successes *int      `yaml:"successes,omitempty" about:"how many sign-ins must succeed"`
+	Successes *Count    `yaml:"successes,omitempty" about:"how many sign-ins must succeed"`
 	Spacing   *Duration `yaml:"spacing,omitempty" about:"time between two of them"`
 	Within    *Duration `yaml:"within,omitempty" about:"how long Entra may take to learn of a key"`
 }
 
 // UploadLimit is the largest number of uploads per app. Nil is inherited.
 type UploadLimit struct {
-	PerHour *int `yaml:"per_hour,omitempty" about:"uploads in an hour"`
-	PerDay  *int `yaml:"per_day,omitempty" about:"uploads in a day"`
+	PerHour *Count `yaml:"per_hour,omitempty" about:"uploads in an hour"`
+	PerDay  *Count `yaml:"per_day,omitempty" about:"uploads in a day"`
 }
 
 // Defaults is the policy of apps that say nothing else, and a limit for all together.
@@ -34,7 +34,7 @@ type Defaults struct {
 	Policy `yaml:",inline"`
 
 	// MaxStartsPerDay is 0 for the larger of 10 and 5 % of the apps.
-	MaxStartsPerDay int `yaml:"max_starts_per_day" about:"rotations of all apps that start unasked in a day; 0 is the larger of 10 and 5 % of the apps"`
+	MaxStartsPerDay Count `yaml:"max_starts_per_day" about:"rotations of all apps that start unasked in a day; 0 is the larger of 10 and 5 % of the apps"`
 }
 
 // DefaultPolicy returns the built-in policy. ReloadWithin and Window are nil in it:
@@ -47,12 +47,12 @@ func DefaultPolicy() Policy {
 		Key:          "rsa-2048",
 		Validity:     days(365),
 		RenewBefore:  days(45),
-		Prove:        &Prove{Successes: new(3), Spacing: clock(30 * second), Within: clock(6 * 3600 * second)},
+		Prove:        &Prove{Successes: new(Count(3)), Spacing: clock(30 * second), Within: clock(6 * 3600 * second)},
 		Overlap:      days(14),
 		KeepPrevious: days(30),
 		Encoding:     "modern",
 		Jitter:       days(0),
-		UploadLimit:  &UploadLimit{PerHour: new(2), PerDay: new(4)},
+		UploadLimit:  &UploadLimit{PerHour: new(Count(2)), PerDay: new(Count(4))},
 	}
 }
 
