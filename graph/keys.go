@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/microsoft/kiota-abstractions-go/serialization"
 	khttp "github.com/microsoft/kiota-http-go"
 	"github.com/microsoftgraph/msgraph-sdk-go/applications"
 	"github.com/microsoftgraph/msgraph-sdk-go/applicationswithappid"
@@ -145,8 +146,9 @@ func (c *Client) AddKey(ctx context.Context, as rotator.Access, proof rotator.Ke
 	}
 	body := applications.NewItemAddKeyPostRequestBody()
 	body.SetKeyCredential(newEntry(add))
-	// Not called, the property would be missing; Graph wants it to be null.
-	body.SetPasswordCredential(nil)
+	// Graph wants it to be null. SetPasswordCredential(nil) leaves it away: only
+	// the root client's change-tracking store would write it.
+	body.SetAdditionalData(map[string]any{"passwordCredential": serialization.NewUntypedNull()})
 	body.SetProof(&signed)
 	var answer models.KeyCredentialable
 	_, err = c.do(ctx, k, func(ctx context.Context, a *khttp.NetHttpRequestAdapter) error {
