@@ -1,6 +1,7 @@
 package emulator_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -20,7 +21,7 @@ func TestPermissions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	user := newClient(t, tenant).as(users).want(200, "GET", "users?$top=1", nil).values()[0]["id"].(string)
+	user := fmt.Sprint(newClient(t, tenant).as(users).want(200, "GET", "users?$top=1", nil).values()[0]["id"])
 
 	proof := func(a emulator.Application) map[string]any {
 		t.Helper()
