@@ -322,8 +322,11 @@ func (d *Deliverer) pairAt(t *target, f *folder, name string, pair rotator.KeyPa
 // of ours; a line end after the password is left as it is.
 func passwordAt(t *target, f *folder, p rotator.Package) (*placement, error) {
 	o, err := t.place(f, filepath.Base(t.passwordPath), []byte(p.Pair.Password))
-	if err != nil || o.info == nil {
-		return &o.placement, err
+	if err != nil {
+		return nil, err
+	}
+	if o.info == nil {
+		return &o.placement, nil
 	}
 	there := strings.TrimRight(string(o.data), "\r\n")
 	switch {

@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	// rawBytes of output are kept while a hook runs: much more than is shown, so
+	// rawBytes of output, at least, are kept while a hook runs: much more than is shown, so
 	// that no secret is cut in two where it would no longer be recognised.
 	rawBytes = 64 << 10
 	// tailBytes of output are shown at most, without secrets.
@@ -43,8 +43,8 @@ func (o *output) Write(b []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.raw = append(o.raw, b...)
-	if over := len(o.raw) - rawBytes; over > 0 {
-		o.raw, o.cut = slices.Delete(o.raw, 0, over), true
+	if len(o.raw) > 2*rawBytes { // not at each write
+		o.raw, o.cut = slices.Delete(o.raw, 0, len(o.raw)-rawBytes), true
 	}
 	return len(b), nil
 }
