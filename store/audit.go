@@ -106,7 +106,7 @@ func (s *Store) VerifyAudit(ctx context.Context) (int, error) {
 		number, err = t.verifyAudit(ctx)
 		return err
 	})
-	return int(number), err //nolint:gosec // a number of records in a file
+	return int(number), err
 }
 
 func (t *txn) verifyAudit(ctx context.Context) (uint64, error) {

@@ -19,6 +19,14 @@ const maxFindings = 20
 // indexes with the apps and rotations, and the audit trail. It opens no sealed
 // pair. Writers go on meanwhile. It returns [ErrCorrupt] with up to 20 faults.
 func (s *Store) Check(ctx context.Context) error {
+	err := errOvertaken
+	for errors.Is(err, errOvertaken) {
+		err = s.checkOnce(ctx)
+	}
+	return err
+}
+
+func (s *Store) checkOnce(ctx context.Context) error {
 	return s.view(ctx, func(t *txn) error {
 		if err := t.checkSnapshot(ctx); err != nil {
 			return err
@@ -37,20 +45,18 @@ func (s *Store) Check(ctx context.Context) error {
 	})
 }
 
+// errOvertaken says that a writer committed before the check had begun.
+var errOvertaken = errors.New("overtaken by a writer")
+
 // checkSnapshot walks the pages of this transaction in the file. They do not
 // change while it is open; only its meta page does, two commits later.
 func (t *txn) checkSnapshot(ctx context.Context) error {
-	info, err := t.file.Stat()
-	if err != nil {
-		return fmt.Errorf("store: %w", err)
-	}
-	meta, err := readMeta(t.file, info.Size())
+	meta, err := readMeta(t.file)
 	if err != nil {
 		return t.corrupt(err.Error())
 	}
 	if meta.txid != uint64(t.tx.ID()) { //nolint:gosec // never negative
-		// A writer was faster. Its pages are judged in its own transaction.
-		return t.Store.view(ctx, func(t *txn) error { return t.checkSnapshot(ctx) })
+		return errOvertaken
 	}
 	return t.checkPages(ctx, meta, true)
 }

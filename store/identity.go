@@ -130,7 +130,7 @@ func (s *sealer) sealPair(pair rotator.KeyPair) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode the private key: %w", err)
 	}
-	plain, err := json.Marshal(sealedPair{
+	plain, err := json.Marshal(sealedPair{ //nolint:gosec // G117: it is sealed in the next lines
 		Key: key, Certificate: pair.Certificate, Chain: pair.Chain,
 		Password: pair.Password, Encoded: pair.Encoded,
 	})

@@ -29,7 +29,7 @@ func lock(ctx context.Context, file *os.File, path string, timeout time.Duration
 			return ctx.Err()
 		case <-timer.C:
 		}
-		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) //nolint:gosec // a descriptor fits
+		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		switch {
 		case err == nil:
 			return nil

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
+	"math"
+	"os"
 )
 
 // pages reads a bbolt file without mapping it and without bbolt, and judges
@@ -33,9 +35,14 @@ type pages struct {
 }
 
 type metaPage struct {
-	pageSize             int64
-	root, freelist, next uint64
-	txid                 uint64
+	pageSize, root, freelist uint64
+	// next is the number of the first page that was never used.
+	next, txid uint64
+}
+
+// offset of a page, or of the end of the one before, in the file.
+func (m metaPage) offset(id uint64) int64 {
+	return int64(id * m.pageSize) //nolint:gosec // readMeta saw that it fits
 }
 
 const (
@@ -57,26 +64,33 @@ const (
 // readMeta reads both meta pages and returns the newer one. Both must be
 // sound: bbolt alone would go on with the older one if the newer one is
 // damaged, and so forget the last transaction. That a power cut tears a meta
-// page needs no room: its 64 bytes lie within one sector.
-func readMeta(file io.ReaderAt, size int64) (metaPage, error) {
+// page needs no room: its 64 bytes lie within one sector. The transactions of
+// the two follow each other, for each is written in place of the older one.
+func readMeta(file *os.File) (metaPage, error) {
+	info, err := file.Stat()
+	if err != nil {
+		return metaPage{}, err
+	}
 	first, err := readMetaAt(file, 0)
 	if err != nil {
 		return metaPage{}, fmt.Errorf("first meta page: %w", err)
 	}
-	second, err := readMetaAt(file, first.pageSize)
+	second, err := readMetaAt(file, first.offset(1))
 	if err != nil {
 		return metaPage{}, fmt.Errorf("second meta page: %w", err)
 	}
-	newer := first
-	if second.txid > first.txid {
-		newer = second
+	older, newer := first, second
+	if first.txid > second.txid {
+		older, newer = second, first
 	}
 	switch {
+	case older.txid+1 != newer.txid:
+		return metaPage{}, fmt.Errorf("the meta pages are of transactions %d and %d: one of them was put back", older.txid, newer.txid)
 	case first.pageSize != second.pageSize:
 		return metaPage{}, errors.New("the meta pages differ in page size")
-	case newer.next < 4 || newer.next > uint64(size)/uint64(newer.pageSize):
+	case newer.next < 4 || newer.next > math.MaxInt64/newer.pageSize || newer.offset(newer.next) > info.Size():
 		return metaPage{}, fmt.Errorf("it has %d bytes, its %d pages of %d bytes need more: it was cut off",
-			size, newer.next, newer.pageSize)
+			info.Size(), newer.next, newer.pageSize)
 	}
 	return newer, nil
 }
@@ -102,7 +116,7 @@ func readMetaAt(file io.ReaderAt, offset int64) (metaPage, error) {
 		return metaPage{}, errors.New("its checksum does not match")
 	}
 	meta := metaPage{
-		pageSize: int64(order.Uint32(m[8:])),
+		pageSize: uint64(order.Uint32(m[8:])),
 		root:     order.Uint64(m[16:]),
 		freelist: order.Uint64(m[32:]),
 		next:     order.Uint64(m[40:]),
@@ -160,7 +174,7 @@ func (p *pages) read(id uint64) ([]byte, error) {
 	if id < 2 || id >= p.meta.next {
 		return nil, fmt.Errorf("page %d lies outside of the file", id)
 	}
-	if _, err := p.file.ReadAt(header, int64(id)*p.meta.pageSize); err != nil {
+	if _, err := p.file.ReadAt(header, p.meta.offset(id)); err != nil {
 		return nil, fmt.Errorf("read page %d: %w", id, err)
 	}
 	if self := binary.NativeEndian.Uint64(header); self != id {
@@ -170,8 +184,8 @@ func (p *pages) read(id uint64) ([]byte, error) {
 	if err := p.mark(id, n); err != nil {
 		return nil, err
 	}
-	page := make([]byte, int64(n)*p.meta.pageSize)
-	if _, err := p.file.ReadAt(page, int64(id)*p.meta.pageSize); err != nil {
+	page := make([]byte, n*p.meta.pageSize)
+	if _, err := p.file.ReadAt(page, p.meta.offset(id)); err != nil {
 		return nil, fmt.Errorf("read page %d: %w", id, err)
 	}
 	return page, nil
@@ -337,7 +351,7 @@ func (p *pages) enter(ctx context.Context, name string, value []byte) error {
 }
 
 func cut(page []byte, at int, pos, size uint32) ([]byte, error) {
-	begin := uint64(at) + uint64(pos)
+	begin := uint64(at) + uint64(pos) //nolint:gosec // an offset is never negative
 	end := begin + uint64(size)
 	if end > uint64(len(page)) {
 		return nil, fmt.Errorf("bytes %d to %d lie outside of the page", begin, end)

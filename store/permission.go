@@ -25,7 +25,7 @@ func checkPrivate(file *os.File, path string) error {
 	if stat.Uid != us && stat.Uid != 0 {
 		return fmt.Errorf("%s belongs to user %d: %w; run \"chown %d %s\"", path, stat.Uid, ErrPermissions, us, path)
 	}
-	if mode := info.Mode().Perm(); mode&0o077 != 0 && !(mode&0o007 == 0 && isGrantedToUs(file, us)) {
+	if mode := info.Mode().Perm(); mode&0o077 != 0 && (mode&0o007 != 0 || !isGrantedToUs(file, us)) {
 		return fmt.Errorf("%s has mode %04o, others may use it: %w; run \"chmod 600 %s\"", path, mode, ErrPermissions, path)
 	}
 	return nil

@@ -59,38 +59,40 @@ const recordVersion = 1
 // recordHeaderBytes is the version and the CRC-32C in front of the payload.
 const recordHeaderBytes = 5
 
-// recordSum is the CRC-32C over the place and the payload of a record: a
-// record that turns up at another place is as wrong as a changed one.
-func recordSum(bucket string, key, payload []byte) uint32 {
+// recordSum is the CRC-32C over the version, the place and the payload of a
+// record: one that turns up at another place is as wrong as a changed one.
+// Later versions keep it, so that a newer record can be told from a damaged one.
+func recordSum(version byte, bucket string, key, payload []byte) uint32 {
 	table := crc32.MakeTable(crc32.Castagnoli)
-	sum := crc32.Update(0, table, []byte{recordVersion, byte(len(bucket))})
-	sum = crc32.Update(sum, table, []byte(bucket))
-	sum = crc32.Update(sum, table, binary.BigEndian.AppendUint32(nil, uint32(len(key))))
-	sum = crc32.Update(sum, table, key)
+	place := append([]byte{version}, bucket...)
+	place = append(place, 0)
+	place = binary.BigEndian.AppendUint64(place, uint64(len(key)))
+	sum := crc32.Update(0, table, append(place, key...))
 	return crc32.Update(sum, table, payload)
 }
 
-func encodeRecord(bucket string, key, payload []byte) []byte {
+func encodeRecord(version byte, bucket string, key, payload []byte) []byte {
 	value := make([]byte, 0, recordHeaderBytes+len(payload))
-	value = append(value, recordVersion)
-	value = binary.BigEndian.AppendUint32(value, recordSum(bucket, key, payload))
+	value = append(value, version)
+	value = binary.BigEndian.AppendUint32(value, recordSum(version, bucket, key, payload))
 	return append(value, payload...)
 }
 
 // errRecordVersion says that a value's version is not ours.
 var errRecordVersion = errors.New("record of an unknown version")
 
-// decodeRecord returns the payload, which lies within value, and its checksum.
+// decodeRecord returns the payload, which lies within value, and its checksum;
+// the checksum too if the error is [errRecordVersion].
 func decodeRecord(bucket string, key, value []byte) ([]byte, uint32, error) {
 	if len(value) < recordHeaderBytes {
 		return nil, 0, errors.New("the record is cut off")
 	}
 	payload, sum := value[recordHeaderBytes:], binary.BigEndian.Uint32(value[1:])
-	if value[0] > recordVersion {
-		return nil, 0, fmt.Errorf("%w: %d", errRecordVersion, value[0])
-	}
-	if value[0] != recordVersion || sum != recordSum(bucket, key, payload) {
+	if sum != recordSum(value[0], bucket, key, payload) {
 		return nil, 0, errors.New("the checksum does not match")
+	}
+	if value[0] != recordVersion {
+		return nil, sum, fmt.Errorf("%w: %d", errRecordVersion, value[0])
 	}
 	return payload, sum, nil
 }
@@ -155,7 +157,7 @@ func (t *txn) put(bucket string, key, payload []byte) error {
 	if err != nil || ok && bytes.Equal(old, payload) {
 		return err
 	}
-	value := encodeRecord(bucket, key, payload)
+	value := encodeRecord(recordVersion, bucket, key, payload)
 	err = t.sum(bucket, func(s *bucketSum) {
 		if ok {
 			s.xor ^= oldSum
@@ -267,13 +269,11 @@ func (t *txn) eachBack(bucket string, prefix []byte, visit func(key, payload []b
 	end := bytes.Clone(prefix)
 	end[len(end)-1]++
 	c := b.Cursor()
-	key, value := c.Seek(end)
-	if key == nil {
-		key, value = c.Last()
-	} else {
-		key, value = c.Prev()
+	step := c.Prev
+	if behind, _ := c.Seek(end); behind == nil {
+		step = c.Last
 	}
-	for ; key != nil && bytes.HasPrefix(key, prefix); key, value = c.Prev() {
+	for key, value := step(); key != nil && bytes.HasPrefix(key, prefix); key, value = c.Prev() {
 		more, err := t.visitRecord(bucket, key, value, visit)
 		if err != nil || !more {
 			return err
@@ -347,13 +347,13 @@ const timeKeyBytes = 12
 
 // timeKey encodes an instant so that byte order is time order.
 func timeKey(at time.Time) []byte {
-	key := binary.BigEndian.AppendUint64(nil, uint64(at.Unix())^1<<63)
-	return binary.BigEndian.AppendUint32(key, uint32(at.Nanosecond()))
+	key := binary.BigEndian.AppendUint64(nil, uint64(at.Unix())^1<<63) //nolint:gosec // the sign is the point
+	return binary.BigEndian.AppendUint32(key, uint32(at.Nanosecond())) //nolint:gosec // below 10^9
 }
 
 // timeOf is the reverse of [timeKey]; UTC.
 func timeOf(key []byte) time.Time {
-	seconds := int64(binary.BigEndian.Uint64(key) ^ 1<<63)
+	seconds := int64(binary.BigEndian.Uint64(key) ^ 1<<63) //nolint:gosec // the reverse of timeKey
 	return time.Unix(seconds, int64(binary.BigEndian.Uint32(key[8:]))).UTC()
 }
 

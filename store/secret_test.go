@@ -79,7 +79,9 @@ func TestInitOverwritesNothing(t *testing.T) {
 		{"identity there", func(o *store.InitOptions) { o.Path += "2" }, p.IdentityFile},
 		{"store there", func(o *store.InitOptions) { o.IdentityFile += "2" }, p.Path},
 		{"no path", func(o *store.InitOptions) { o.Path, o.IdentityFile = o.Path+"2", "" }, "no path"},
-		{"recovery is none", func(o *store.InitOptions) { o.Path, o.IdentityFile, o.Recovery = o.Path+"2", o.IdentityFile+"2", "age1nonsense" }, "age1nonsense"},
+		{"recovery is none", func(o *store.InitOptions) {
+			o.Path, o.IdentityFile, o.Recovery = o.Path+"2", o.IdentityFile+"2", "age1nonsense"
+		}, "age1nonsense"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			o, key, db := o, read(t, p.IdentityFile), read(t, p.Path)
@@ -138,18 +140,18 @@ func TestIdentityErrorsShowNoKey(t *testing.T) {
 	}
 }
 
-func read(t testing.TB, path string) string {
-	t.Helper()
+func read(tb testing.TB, path string) string {
+	tb.Helper()
 	data, err := os.ReadFile(path)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return string(data)
 }
 
-func write(t testing.TB, path, text string) {
-	t.Helper()
+func write(tb testing.TB, path, text string) {
+	tb.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }

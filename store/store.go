@@ -62,6 +62,7 @@ import (
 
 	"filippo.io/age"
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/seed-f0abd057/rotate/rotator"
 )
@@ -141,8 +142,8 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target
 	}
 	file, err := openFile(path)
 	if err != nil {
@@ -216,30 +217,20 @@ func openFile(path string) (*os.File, error) {
 
 // checkFile judges the file before bbolt maps it.
 func (s *Store) checkFile(ctx context.Context) (metaPage, error) {
-	info, err := s.file.Stat()
-	if err != nil {
-		return metaPage{}, fmt.Errorf("store: %w", err)
-	}
-	meta, err := readMeta(s.file, info.Size())
+	meta, err := readMeta(s.file)
 	if err != nil {
 		return metaPage{}, s.corrupt(err.Error())
 	}
-	full := int64(meta.next)*meta.pageSize <= maxFullCheckBytes //nolint:gosec // bounded by the file's size
-	return meta, s.checkPages(ctx, meta, full)
+	return meta, s.checkPages(ctx, meta, meta.offset(meta.next) <= maxFullCheckBytes)
 }
 
 // checkPages walks the file and compares the records with their sums.
 func (s *Store) checkPages(ctx context.Context, meta metaPage, full bool) error {
 	sums, want := map[string]bucketSum{}, map[string]bucketSum{}
-	var newer error
 	p := &pages{file: s.file, meta: meta, full: full}
 	p.visit = func(bucket string, key, value []byte) error {
 		payload, sum, err := decodeRecord(bucket, key, value)
-		switch {
-		case errors.Is(err, errRecordVersion):
-			newer = err // judged by the schema or when it is read
-			return nil
-		case err != nil:
+		if err != nil && !errors.Is(err, errRecordVersion) { // a newer one is refused when it is read
 			return fmt.Errorf("key %q: %w", key, err)
 		}
 		if bucket == bucketMeta {
@@ -263,7 +254,7 @@ func (s *Store) checkPages(ctx context.Context, meta metaPage, full bool) error 
 	if len(p.buckets) == 0 {
 		return fmt.Errorf("store %s is empty: making it was interrupted; remove this file and its identity file: %w", s.path, ErrNotInitialised)
 	}
-	if !full || newer != nil {
+	if !full {
 		return nil
 	}
 	for _, bucket := range p.buckets {
@@ -454,7 +445,7 @@ var errUnchanged = errors.New("nothing changed")
 var ErrClosed = errors.New("the store is closed")
 
 func (s *Store) closed(err error) error {
-	if errors.Is(err, bolt.ErrDatabaseNotOpen) {
+	if errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
 		return fmt.Errorf("store %s: %w", s.path, ErrClosed)
 	}
 	return err

@@ -28,47 +28,47 @@ import (
 type place struct{ store.Options }
 
 // newPlace makes a store in a folder of its own.
-func newPlace(t testing.TB) place {
-	t.Helper()
-	dir := t.TempDir()
+func newPlace(tb testing.TB) place {
+	tb.Helper()
+	dir := tb.TempDir()
 	p := place{store.Options{Path: filepath.Join(dir, "rotate.db"), IdentityFile: filepath.Join(dir, "store.key"), Version: "v1.0.0"}}
-	if _, err := store.Init(t.Context(), store.InitOptions{Path: p.Path, IdentityFile: p.IdentityFile, Version: "v1.0.0"}); err != nil {
-		t.Fatal(err)
+	if _, err := store.Init(tb.Context(), store.InitOptions{Path: p.Path, IdentityFile: p.IdentityFile, Version: "v1.0.0"}); err != nil {
+		tb.Fatal(err)
 	}
 	return p
 }
 
 // open opens it until the test ends or it is closed.
-func (p place) open(t testing.TB) *store.Store {
-	t.Helper()
-	s, err := store.Open(t.Context(), p.Options)
+func (p place) open(tb testing.TB) *store.Store {
+	tb.Helper()
+	s, err := store.Open(tb.Context(), p.Options)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { s.Close() })
+	tb.Cleanup(func() { s.Close() })
 	return s
 }
 
-func newStore(t testing.TB) *store.Store {
-	t.Helper()
-	return newPlace(t).open(t)
+func newStore(tb testing.TB) *store.Store {
+	tb.Helper()
+	return newPlace(tb).open(tb)
 }
 
 // mustChange makes a change and checks the whole store after it.
-func mustChange(t testing.TB, s *store.Store, app string, change func(*rotator.Records)) {
-	t.Helper()
-	err := s.Change(t.Context(), app, func(r *rotator.Records) error { change(r); return nil })
+func mustChange(tb testing.TB, s *store.Store, app string, change func(*rotator.Records)) {
+	tb.Helper()
+	err := s.Change(tb.Context(), app, func(r *rotator.Records) error { change(r); return nil })
 	if err != nil {
-		t.Fatalf("Change(%q): %v", app, err)
+		tb.Fatalf("Change(%q): %v", app, err)
 	}
-	mustBeSound(t, s)
+	mustBeSound(tb, s)
 }
 
 // mustBeSound checks what has to hold after every transaction.
-func mustBeSound(t testing.TB, s *store.Store) {
-	t.Helper()
-	if err := s.Check(t.Context()); err != nil {
-		t.Fatalf("Check: %v", err)
+func mustBeSound(tb testing.TB, s *store.Store) {
+	tb.Helper()
+	if err := s.Check(tb.Context()); err != nil {
+		tb.Fatalf("Check: %v", err)
 	}
 }
 
@@ -98,11 +98,11 @@ var pairs = sync.OnceValue(func() []rotator.KeyPair {
 	return pairs
 })
 
-func credential(t testing.TB, pair rotator.KeyPair) rotator.Credential {
-	t.Helper()
+func credential(tb testing.TB, pair rotator.KeyPair) rotator.Credential {
+	tb.Helper()
 	c, err := rotator.CredentialOf(pair.Certificate)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return c
 }
@@ -113,10 +113,10 @@ func newApp(name string) *rotator.App {
 
 // fill sets every field, however deep, to something that is not zero. Maps and
 // slices get one element; kinds that a record must not have fail the test.
-func fill(t testing.TB, v reflect.Value, n *int) {
-	t.Helper()
+func fill(tb testing.TB, v reflect.Value, n *int) {
+	tb.Helper()
 	*n++
-	switch v.Kind() {
+	switch v.Kind() { //nolint:exhaustive // others fail the test
 	case reflect.Bool:
 		v.SetBool(true)
 	case reflect.String:
@@ -129,14 +129,14 @@ func fill(t testing.TB, v reflect.Value, n *int) {
 		v.SetInt(int64(*n))
 	case reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
-		fill(t, v.Elem(), n)
+		fill(tb, v.Elem(), n)
 	case reflect.Slice:
 		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
-		fill(t, v.Index(0), n)
+		fill(tb, v.Index(0), n)
 	case reflect.Map:
 		key, value := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
-		fill(t, key, n)
-		fill(t, value, n)
+		fill(tb, key, n)
+		fill(tb, value, n)
 		v.Set(reflect.MakeMap(v.Type()))
 		v.SetMapIndex(key, value)
 	case reflect.Struct:
@@ -144,19 +144,19 @@ func fill(t testing.TB, v reflect.Value, n *int) {
 			v.Set(reflect.ValueOf(time.Date(2026, 1, 1, 0, 0, *n, *n, time.UTC)))
 			return
 		}
-		for i := range v.NumField() {
-			fill(t, v.Field(i), n)
+		for _, field := range v.Fields() {
+			fill(tb, field, n)
 		}
 	default:
-		t.Fatalf("a record has a %s", v.Type())
+		tb.Fatalf("a record has a %s", v.Type())
 	}
 }
 
-func filled[T any](t testing.TB) T {
-	t.Helper()
+func filled[T any](tb testing.TB) T {
+	tb.Helper()
 	var record T
 	n := 0
-	fill(t, reflect.ValueOf(&record).Elem(), &n)
+	fill(tb, reflect.ValueOf(&record).Elem(), &n)
 	return record
 }
 
@@ -205,16 +205,16 @@ func TestEveryFieldIsKept(t *testing.T) {
 	}
 }
 
-func equal[T any](t testing.TB, what string, want T) func(T, error) {
-	t.Helper()
+func equal[T any](tb testing.TB, what string, want T) func(T, error) {
+	tb.Helper()
 	return func(got T, err error) {
-		t.Helper()
+		tb.Helper()
 		if err != nil {
-			t.Errorf("%s: %v", what, err)
+			tb.Errorf("%s: %v", what, err)
 			return
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", what, diff)
+			tb.Errorf("%s (-want +got):\n%s", what, diff)
 		}
 	}
 }
