@@ -475,3 +475,21 @@ func TestFileReadBack(t *testing.T) {
 	dir := folder(t)
 	failure(t, d.Deliver(t.Context(), rotator.Delivery{Kind: "file", Path: dir + "/app.pfx"}, pack()), rotator.ClassRetry, "read back", dir+"/app.pfx")
 }
+
+func TestClaimOrder(t *testing.T) {
+	d := &deliver.Deliverer{}
+	var group sync.WaitGroup
+	for _, folders := range [][]string{{"a", "b"}, {"b", "a"}} {
+		group.Go(func() {
+			for range 5000 {
+				release, err := d.Claim(t.Context(), folders...)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				release()
+			}
+		})
+	}
+	group.Wait()
+}
