@@ -12,6 +12,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -476,20 +478,32 @@ func TestFileReadBack(t *testing.T) {
 	failure(t, d.Deliver(t.Context(), rotator.Delivery{Kind: "file", Path: dir + "/app.pfx"}, pack()), rotator.ClassRetry, "read back", dir+"/app.pfx")
 }
 
+// TestClaimOrder shows that one who waits for a folder holds none that comes later.
 func TestClaimOrder(t *testing.T) {
-	d := &deliver.Deliverer{}
-	var group sync.WaitGroup
-	for _, folders := range [][]string{{"a", "b"}, {"b", "a"}} {
-		group.Go(func() {
-			for range 5000 {
-				release, err := d.Claim(t.Context(), folders...)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				release()
+	synctest.Test(t, func(t *testing.T) {
+		d := &deliver.Deliverer{}
+		first, err := d.Claim(t.Context(), "a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			both, err := d.Claim(t.Context(), "b", "a")
+			if err != nil {
+				t.Error(err)
+				return
 			}
-		})
-	}
-	group.Wait()
+			both()
+		}()
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		second, err := d.Claim(ctx, "b")
+		if err != nil {
+			t.Errorf("b is held by one who waits for a: %v", err)
+		} else {
+			second()
+		}
+		first()
+		synctest.Wait()
+	})
 }
