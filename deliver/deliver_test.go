@@ -185,6 +185,9 @@ func checkLeaks(t *testing.T, text string) {
 		t.Errorf("password in %.400q", text)
 	}
 	const piece = 16
+	for _, pair := range pairs() { // a PFX holds its SHA-1 thumbprint, which is no secret
+		text = strings.ReplaceAll(text, rotator.ThumbprintSHA1(pair.Certificate), "")
+	}
 	pieces := map[string]bool{}
 	for i := 0; i+piece <= len(text); i++ {
 		pieces[text[i:i+piece]] = true

@@ -286,9 +286,9 @@ func TestHookPrintsSecrets(t *testing.T) {
 
 // TestHookSaysThumbprint shows that what is no secret stays.
 func TestHookSaysThumbprint(t *testing.T) {
-	d, _ := hooked(t, `cat "$ROTATE_PASSWORD_FILE"; echo; echo "cannot write $ROTATE_THUMBPRINT_SHA256 to /srv/Vault/Production2/very/long/path of app"; exit 1`)
+	d, _ := hooked(t, `cat "$ROTATE_PASSWORD_FILE"; echo; echo "cannot write $ROTATE_THUMBPRINT_SHA256 ($ROTATE_THUMBPRINT_SHA1) to /srv/Vault/Production2/very/long/path of app"; exit 1`)
 	failure(t, d.Deliver(t.Context(), execH, pack()), rotator.ClassRetry,
-		"exited 1: cannot write "+string(newPair().Thumbprint())+" to /srv/Vault/Production2/very/long/path of app")
+		"exited 1: cannot write "+string(newPair().Thumbprint())+" ("+rotator.ThumbprintSHA1(newPair().Certificate)+") to /srv/Vault/Production2/very/long/path of app")
 }
 
 // TestHookRefused holds programs that are not run.

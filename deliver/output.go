@@ -90,6 +90,8 @@ type secrets struct {
 	// base64 and hex of key and file: any piece of them is removed.
 	base64, hex string
 	longest     int
+	// thumbprint is SHA-1, lower case: a PFX holds it, and it is no secret.
+	thumbprint string
 	// pem is a block, with or without its end; end is the rest of one.
 	pem, end *regexp.Regexp
 	runs     *regexp.Regexp
@@ -98,10 +100,11 @@ type secrets struct {
 
 func newSecrets(pair rotator.KeyPair, content []byte) *secrets {
 	s := &secrets{
-		pem:   regexp.MustCompile(`(?s)-----BEGIN [^-\n]*-----.*?(?:-----END [^-\n]*-----|\z)`),
-		end:   regexp.MustCompile(`(?s)\A.*-----END [^-\n]*-----`),
-		runs:  regexp.MustCompile(`[A-Za-z0-9+/_-]{12,}={0,2}`),
-		bytes: regexp.MustCompile(`(?:[0-9A-Fa-f]{2}[: ]?){8,}`),
+		thumbprint: strings.ToLower(rotator.ThumbprintSHA1(pair.Certificate)),
+		pem:        regexp.MustCompile(`(?s)-----BEGIN [^-\n]*-----.*?(?:-----END [^-\n]*-----|\z)`),
+		end:        regexp.MustCompile(`(?s)\A.*-----END [^-\n]*-----`),
+		runs:       regexp.MustCompile(`[A-Za-z0-9+/_-]{12,}={0,2}`),
+		bytes:      regexp.MustCompile(`(?:[0-9A-Fa-f]{2}[: ]?){8,}`),
 	}
 	blobs := [][]byte{content}
 	if pair.Key != nil {
@@ -151,7 +154,7 @@ func (s *secrets) remove(text string, cut bool) string {
 	})
 	text = s.bytes.ReplaceAllStringFunc(text, func(run string) string {
 		plain := strings.ToLower(strings.NewReplacer(":", "", " ", "").Replace(run))
-		if strings.Contains(s.hex, plain) {
+		if plain != s.thumbprint && strings.Contains(s.hex, plain) {
 			return removed
 		}
 		return run
