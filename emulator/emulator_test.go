@@ -268,6 +268,12 @@ func TestReading(t *testing.T) {
 	if got := plain["customKeyIdentifier"]; got != p.sha1Hex() {
 		t.Errorf("customKeyIdentifier is %v, want %s", got, p.sha1Hex())
 	}
+	for query, want := range map[string]any{"": nil, "&$select=keyCredentials": base64.StdEncoding.EncodeToString(p.cert.Raw)} {
+		list := c.want(200, "GET", "applications?$filter=appId eq '"+app.ClientID+"'"+query, nil).values()
+		if got := entry(answer{body: list[0]})["key"]; got != want {
+			t.Errorf("list with %q: key is %v, want %v", query, got, want)
+		}
+	}
 	selected := c.want(200, "GET", "applications(appId='"+app.ClientID+"')?$select=id,keyCredentials", nil)
 	if got := entry(selected)["key"]; got != base64.StdEncoding.EncodeToString(p.cert.Raw) {
 		t.Errorf("key is %v, want the certificate", got)

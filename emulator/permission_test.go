@@ -183,12 +183,18 @@ func TestPolicyIsReadable(t *testing.T) {
 
 func TestServicePrincipalLock(t *testing.T) {
 	tenant := newTenant(t)
-	app := addApp(t, tenant, emulator.Application{}, fresh(t, 0))
+	old := fresh(t, 0)
+	app := addApp(t, tenant, emulator.Application{}, old)
 	c := newClient(t, tenant).as(addAdmin(t, tenant, "Application.ReadWrite.All"))
+	c.want(204, "PATCH", "servicePrincipals/"+app.ServicePrincipalID, map[string]any{"keyCredentials": []any{old.entry()}})
 	list := map[string]any{"keyCredentials": []any{fresh(t, 1).entry()}}
 	c.want(204, "PATCH", "applications/"+app.ObjectID, map[string]any{"servicePrincipalLockConfiguration": map[string]any{"isEnabled": true, "allProperties": true}})
 	if a := c.want(400, "PATCH", "servicePrincipals/"+app.ServicePrincipalID, list); a.code() != "CannotUpdateLockedServicePrincipalProperty" {
 		t.Errorf("locked: %s", a.raw)
+	}
+	roll := map[string]any{"keyCredential": fresh(t, 1).entry(), "proof": old.proof(t, app.ServicePrincipalID)}
+	if a := c.want(400, "POST", "servicePrincipals/"+app.ServicePrincipalID+"/addKey", roll); a.code() != "CannotUpdateLockedServicePrincipalProperty" {
+		t.Errorf("locked, addKey: %s", a.raw)
 	}
 	c.want(204, "PATCH", "applications/"+app.ObjectID, map[string]any{"servicePrincipalLockConfiguration": nil})
 	c.want(204, "PATCH", "servicePrincipals/"+app.ServicePrincipalID, list)
