@@ -64,9 +64,3 @@ func (d *Duration) UnmarshalText(text []byte) error {
 	*d = parsed
 	return err
 }
-
-// Set, with String and Type, makes it a command line flag.
-func (d *Duration) Set(text string) error { return d.UnmarshalText([]byte(text)) }
-
-// Type is what help texts call the value of a flag.
-func (d *Duration) Type() string { return "duration" }

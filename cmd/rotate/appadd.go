@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seed-f0abd057/rotate/control"
+)
+
+func newAppAddCommand(a *app) *cobra.Command {
+	var (
+		format             outputFormat
+		flags              appFlags
+		spec               control.AppSpec
+		pair, passwordFile string
+	)
+	cmd := &cobra.Command{
+		Use:   "add APP --tenant TENANT --client-id ID --pfx FILE --password-file FILE",
+		Short: "Track an app with the certificate that it uses now",
+		Long: `Tracks an app registration from now on. The key pair that its consumer uses now
+is opened, checked, tried with a sign-in, and stored sealed. Nothing changes in
+Entra.
+
+In self mode (the default) the app adds its own next certificate, signed with its
+current key: it needs no permission, but its object ID and key ID must be given if
+it may not read itself. In managed mode the tenant's identity does it.`,
+		Example: `  rotate app add contoso-sync --tenant contoso \
+    --client-id 22222222-3333-4444-5555-666666666666 \
+    --pfx contoso-sync.pfx --password-file contoso-sync.password \
+    --deliver-file /srv/contoso-sync/contoso-sync.pfx`,
+		Args: arguments(1, 1, "a name for the app"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			spec.Name = args[0]
+			switch {
+			case spec.Tenant == "":
+				return usagef("app %s: --tenant is needed: the name of a tenant of the configuration", spec.Name)
+			case spec.ClientID == "":
+				return withHint(usagef("app %s: --client-id is needed", spec.Name), `in the Entra portal: App registrations, the app, Overview, "Application (client) ID"`)
+			case passwordFile != "" && pair == "":
+				return usagef("app %s: --password-file only goes with --pfx", spec.Name)
+			}
+			if err := flags.finish(); err != nil {
+				return err
+			}
+			spec.Mode, spec.ObjectID, spec.KeyID, spec.Owner = flags.mode, flags.objectID, flags.keyID, flags.owner
+			spec.Permissions, spec.Tags, spec.Probe = flags.permissions, flags.tags, flags.probe
+			spec.Deliveries, spec.Confirm, spec.Policy.Encoding = flags.deliveries, flags.confirm.Confirm, flags.encoding
+			if pair != "" {
+				var err error
+				if spec.PFX, spec.Password, err = readPair(pair, passwordFile); err != nil {
+					return fmt.Errorf("app %s: %w", spec.Name, err)
+				}
+			}
+			return a.with(cmd.Context(), func(ctx context.Context, conn *connection) error {
+				added, err := conn.Add(ctx, spec)
+				if err != nil {
+					return err
+				}
+				if format.isJSON() {
+					return writeJSON(a.stdout, added)
+				}
+				status, err := conn.Status(ctx, spec.Name)
+				if err != nil {
+					return err
+				}
+				writeAdded(newTerminal(a.stdout, a.getenv), added, status, conn.local)
+				return nil
+			})
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&spec.Tenant, "tenant", "", "name of a tenant of the configuration (needed)")
+	f.StringVar(&spec.ClientID, "client-id", "", "application (client) ID (needed)")
+	f.StringVar(&pair, "pfx", "", "PFX or PEM file with the certificate and key in use")
+	f.StringVar(&passwordFile, "password-file", "", "file with the password of the PFX")
+	flags.register(cmd)
+	format.flag(cmd)
+	return cmd
+}
+
+// writeAdded sums up what is tracked now and what happens next.
+func writeAdded(t *terminal, added control.Added, status control.Status, local bool) {
+	tracked := added.App
+	now := time.Now()
+	in := ""
+	if tracked.DisplayName != "" {
+		in = fmt.Sprintf(" (%q in Entra)", tracked.DisplayName)
+	}
+	fmt.Fprintf(t.w, "%s %s%s is tracked.\n", t.paint(green, "✔"), t.paint(bold, tracked.Name), in)
+	var rows table
+	row := func(name, value string) {
+		if value != "" {
+			rows.row("  "+t.paint(dim, name), value)
+		}
+	}
+	row("certificate", credentialText(tracked.Current, now))
+	row("mode", modeText(tracked.Mode))
+	row("its token", rolesText(added.Roles))
+	for _, found := range added.Found {
+		row("found", found)
+	}
+	for _, d := range tracked.Deliveries {
+		row("delivery", deliveryText(d))
+	}
+	row("confirmed", confirmText(tracked.Confirm))
+	for _, s := range status.Apps {
+		switch {
+		case s.DueAt != nil && s.DueAt.After(now):
+			row("rotated", fmt.Sprintf("%s, on %s", relative(s.DueAt, now), s.DueAt.Local().Format("2006-01-02")))
+		default:
+			row("rotated", t.paint(yellow, "due now"))
+		}
+	}
+	rows.write(t.w)
+	warnings := added.Warnings
+	if len(tracked.Deliveries) == 0 && !mentions(warnings, "deliver") {
+		warnings = append(warnings, fmt.Sprintf("no delivery is set up: nothing brings the new key to the consumer; rotate app edit %s --deliver-file PATH", tracked.Name))
+	}
+	for _, warning := range warnings {
+		fmt.Fprintln(t.w, t.paint(yellow, "  ! "+warning))
+	}
+	next := fmt.Sprintf("  Next: the daemon rotates it when it is due; \"rotate now %s\" does it at once.", tracked.Name)
+	if local {
+		next = fmt.Sprintf("  Next: \"rotate daemon\" rotates it when it is due; \"rotate now %s\" does it at once.", tracked.Name)
+	}
+	fmt.Fprintln(t.w, next)
+}
+
+func rolesText(roles []string) string {
+	if len(roles) == 0 {
+		return "works; it carries no permission"
+	}
+	return "works; it carries " + strings.Join(roles, ", ")
+}
+
+func mentions(all []string, word string) bool {
+	for _, text := range all {
+		if strings.Contains(text, word) {
+			return true
+		}
+	}
+	return false
+}

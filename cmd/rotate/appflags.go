@@ -1,0 +1,112 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seed-f0abd057/rotate/control"
+)
+
+// appFlags describe an app on the command line, when it is added and edited.
+type appFlags struct {
+	mode, objectID, keyID, owner, encoding string
+	confirm                                confirmFlag
+	permissions, tags, probe               []string
+	deliveries                             []control.Delivery
+	replace                                bool
+}
+
+func (f *appFlags) register(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.mode, "mode", "", "self (the app rolls its own key) or managed (the tenant's identity does)")
+	flags.StringVar(&f.objectID, "object-id", "", "object ID of the app registration, if the app may not read itself")
+	flags.StringVar(&f.keyID, "key-id", "", "key ID of the present certificate, if the app may not read itself")
+	flags.StringArrayVar(&f.permissions, "permission", nil, "application permission that its token must carry; repeatable")
+	flags.StringVar(&f.owner, "owner", "", "who answers for it")
+	flags.StringArrayVar(&f.tags, "tag", nil, "word to find it by; repeatable")
+	flags.StringArrayVar(&f.probe, "probe", nil, "Graph path that a new key must be able to read, such as '/users?$top=1'; repeatable")
+	flags.Var(&f.confirm, "confirm", "when the consumer counts as using a new key: automatic, command:HOOK or person")
+	flags.StringVar(&f.encoding, "encoding", "", "form of delivered files: modern, legacy-des or pem")
+	flags.Var(&deliveryFlag{&f.deliveries, "file"}, "deliver-file", "write new key pairs to this file, and the password to PATH.password; repeatable")
+	flags.Var(&deliveryFlag{&f.deliveries, "exec"}, "deliver-exec", "run this hook of the configuration with new key pairs; repeatable")
+	flags.BoolVar(&f.replace, "replace", false, "overwrite a file that holds somebody else's certificate")
+}
+
+// finish makes the deliveries whole.
+func (f *appFlags) finish() error {
+	for i := range f.deliveries {
+		d := &f.deliveries[i]
+		if d.Kind != "file" {
+			continue
+		}
+		path, err := absolute(d.Path)
+		if err != nil {
+			return err
+		}
+		d.Path, d.PasswordPath, d.Replace = path, path+".password", f.replace
+	}
+	if f.replace && len(f.deliveries) == 0 {
+		return usagef("--replace only goes with --deliver-file")
+	}
+	return nil
+}
+
+// deliveryFlag adds a delivery to a list that two flags share, so that their
+// order is that of the command line.
+type deliveryFlag struct {
+	list *[]control.Delivery
+	kind string
+}
+
+func (f *deliveryFlag) String() string { return "" }
+
+// Set adds one.
+func (f *deliveryFlag) Set(text string) error {
+	if text == "" {
+		return usagef("it may not be empty")
+	}
+	d := control.Delivery{Kind: f.kind}
+	if f.kind == "exec" {
+		d.Hook = text
+	} else {
+		d.Path = text
+	}
+	*f.list = append(*f.list, d)
+	return nil
+}
+
+// Type is what help texts call the value.
+func (f *deliveryFlag) Type() string {
+	if f.kind == "exec" {
+		return "hook"
+	}
+	return "path"
+}
+
+// confirmFlag is a confirmation rule.
+type confirmFlag struct{ control.Confirm }
+
+// String is the form that Set reads.
+func (f *confirmFlag) String() string {
+	if f.Hook != "" {
+		return f.Rule + ":" + f.Hook
+	}
+	return f.Rule
+}
+
+// Set reads automatic, command:HOOK or person.
+func (f *confirmFlag) Set(text string) error {
+	rule, hook, _ := strings.Cut(text, ":")
+	switch {
+	case rule == "command" && hook == "":
+		return usagef("command needs the name of a hook: command:HOOK")
+	case rule == "command", hook == "" && (rule == "automatic" || rule == "person"):
+		f.Rule, f.Hook = rule, hook
+		return nil
+	}
+	return usagef("use automatic, command:HOOK or person")
+}
+
+// Type is what help texts call the value.
+func (f *confirmFlag) Type() string { return "rule" }

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seed-f0abd057/rotate/config"
+)
+
+func newConfigCommand(a *app) *cobra.Command {
+	check := &cobra.Command{
+		Use:   "check [FILE]",
+		Short: "Check the configuration, as the daemon does at start",
+		Args:  arguments(0, 1, "at most one file"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				a.configFlag = args[0]
+			}
+			cfg, err := a.loadConfig()
+			if err != nil {
+				return err
+			}
+			for _, warning := range cfg.Warnings() {
+				fmt.Fprintf(a.stderr, "rotate: warning: %s\n", warning)
+			}
+			fmt.Fprintf(a.stdout, "%s is good: %s, checks %s.\n", a.configPath(), count(len(cfg.Tenants), "tenant", "tenants"), cfg.Schedule)
+			return nil
+		},
+	}
+	schema := &cobra.Command{
+		Use:   "schema",
+		Short: "Print a JSON Schema of the configuration, for editors",
+		Args:  arguments(0, 0, ""),
+		RunE: func(*cobra.Command, []string) error {
+			_, err := a.stdout.Write(config.Schema())
+			return err
+		},
+	}
+	return group("config", "Check the configuration", check, schema)
+}

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/seed-f0abd057/rotate/config"
+	"github.com/seed-f0abd057/rotate/control"
+	"github.com/seed-f0abd057/rotate/store"
+)
+
+// completionTimeout bounds asking for names while somebody types.
+const completionTimeout = time.Second
+
+// connection is a way to the control API: to the daemon, or to the same code in
+// this process.
+type connection struct {
+	*control.Client
+	// local tells that no daemon runs: nothing goes on when this command ends.
+	local bool
+	close func() error
+}
+
+// configPath of this command line.
+func (a *app) configPath() string {
+	if a.configFlag != "" {
+		return a.configFlag
+	}
+	if path := a.getenv("ROTATE_CONFIG"); path != "" {
+		return path
+	}
+	return defaultConfig
+}
+
+func (a *app) loadConfig() (*config.Config, error) {
+	cfg, err := config.LoadFile(a.configPath())
+	if _, isPath := errors.AsType[*fs.PathError](err); isPath {
+		return nil, fmt.Errorf("%w: %w", errConfig, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := checkDefaults(cfg.Defaults.Policy); err != nil {
+		return nil, fmt.Errorf("%s: defaults: %w", a.configPath(), err)
+	}
+	return cfg, nil
+}
+
+// dial asks the daemon only.
+func (a *app) dial(ctx context.Context) (*control.Client, error) {
+	cfg, err := a.loadConfig()
+	if err != nil {
+		return nil, err
+	}
+	return control.Dial(ctx, cfg.Control.Socket)
+}
+
+// with connects, runs do, and takes the connection apart.
+func (a *app) with(ctx context.Context, do func(context.Context, *connection) error) error {
+	conn, err := a.connect(ctx)
+	if err != nil {
+		return err
+	}
+	err = do(ctx, conn)
+	return errors.Join(err, conn.close())
+}
+
+// connect finds the daemon; where none answers it opens the store itself and
+// serves the same API in memory, as the store's owner. Files that the caller
+// named must have been read before.
+func (a *app) connect(ctx context.Context) (*connection, error) {
+	cfg, err := a.loadConfig()
+	if err != nil {
+		return nil, err
+	}
+	client, err := control.Dial(ctx, cfg.Control.Socket)
+	if err == nil {
+		return &connection{Client: client, close: func() error { return nil }}, nil
+	}
+	keeper, ownerErr := ownerOf(cfg.Store.Path)
+	if errors.Is(err, fs.ErrPermission) && ownerErr == nil {
+		return nil, withHint(
+			fmt.Errorf("%w: the daemon serves root and its own user only", err),
+			"run it as that user: "+sudoLine(keeper, a.args))
+	}
+	if !errors.Is(err, control.ErrNoDaemon) {
+		return nil, err
+	}
+	if ownerErr != nil {
+		return nil, ownerErr
+	}
+	by := a.caller()
+	if err := keeper.become(a.args); err != nil {
+		return nil, err
+	}
+	if err := harden(); err != nil {
+		return nil, err
+	}
+	s, err := openService(ctx, cfg, nil, slog.New(slog.DiscardHandler), a.getenv("RUNTIME_DIRECTORY"))
+	if locked, ok := errors.AsType[*store.LockedError](err); ok {
+		return nil, fmt.Errorf("%w, and nobody answers on %s", locked, cfg.Control.Socket)
+	}
+	if err != nil {
+		return nil, err
+	}
+	transport := s.server.Transport(by)
+	running, stop := context.WithCancel(ctx)
+	var work errgroup.Group
+	work.Go(func() error { return s.rotator.Run(running) })
+	return &connection{
+		Client: control.NewClient(transport),
+		local:  true,
+		close: func() error {
+			stop()
+			return errors.Join(transport.Close(), work.Wait(), s.close())
+		},
+	}, nil
+}
+
+// caller names who runs the command, for the audit trail.
+func (a *app) caller() string {
+	by := control.UserName(uint32(os.Getuid())) //nolint:gosec // a uid
+	if sudo := a.getenv("SUDO_USER"); sudo != "" {
+		by += ", sudo by " + sudo
+	}
+	return by
+}

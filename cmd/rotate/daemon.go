@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/seed-f0abd057/rotate/config"
+	"github.com/seed-f0abd057/rotate/control"
+	"github.com/seed-f0abd057/rotate/store"
+)
+
+func newDaemonCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "daemon",
+		Short: "Rotate what is due, on schedule, until stopped",
+		Long: `Runs the service: checks on schedule what is due, carries rotations on, and
+answers the other commands on the control socket. It stops gracefully on SIGTERM
+and SIGINT: a step under way is recorded, and goes on at the next start.`,
+		Args: arguments(0, 0, ""),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := a.loadConfig()
+			if err != nil {
+				return err
+			}
+			keeper, err := ownerOf(cfg.Store.Path)
+			if err != nil {
+				return err
+			}
+			if err := keeper.become(a.args); err != nil {
+				return err
+			}
+			if err := harden(); err != nil {
+				return err
+			}
+			return runDaemon(cmd.Context(), cfg, newLogger(a.stderr, cfg.Log, a.getenv("JOURNAL_STREAM") != ""), a.getenv("RUNTIME_DIRECTORY"))
+		},
+	}
+}
+
+// waitEvery is how often a daemon looks whether a locked store is free.
+const waitEvery = time.Second
+
+// runDaemon is the service from start to stop.
+func runDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger, runtimeDir string) error {
+	log.InfoContext(ctx, "starting", "version", version(), "store", cfg.Store.Path)
+	for _, warning := range cfg.Warnings() {
+		log.WarnContext(ctx, "configuration", "warning", warning)
+	}
+	s, err := waitForStore(ctx, cfg, log, runtimeDir)
+	if s == nil || err != nil {
+		return err
+	}
+	listener, err := control.Listen(ctx, cfg.Control.Socket)
+	if err != nil {
+		return errors.Join(err, s.close())
+	}
+	for _, warning := range s.server.Warnings {
+		log.WarnContext(ctx, "configuration", "warning", warning)
+	}
+	log.InfoContext(ctx, "ready", "socket", cfg.Control.Socket, "schedule", cfg.Schedule.String(), "store_id", s.store.ID())
+	work, running := errgroup.WithContext(ctx)
+	work.Go(func() error { return s.server.Serve(running, listener) })
+	work.Go(func() error { return s.rotator.Run(running) })
+	err = errors.Join(work.Wait(), s.close())
+	log.InfoContext(ctx, "stopped")
+	return err
+}
+
+// waitForStore opens the store; while another process holds it, it waits and
+// says so once. It returns nil and nil if ctx ends before.
+func waitForStore(ctx context.Context, cfg *config.Config, log *slog.Logger, runtimeDir string) (*service, error) {
+	said := 0
+	for {
+		s, err := openService(ctx, cfg, cfg.Schedule, log, runtimeDir)
+		locked, isLocked := errors.AsType[*store.LockedError](err)
+		if !isLocked {
+			if ctx.Err() != nil && s == nil {
+				return nil, nil //nolint:nilnil // stopped before it began
+			}
+			return s, err
+		}
+		if _, err := control.Dial(ctx, cfg.Control.Socket); err == nil {
+			return nil, fmt.Errorf("control socket %s: %w (process %d holds the store)", cfg.Control.Socket, control.ErrRunning, locked.PID)
+		}
+		if said != locked.PID {
+			log.WarnContext(ctx, "the store is in use, waiting", "pid", locked.PID, "command", locked.Command, "store", locked.Path)
+			said = locked.PID
+		}
+		timer := time.NewTimer(waitEvery)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, nil //nolint:nilnil // stopped before it began
+		case <-timer.C:
+		}
+	}
+}

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seed-f0abd057/rotate/config"
+	"github.com/seed-f0abd057/rotate/emulator"
+)
+
+// emulatorFlags are those of "rotate emulator".
+type emulatorFlags struct {
+	options                                   emulator.Options
+	notAfter, propagation, readLag, latency   config.Duration
+	ignoreKeyID                               bool
+	throttlePercent, losePercent, failPercent int
+}
+
+func newEmulatorCommand(a *app) *cobra.Command {
+	var flags emulatorFlags
+	flags.notAfter = config.Duration(emulator.DefaultNotAfter)
+	cmd := &cobra.Command{
+		Use:   "emulator --dir DIR",
+		Short: "Serve a tenant in memory, for trying things",
+		Long: `Serves an Entra tenant and Microsoft Graph over HTTPS, with a certificate
+authority of its own, until interrupted. DIR gets ready.json, which says where
+everything is, and the key pairs of the apps.
+
+` + emulator.Notice,
+		Example: "  rotate emulator --listen 127.0.0.1:0 --dir tenant --apps 3",
+		Args:    arguments(0, 0, ""),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			tenant, err := flags.tenant()
+			if err != nil {
+				return err
+			}
+			flags.options.NotAfter = time.Duration(flags.notAfter)
+			flags.options.Logger = slog.New(slog.NewTextHandler(a.stderr, nil))
+			fmt.Fprintln(a.stderr, emulator.Notice)
+			return emulator.Serve(cmd.Context(), tenant, flags.options, func(ready emulator.Ready) {
+				fmt.Fprintf(a.stderr, "Tenant %s with %s at %s; see %s. Ctrl-C ends it.\n",
+					ready.TenantID, count(len(ready.Apps), "app", "apps"), ready.Login, filepath.Join(flags.options.Dir, "ready.json"))
+			})
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&flags.options.Listen, "listen", "127.0.0.1:0", "address to listen on; port 0 takes a free one")
+	f.StringVar(&flags.options.Dir, "dir", "", "folder for ready.json and the key pairs (needed)")
+	f.IntVar(&flags.options.Apps, "apps", 1, "how many apps there are")
+	f.StringVar(&flags.options.Permissions, "permissions", emulator.PermissionsVendor, "what they are granted: vendor or none")
+	f.Var((*durationFlag)(&flags.notAfter), "not-after", "how long their certificates still live")
+	f.Var((*durationFlag)(&flags.propagation), "propagation", "how long a new key needs to be known everywhere")
+	f.Var((*durationFlag)(&flags.readLag), "read-lag", "how far reads are behind writes")
+	f.Var((*durationFlag)(&flags.latency), "latency", "how long each request takes")
+	f.BoolVar(&flags.ignoreKeyID, "ignore-key-id", false, "let addKey assign a key ID of its own")
+	f.IntVar(&flags.throttlePercent, "throttle", 0, "how many of 100 requests are answered 429")
+	f.IntVar(&flags.losePercent, "lose-answers", 0, "how many of 100 requests are done, but not answered")
+	f.IntVar(&flags.failPercent, "fail", 0, "how many of 100 requests are answered 5xx")
+	f.StringVar(&flags.options.LogFile, "log", "", "file for one JSON line a request")
+	return cmd
+}
+
+// tenant checks the flags.
+func (f *emulatorFlags) tenant() (*emulator.Tenant, error) {
+	if f.options.Dir == "" {
+		return nil, usagef("rotate emulator needs --dir, the folder for ready.json and the key pairs")
+	}
+	if f.options.Apps < 1 {
+		return nil, usagef("--apps %d: use 1 or more", f.options.Apps)
+	}
+	if f.notAfter == 0 {
+		return nil, usagef("--not-after 0s: use a positive duration, or a negative one for certificates that have expired")
+	}
+	if f.propagation < 0 || f.readLag < 0 || f.latency < 0 {
+		return nil, usagef("--propagation, --read-lag and --latency may not be negative")
+	}
+	if p := f.options.Permissions; p != emulator.PermissionsVendor && p != emulator.PermissionsNone {
+		return nil, usagef("--permissions is vendor or none, not %q", p)
+	}
+	for _, percent := range []struct {
+		flag  string
+		value int
+	}{{"throttle", f.throttlePercent}, {"lose-answers", f.losePercent}, {"fail", f.failPercent}} {
+		if percent.value < 0 || percent.value > 100 {
+			return nil, usagef("--%s %d: use 0 to 100 percent", percent.flag, percent.value)
+		}
+	}
+	return &emulator.Tenant{
+		Propagation: time.Duration(f.propagation), ReadLag: time.Duration(f.readLag), Latency: time.Duration(f.latency),
+		IgnoreKeyID: f.ignoreKeyID, ThrottlePercent: f.throttlePercent,
+		LoseAnswersPercent: f.losePercent, FailPercent: f.failPercent,
+	}, nil
+}
+
+// durationFlag is a duration of the command line: Go syntax plus "d".
+type durationFlag config.Duration
+
+// String is the form that Set reads.
+func (d *durationFlag) String() string { return config.Duration(*d).String() }
+
+// Set reads one.
+func (d *durationFlag) Set(text string) error {
+	parsed, err := config.ParseDuration(text)
+	*d = durationFlag(parsed)
+	return err
+}
+
+// Type is what help texts call the value.
+func (d *durationFlag) Type() string { return "duration" }

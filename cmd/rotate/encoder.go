@@ -1,0 +1,44 @@
+package main
+
+import (
+	"crypto/rsa"
+	"crypto/x509"
+	"fmt"
+
+	"github.com/seed-f0abd057/rotate/pfx"
+	"github.com/seed-f0abd057/rotate/rotator"
+)
+
+// encoder is package pfx as the domain knows it.
+type encoder struct{}
+
+// Encode implements [rotator.Encoder].
+func (encoder) Encode(encoding string, key *rsa.PrivateKey, certificate []byte, chain [][]byte, password string) ([]byte, error) {
+	leaf, err := x509.ParseCertificate(certificate)
+	if err != nil {
+		return nil, fmt.Errorf("read certificate: %w", err)
+	}
+	above := make([]*x509.Certificate, len(chain))
+	for i, der := range chain {
+		if above[i], err = x509.ParseCertificate(der); err != nil {
+			return nil, fmt.Errorf("read certificate %d of the chain: %w", i+1, err)
+		}
+	}
+	return pfx.Encode(pfx.Encoding(encoding), key, leaf, above, password)
+}
+
+// Decode implements [rotator.Encoder].
+func (encoder) Decode(data []byte, password string) (rotator.KeyPair, error) {
+	p, err := pfx.Decode(data, password)
+	if err != nil {
+		return rotator.KeyPair{}, err
+	}
+	pair := rotator.KeyPair{Key: p.Key, Certificate: p.Certificate.Raw, Password: password}
+	for _, c := range p.Chain {
+		pair.Chain = append(pair.Chain, c.Raw)
+	}
+	return pair, nil
+}
+
+// NewPassword implements [rotator.Encoder].
+func (encoder) NewPassword() (string, error) { return pfx.NewPassword() }

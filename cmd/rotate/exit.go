@@ -1,0 +1,171 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/seed-f0abd057/rotate/config"
+	"github.com/seed-f0abd057/rotate/control"
+	"github.com/seed-f0abd057/rotate/rotator"
+	"github.com/seed-f0abd057/rotate/store"
+)
+
+// Exit codes, the same for all commands.
+const (
+	exitDone      = 0
+	exitFailed    = 1
+	exitUsage     = 2
+	exitAttention = 3
+	exitWaiting   = 4
+)
+
+const exitCodes = `Exit codes:
+  0  done
+  1  failed
+  2  wrong usage or configuration
+  3  something needs attention (status --check, check)
+  4  waiting for a person, or parked
+With mixed results the first that applies of 2, 1, 3, 4.`
+
+// ended is how a command ended without a plain error: with a code of its own,
+// and what is still to be said.
+type ended struct {
+	code int
+	// err may be nil: everything was said.
+	err error
+}
+
+func (e *ended) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit code %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *ended) Unwrap() error { return e.err }
+
+// usageError is a wrong command line.
+type usageError struct{ message string }
+
+func (e *usageError) Error() string { return e.message }
+
+func usagef(format string, args ...any) error {
+	return &usageError{fmt.Sprintf(format, args...)}
+}
+
+// hinted is an error with the command or setting that helps.
+type hinted struct {
+	err   error
+	hints []string
+}
+
+func (e *hinted) Error() string { return e.err.Error() }
+func (e *hinted) Unwrap() error { return e.err }
+
+func withHint(err error, hints ...string) error { return &hinted{err, hints} }
+
+// report writes an error for people and returns the exit code.
+func report(w io.Writer, err error) int {
+	if err == nil {
+		return exitDone
+	}
+	code := exitCode(err)
+	if end, ok := errors.AsType[*ended](err); ok {
+		if end.err == nil {
+			return code
+		}
+		err = end.err
+	}
+	var said []string
+	for _, one := range split(err) {
+		fmt.Fprintf(w, "rotate: %s\n", one)
+		for _, hint := range hints(one) {
+			if !slices.Contains(said, hint) {
+				fmt.Fprintf(w, "rotate: hint: %s\n", hint)
+				said = append(said, hint)
+			}
+		}
+	}
+	return code
+}
+
+// split takes joined errors apart.
+func split(err error) []error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok && strings.Contains(err.Error(), "\n") {
+		var all []error
+		for _, one := range joined.Unwrap() {
+			all = append(all, split(one)...)
+		}
+		return all
+	}
+	return []error{err}
+}
+
+func exitCode(err error) int {
+	if end, ok := errors.AsType[*ended](err); ok {
+		return end.code
+	}
+	_, usage := errors.AsType[*usageError](err)
+	_, form := errors.AsType[*config.Error](err)
+	if usage || form || errors.Is(err, config.ErrEmpty) || errors.Is(err, errConfig) || errors.Is(err, rotator.ErrUsage) {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// worse returns the code that a command ends with when its parts ended with two.
+func worse(a, b int) int {
+	order := []int{exitUsage, exitFailed, exitAttention, exitWaiting, exitDone}
+	return order[min(slices.Index(order, a), slices.Index(order, b))]
+}
+
+// hints chooses what helps by the kind of the error.
+func hints(err error) []string {
+	if h, ok := errors.AsType[*hinted](err); ok {
+		return h.hints
+	}
+	if wire, ok := errors.AsType[*control.Error](err); ok && wire.Next != "" {
+		return []string{wire.Next}
+	}
+	if failure, ok := errors.AsType[*rotator.Failure](err); ok && failure.Next != "" {
+		return []string{failure.Next}
+	}
+	if usage, ok := errors.AsType[*usageError](err); ok && strings.HasPrefix(usage.message, "unknown command") {
+		return []string{`"rotate --help" lists the commands`}
+	}
+	if locked, ok := errors.AsType[*store.LockedError](err); ok {
+		return []string{fmt.Sprintf("wait until process %s has ended; if it is a daemon, use its configuration (-c), so that this command finds its socket", cmp.Or(pidText(locked.PID), "…"))}
+	}
+	switch {
+	case errors.Is(err, rotator.ErrNotFound):
+		return []string{`"rotate app list" shows what is tracked`}
+	case errors.Is(err, rotator.ErrRotating):
+		return []string{`"rotate status" shows where it stands; "rotate rollback APP" takes it back`}
+	case errors.Is(err, control.ErrRunning):
+		return []string{"one daemon serves a store; this configuration names the socket of one that runs"}
+	case errors.Is(err, control.ErrEnded):
+		return []string{"nothing is lost: the rotation goes on when the daemon starts again"}
+	case errors.Is(err, config.ErrEmpty), isConfigError(err):
+		return []string{`"rotate config schema" prints every key that is allowed`}
+	case errors.Is(err, errConfig) && errors.Is(err, fs.ErrNotExist):
+		return []string{"name the configuration with -c FILE or $ROTATE_CONFIG; config.example.yaml shows every key"}
+	}
+	return nil
+}
+
+func isConfigError(err error) bool {
+	_, ok := errors.AsType[*config.Error](err)
+	return ok
+}
+
+func pidText(pid int) string {
+	if pid == 0 {
+		return ""
+	}
+	return fmt.Sprint(pid)
+}

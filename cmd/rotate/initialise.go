@@ -1,0 +1,103 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seed-f0abd057/rotate/store"
+)
+
+func newInitCommand(a *app) *cobra.Command {
+	var (
+		format       outputFormat
+		recovery     string
+		noRecovery   bool
+		keepIdentity bool
+	)
+	cmd := &cobra.Command{
+		Use:   "init --recovery AGE_RECIPIENT | --no-recovery",
+		Short: "Make the store, its identity and the folders",
+		Long: `Makes what the configuration names: the store, the age identity that seals the
+keys in it, and the folders. Nothing that exists is overwritten.
+
+Everything is sealed to the identity of this host. With --recovery it is sealed to
+a second age recipient as well, whose private half you keep off this host: then a
+lost host does not mean lost keys. Make one with "age-keygen -o recovery.key" on
+another machine and give its public half (age1…) here. With --no-recovery you
+decide against it.`,
+		Example: "  rotate init --recovery age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p",
+		Args:    arguments(0, 0, ""),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			switch {
+			case recovery == "" && !noRecovery:
+				return withHint(
+					usagef("rotate init needs --recovery or --no-recovery: without a recovery recipient, a lost host means lost keys"),
+					`make one with "age-keygen -o recovery.key" on another machine, keep that file there, and pass the age1… line it prints`,
+					"or decide against it with --no-recovery")
+			case recovery != "" && noRecovery:
+				return usagef("rotate init takes either --recovery or --no-recovery")
+			}
+			cfg, err := a.loadConfig()
+			if err != nil {
+				return err
+			}
+			if err := harden(); err != nil {
+				return err
+			}
+			made, err := store.Init(cmd.Context(), store.InitOptions{
+				Path: cfg.Store.Path, IdentityFile: cfg.Store.IdentityFile, KeepIdentity: keepIdentity,
+				Recovery: recovery, Version: version(),
+			})
+			if err != nil {
+				return initError(err, cfg.Store.IdentityFile)
+			}
+			socketFolder := filepath.Dir(cfg.Control.Socket)
+			if err := os.MkdirAll(socketFolder, 0o750); err != nil { //nolint:gosec // members of the group may use the socket
+				fmt.Fprintf(a.stderr, "rotate: warning: the folder of the control socket is missing and cannot be made (%v); the service manager may make it\n", err)
+			}
+			if filepath.Dir(cfg.Store.IdentityFile) == filepath.Dir(cfg.Store.Path) {
+				fmt.Fprintf(a.stderr, "rotate: warning: %s lies beside the store; whoever copies that folder has the keys, so keep it elsewhere\n", cfg.Store.IdentityFile)
+			}
+			if format.isJSON() {
+				return writeJSON(a.stdout, struct {
+					StoreID      string `json:"store_id"`
+					Store        string `json:"store"`
+					IdentityFile string `json:"identity_file"`
+					Recipient    string `json:"recipient"`
+					Recovery     string `json:"recovery,omitempty"`
+				}{made.ID, cfg.Store.Path, cfg.Store.IdentityFile, made.Recipient, recovery})
+			}
+			fmt.Fprintf(a.stdout, "Made store %s: %s\n", made.ID, cfg.Store.Path)
+			fmt.Fprintf(a.stdout, "Its identity: %s (%s)\n", cfg.Store.IdentityFile, made.Recipient)
+			if recovery != "" {
+				fmt.Fprintf(a.stdout, "Everything is sealed to %s too.\n", recovery)
+			} else {
+				fmt.Fprintln(a.stdout, "There is no recovery recipient: a copy of the identity, kept safe elsewhere, is the only way back after a lost host.")
+			}
+			fmt.Fprintln(a.stdout, `Next: "rotate app add" tracks an app; "rotate daemon" serves.`)
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&recovery, "recovery", "", "age recipient (age1…) whose private half is kept elsewhere")
+	cmd.Flags().BoolVar(&noRecovery, "no-recovery", false, "seal to this host's identity only")
+	cmd.Flags().BoolVar(&keepIdentity, "keep-identity", false, "use the identity file that is there, such as a credential of the service manager")
+	format.flag(cmd)
+	return cmd
+}
+
+// initError adds what helps.
+func initError(err error, identity string) error {
+	switch {
+	case errors.Is(err, store.ErrExists):
+		return withHint(err, `if this is the store you mean, it is ready: "rotate status" shows it`,
+			fmt.Sprintf("to use the identity that is there for a new store: --keep-identity (%s)", identity))
+	case errors.Is(err, fs.ErrPermission):
+		return withHint(err, "run it as the user that the daemon will run as, in folders that this user may write to")
+	}
+	return err
+}

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// defaultConfig is read where neither -c nor $ROTATE_CONFIG says otherwise.
+const defaultConfig = "/etc/rotate/config.yaml"
+
+// app is what the commands share: the environment and the global flags.
+type app struct {
+	*environment
+	configFlag string
+}
+
+func newRootCommand(env *environment) *cobra.Command {
+	a := &app{environment: env}
+	root := &cobra.Command{
+		Use:   "rotate",
+		Short: "Replace the certificates of Entra app registrations before they end",
+		Long: `rotate tracks the certificates of Microsoft Entra app registrations and replaces
+them in time: it makes a new key pair, uploads the certificate, proves that it
+works, brings the new PFX to whoever needs it, and removes the old certificate
+only when the new one is confirmed.
+
+To see all of it in a minute, without an account:  rotate demo
+
+` + exitCodes,
+		Args:          arguments(0, 0, ""),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return withHint(usagef("%s", strings.TrimPrefix(err.Error(), "flag: ")), `"`+cmd.CommandPath()+` --help" shows the flags`)
+	})
+	root.PersistentFlags().StringVarP(&a.configFlag, "config", "c", "", "configuration file (default $ROTATE_CONFIG, else "+defaultConfig+")")
+	root.CompletionOptions.HiddenDefaultCmd = false
+	groups := []struct {
+		id, title string
+		commands  []*cobra.Command
+	}{
+		{"start", "Begin:", []*cobra.Command{newDemoCommand(a), newInitCommand(a), newAppCommand(a), newApplyCommand(a), newDaemonCommand(a)}},
+		{"see", "See:", []*cobra.Command{newStatusCommand(a), newPlanCommand(a), newHistoryCommand(a)}},
+		{"do", "Do:", []*cobra.Command{newNowCommand(a), newCheckCommand(a), newConfirmCommand(a), newRollBackCommand(a), newPauseCommand(a), newResumeCommand(a)}},
+		{"more", "More:", []*cobra.Command{newTenantCommand(a), newConfigCommand(a), newEmulatorCommand(a), newVersionCommand(a)}},
+	}
+	for _, g := range groups {
+		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
+		for _, c := range g.commands {
+			c.GroupID = g.id
+			root.AddCommand(c)
+		}
+	}
+	root.SetHelpCommandGroupID("more")
+	root.SetCompletionCommandGroupID("more")
+	return root
+}
+
+// arguments checks the number of arguments; what names them in the message. A
+// most of -1 is any number.
+func arguments(least, most int, what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case cmd.HasSubCommands() && len(args) > 0:
+			return usagef("unknown command %q for %q", args[0], cmd.CommandPath())
+		case len(args) < least:
+			return withHint(usagef("%s needs %s", cmd.CommandPath(), what), `"`+cmd.CommandPath()+` --help" shows how`)
+		case most >= 0 && len(args) > most && most == 0:
+			return usagef("%s takes no argument; got %q", cmd.CommandPath(), args[0])
+		case most >= 0 && len(args) > most:
+			return usagef("%s takes %s; %q is too much", cmd.CommandPath(), what, args[most])
+		}
+		return nil
+	}
+}
+
+// group makes a command that only holds others.
+func group(use, short string, commands ...*cobra.Command) *cobra.Command {
+	c := &cobra.Command{
+		Use: use, Short: short, Args: arguments(0, 0, ""),
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	c.AddCommand(commands...)
+	return c
+}
+
+// completeApps offers the names of tracked apps where a daemon answers.
+func (a *app) completeApps(cmd *cobra.Command, given []string, _ string) ([]string, cobra.ShellCompDirective) {
+	var names []string
+	ctx, cancel := context.WithTimeout(cmd.Context(), completionTimeout)
+	defer cancel()
+	if client, err := a.dial(ctx); err == nil {
+		apps, _ := client.Apps(ctx) // no completion is better than a message in the middle of a line
+		for _, tracked := range apps {
+			names = append(names, tracked.Name)
+		}
+	}
+	_ = given
+	return names, cobra.ShellCompDirectiveNoFileComp
+}

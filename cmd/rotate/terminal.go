@@ -1,0 +1,57 @@
+package main
+
+import (
+	"io"
+	"os"
+
+	"golang.org/x/term"
+)
+
+// terminal knows what the writer can show.
+type terminal struct {
+	w io.Writer
+	// live tells that lines can be drawn again.
+	live   bool
+	colour bool
+	fd     int
+}
+
+func newTerminal(w io.Writer, getenv func(string) string) *terminal {
+	t := &terminal{w: w}
+	f, ok := w.(*os.File)
+	if !ok {
+		return t
+	}
+	t.fd = int(f.Fd()) //nolint:gosec // file descriptors are small
+	t.live = term.IsTerminal(t.fd) && getenv("TERM") != "dumb"
+	t.colour = t.live && getenv("NO_COLOR") == ""
+	return t
+}
+
+// size of the window; a usual one where it is not known.
+func (t *terminal) size() (columns, rows int) {
+	if columns, rows, err := term.GetSize(t.fd); t.live && err == nil && columns > 0 && rows > 0 {
+		return columns, rows
+	}
+	return 100, 30
+}
+
+// style is an ANSI colour or weight.
+type style string
+
+const (
+	bold   style = "1"
+	dim    style = "2"
+	red    style = "31"
+	green  style = "32"
+	yellow style = "33"
+	cyan   style = "36"
+)
+
+// paint colours a text where colours show.
+func (t *terminal) paint(s style, text string) string {
+	if !t.colour || text == "" {
+		return text
+	}
+	return "\x1b[" + string(s) + "m" + text + "\x1b[0m"
+}
