@@ -18,7 +18,7 @@ func tokenFailure(k call, r *refused) *rotator.Failure {
 	}
 	switch {
 	case r.x.err != nil:
-		return networkFailure(prefix, r.x.host, r.x.err)
+		return networkFailure(prefix, r.x, r.by.redact)
 	case r.x.status >= http.StatusMultipleChoices:
 		e := newError(r.x, r.by.redact)
 		v := tokenVerdict(e)
@@ -29,7 +29,7 @@ func tokenFailure(k call, r *refused) *rotator.Failure {
 			Class: v.class, Reason: v.reason, Next: v.next, Err: e, Message: prefix + e.Error(),
 			RetryAfter: e.RetryAfter, ServerTime: e.Date,
 		}
-	case r.x.sent:
+	case r.x.sent && r.x.method == http.MethodPost:
 		// The library's text may quote the answer, and the answer a token.
 		return &rotator.Failure{
 			Class: rotator.ClassWait, Reason: rotator.ReasonOther, Err: errors.New("the answer cannot be read"),
@@ -37,6 +37,8 @@ func tokenFailure(k call, r *refused) *rotator.Failure {
 			ServerTime: r.x.date(),
 		}
 	}
+	// Nothing was asked but the metadata, if that: the credential itself is
+	// wrong, such as a token file that is not there.
 	text := clean(r.by.redact(r.err.Error()))
 	return &rotator.Failure{
 		Class: rotator.ClassFix, Reason: rotator.ReasonOther, Err: errors.New(text), Message: prefix + text,

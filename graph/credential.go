@@ -3,6 +3,7 @@ package graph
 import (
 	"context"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -83,12 +84,13 @@ type refused struct {
 
 func (r *refused) Error() string { return r.by.who + ": no token" }
 
-// redact removes from a text what must not be shown: the caller's secrets and
-// everything that looks like a token or an assertion.
+// redact removes the caller's secrets from a text that a server or a library
+// made. What looks like a token or an assertion is removed by [clean].
 func (c *credential) redact(text string) string {
 	for _, s := range c.secrets {
 		if s != "" {
 			text = strings.ReplaceAll(text, s, "[removed]")
+			text = strings.ReplaceAll(text, url.QueryEscape(s), "[removed]")
 		}
 	}
 	return text

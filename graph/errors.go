@@ -100,8 +100,8 @@ func (e *Error) readGraph(raw json.RawMessage) {
 	}
 	e.Code, e.Message = answer.Code, answer.Message
 	for _, d := range answer.Details {
-		if d.Code != "" {
-			e.Details = append(e.Details, cleanCode(d.Code))
+		if code := cleanCode(d.Code); code != "" {
+			e.Details = append(e.Details, code)
 		}
 	}
 }
@@ -145,16 +145,13 @@ func clean(text string) string {
 	return text
 }
 
-// cleanCode keeps only what codes are made of.
+// cleanCode returns a code, or nothing for what cannot be one.
 func cleanCode(code string) string {
-	code = strings.Map(func(r rune) rune {
-		if r == '_' || r == '.' || r == '-' || r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' {
-			return r
-		}
-		return -1
-	}, code)
-	if strings.HasPrefix(code, "eyJ") {
+	odd := func(r rune) bool {
+		return r != '_' && r != '.' && r != '-' && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
+	}
+	if len(code) > 80 || strings.ContainsFunc(code, odd) || strings.Contains(code, "eyJ") {
 		return ""
 	}
-	return code[:min(len(code), 80)]
+	return code
 }

@@ -37,7 +37,7 @@ func (c *Client) failure(k call, token *credential, x *exchange, err error) *rot
 	case errors.As(err, &r):
 		return tokenFailure(k, r)
 	case x.err != nil:
-		f := networkFailure(k.prefix(), x.host, x.err)
+		f := networkFailure(k.prefix(), x, token.redact)
 		f.Ambiguous = k.write && !neverSent(x.err)
 		return f
 	case x.status >= http.StatusMultipleChoices:
@@ -62,29 +62,44 @@ func (c *Client) failure(k call, token *credential, x *exchange, err error) *rot
 	return nil
 }
 
-// networkFailure is one without an answer.
-func networkFailure(prefix, host string, err error) *rotator.Failure {
-	err = withoutURL(err)
-	f := &rotator.Failure{Class: rotator.ClassRetry, Reason: rotator.ReasonNetwork, Err: err}
+// networkFailure is one without an answer, or without all of it.
+func networkFailure(prefix string, x *exchange, redact func(string) string) *rotator.Failure {
+	text := clean(redact(withoutURL(x.err).Error()))
+	host := orElse(x.host, "the tenant's host")
+	f := &rotator.Failure{
+		Class: rotator.ClassRetry, Reason: rotator.ReasonNetwork, ServerTime: x.date(),
+		Message: prefix + "no answer from " + host + ": " + text,
+	}
+	hidden := &noAnswer{text: text}
+	f.Err = hidden
 	var mine *unsent
 	var untrusted *tls.CertificateVerificationError
 	switch {
-	case errors.As(err, &mine):
-		f.Class, f.Reason = rotator.ClassFix, rotator.ReasonOther
-		f.Message = prefix + clean(err.Error())
-	case errors.As(err, &untrusted):
-		f.Class, f.Reason = rotator.ClassFix, rotator.ReasonOther
-		f.Message = prefix + clean(err.Error())
+	case errors.As(x.err, &mine):
+		f.Class, f.Reason, f.Message = rotator.ClassFix, rotator.ReasonOther, prefix+text
+	case errors.As(x.err, &untrusted):
+		f.Class, f.Reason, f.Message = rotator.ClassFix, rotator.ReasonOther, prefix+text
 		f.Next = "for a cloud of your own set cloud.ca_file; behind a proxy that opens TLS add its root certificate to the system's"
-	case errors.Is(err, context.Canceled):
-		f.Message = prefix + "interrupted"
-	case errors.Is(err, context.DeadlineExceeded):
-		f.Message = prefix + "no answer in time from " + orElse(host, "the tenant's host")
-	default:
-		f.Message = prefix + "no answer from " + orElse(host, "the tenant's host") + ": " + clean(err.Error())
+	case errors.Is(x.err, tooLong{}):
+		f.Class, f.Reason, f.Message = rotator.ClassWait, rotator.ReasonOther, prefix+text
+	case errors.Is(x.err, context.Canceled):
+		f.Message, hidden.because = prefix+"interrupted", context.Canceled
+	case errors.Is(x.err, context.DeadlineExceeded):
+		f.Message, hidden.because = prefix+"no answer in time from "+host, context.DeadlineExceeded
 	}
 	return f
 }
+
+// noAnswer stands for an error of the network. The error itself is not kept:
+// its text may quote what was sent.
+type noAnswer struct {
+	text string
+	// because is the context's error if the context ended; else nil.
+	because error
+}
+
+func (e *noAnswer) Error() string { return e.text }
+func (e *noAnswer) Unwrap() error { return e.because }
 
 // withoutURL strips what net/http puts around an error: the URL.
 func withoutURL(err error) error {

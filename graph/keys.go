@@ -76,7 +76,7 @@ func (c *Client) waitTurn(ctx context.Context, k call) error {
 		}
 	}
 	if err := untilDone(ctx, wait); err != nil {
-		return networkFailure(k.prefix(), "", err)
+		return networkFailure(k.prefix(), &exchange{err: err}, strings.Clone)
 	}
 	return nil
 }

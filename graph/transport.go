@@ -162,6 +162,13 @@ type unsent struct{ err error }
 func (e *unsent) Error() string { return e.err.Error() }
 func (e *unsent) Unwrap() error { return e.err }
 
+// tooLong is an answer that is not read to its end.
+type tooLong struct{}
+
+func (tooLong) Error() string {
+	return fmt.Sprintf("the answer is longer than %d MiB", maxBodyBytes>>20)
+}
+
 // bounded fails when an answer is longer than we are willing to read.
 type bounded struct {
 	io.ReadCloser
@@ -175,7 +182,7 @@ func (b *bounded) Read(p []byte) (int, error) {
 		if n == 0 {
 			return 0, err
 		}
-		return 0, fmt.Errorf("the answer is longer than %d MiB", maxBodyBytes>>20)
+		return 0, tooLong{}
 	}
 	if int64(len(p)) > b.left {
 		p = p[:b.left]
@@ -192,9 +199,10 @@ func (b *bounded) Read(p []byte) (int, error) {
 type exchange struct {
 	next http.RoundTripper
 
-	// sent tells that a request was handed to the network, host to whom.
-	sent bool
-	host string
+	// sent tells that a request was handed to the network, method and host
+	// which one and to whom.
+	sent         bool
+	method, host string
 	// err is how the last request failed without an answer.
 	err error
 	// status, header and body are those of the last answer; the body only of
@@ -207,7 +215,7 @@ type exchange struct {
 
 // RoundTrip carries one request.
 func (x *exchange) RoundTrip(r *http.Request) (*http.Response, error) {
-	*x = exchange{next: x.next, sent: true, host: r.URL.Host}
+	*x = exchange{next: x.next, sent: true, method: r.Method, host: r.URL.Host}
 	a, err := x.next.RoundTrip(r)
 	x.at = time.Now()
 	if err != nil {

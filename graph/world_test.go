@@ -37,16 +37,16 @@ var keys = sync.OnceValue(func() []*rsa.PrivateKey {
 })
 
 // newPair makes a key pair with key n that is valid from a minute ago.
-func newPair(t testing.TB, n int, validity time.Duration) rotator.KeyPair {
-	t.Helper()
-	return pairBetween(t, n, time.Now().Add(-time.Minute), time.Now().Add(validity))
+func newPair(tb testing.TB, n int, validity time.Duration) rotator.KeyPair {
+	tb.Helper()
+	return pairBetween(tb, n, time.Now().Add(-time.Minute), time.Now().Add(validity))
 }
 
-func pairBetween(t testing.TB, n int, from, until time.Time) rotator.KeyPair {
-	t.Helper()
+func pairBetween(tb testing.TB, n int, from, until time.Time) rotator.KeyPair {
+	tb.Helper()
 	serial, err := rand.Int(rand.Reader, big.NewInt(1<<60))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	c := &x509.Certificate{
 		SerialNumber: serial, Subject: pkix.Name{CommonName: "contoso"},
@@ -55,7 +55,7 @@ func pairBetween(t testing.TB, n int, from, until time.Time) rotator.KeyPair {
 	key := keys()[n]
 	der, err := x509.CreateCertificate(rand.Reader, c, c, &key.PublicKey, key)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return rotator.KeyPair{Key: key, Certificate: der}
 }
@@ -82,10 +82,10 @@ const (
 )
 
 // newWorld makes one. change may alter tenant and configuration; it may be nil.
-func newWorld(t testing.TB, change func(*emulator.Tenant, *graph.Config)) *world {
-	t.Helper()
-	w := &world{tenant: &emulator.Tenant{}, pair: newPair(t, 0, 20*24*time.Hour), log: &buffer{}, sent: &requests{}}
-	w.tenant.Unknown = func(r emulator.Request) { t.Errorf("unknown request %s %s", r.Method, r.Path) }
+func newWorld(tb testing.TB, change func(*emulator.Tenant, *graph.Config)) *world {
+	tb.Helper()
+	w := &world{tenant: &emulator.Tenant{}, pair: newPair(tb, 0, 20*24*time.Hour), log: &buffer{}, sent: &requests{}}
+	w.tenant.Unknown = func(r emulator.Request) { tb.Errorf("unknown request %s %s", r.Method, r.Path) }
 	w.tenant.Intercept = w.sent.see
 	config := graph.Config{
 		Tenants: []graph.Tenant{{
@@ -105,18 +105,18 @@ func newWorld(t testing.TB, change func(*emulator.Tenant, *graph.Config)) *world
 		Name: "admin", ClientID: adminID,
 		Permissions: []string{"Application.ReadWrite.OwnedBy"}, Secrets: []emulator.Secret{{Text: adminSecret}},
 	}); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if w.app, err = w.tenant.AddApplication(emulator.Application{
 		Name: "Contoso Sync", Owners: []string{w.admin.ClientID}, Permissions: []string{"User.Read.All"},
 		KeyCredentials: []emulator.KeyCredential{{DisplayName: "first", Certificate: w.pair.Certificate}},
 		Secrets:        []emulator.Secret{{DisplayName: "foreign"}},
 	}); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	w.keyID = rotator.KeyID(w.app.KeyCredentials[0].KeyID)
 	if w.client, err = graph.New(config); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return w
 }
@@ -135,11 +135,11 @@ func (w *world) self() rotator.Access {
 }
 
 // newKey is a certificate to add, for pair.
-func newKey(t testing.TB, pair rotator.KeyPair) rotator.NewKey {
-	t.Helper()
+func newKey(tb testing.TB, pair rotator.KeyPair) rotator.NewKey {
+	tb.Helper()
 	c, err := x509.ParseCertificate(pair.Certificate)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return rotator.NewKey{
 		KeyID: rotator.KeyID(uuid.NewString()), DisplayName: "contoso-sync (rotate 0a1b2c3d/4e5f)",
@@ -148,11 +148,11 @@ func newKey(t testing.TB, pair rotator.KeyPair) rotator.NewKey {
 }
 
 // failure returns the failure in err, which must be one.
-func failure(t testing.TB, err error) *rotator.Failure {
-	t.Helper()
+func failure(tb testing.TB, err error) *rotator.Failure {
+	tb.Helper()
 	f, ok := errors.AsType[*rotator.Failure](err)
 	if !ok {
-		t.Fatalf("error is %T %v, want a *rotator.Failure", err, err)
+		tb.Fatalf("error is %T %v, want a *rotator.Failure", err, err)
 	}
 	return f
 }
@@ -199,15 +199,15 @@ func (r *requests) of(method, suffix string) []emulator.Request {
 func (r *requests) tokens() int { return len(r.of(http.MethodPost, "/oauth2/v2.0/token")) }
 
 // body decodes the only request with a method whose path ends in suffix.
-func (r *requests) body(t testing.TB, method, suffix string) map[string]any {
-	t.Helper()
+func (r *requests) body(tb testing.TB, method, suffix string) map[string]any {
+	tb.Helper()
 	found := r.of(method, suffix)
 	if len(found) != 1 {
-		t.Fatalf("%d requests %s …%s, want 1", len(found), method, suffix)
+		tb.Fatalf("%d requests %s …%s, want 1", len(found), method, suffix)
 	}
 	var body map[string]any
 	if err := json.Unmarshal(found[0].Body, &body); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return body
 }
@@ -263,14 +263,28 @@ func answer(r *http.Request, status int, contentType, body string) *http.Respons
 // with a nil response the tenant answers.
 func instead(f func(*http.Request) (*http.Response, error)) func(*emulator.Tenant, *graph.Config) {
 	return func(t *emulator.Tenant, c *graph.Config) {
-		real := t.Transport()
+		through := t.Transport()
 		c.Tenants[0].Cloud.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
 			if strings.HasPrefix(r.URL.Path, "/v1.0/") {
 				if a, err := f(r); a != nil || err != nil {
 					return a, err
 				}
 			}
-			return real.RoundTrip(r)
+			return through.RoundTrip(r)
 		})
 	}
+}
+
+func readAll(tb testing.TB, r *http.Request) []byte {
+	tb.Helper()
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		tb.Error(err)
+	}
+	return body
+}
+
+func withBody(r *http.Request, body []byte) *http.Request {
+	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	return r
 }
