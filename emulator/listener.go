@@ -82,8 +82,7 @@ const shutdownTime = 3 * time.Second
 //
 // Once it listens it writes Dir/ready.json, in one step, and calls ready, which may
 // be nil. An old ready.json is removed first. Files are readable by their owner
-// only. If t has no Log yet and Options name a LogFile, or if it has one, both get
-// each entry.
+// only. A Log that t has already gets each entry beside LogFile.
 func Serve(ctx context.Context, t *Tenant, o Options, ready func(Ready)) (err error) {
 	o, err = o.withDefaults()
 	if err != nil {
