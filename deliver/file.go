@@ -39,8 +39,8 @@ const previousSuffix = ".previous"
 type target struct {
 	path, passwordPath string
 	replace, previous  bool
-	mode               fs.FileMode
-	gid                int // -1: the folder's rule
+	mode               fs.FileMode // 0: that of the file which is there, else 0600
+	gid                int         // -1: the folder's rule
 }
 
 // placement is one file to put in place.
@@ -73,7 +73,8 @@ func newTarget(d rotator.Delivery) (*target, error) {
 		}
 	}
 	switch d.Mode {
-	case "", "600", "0600":
+	case "":
+	case "600", "0600":
 		t.mode = 0o600
 	case "640", "0640":
 		t.mode = 0o640
@@ -220,17 +221,30 @@ func (t *target) place(f *folder, name string, content []byte) (*occupied, error
 		return nil, err
 	}
 	p := &occupied{placement{folder: f, name: name, content: content, uid: -1, gid: t.gid, mode: t.mode}, there}
+	if p.mode == 0 {
+		p.mode = 0o600
+	}
 	if there.info == nil {
 		return p, nil
 	}
-	switch uid, _ := owner(there.info); {
+	uid, gid := owner(there.info)
+	switch mode := there.info.Mode().Perm(); mode {
+	case 0o600, 0o640, 0o400, 0o440:
+		if t.mode == 0 {
+			p.mode = mode // who could read the old file reads the new one
+		}
+	}
+	switch {
 	case uid == os.Geteuid():
 	case os.Geteuid() == 0:
 		p.uid = uid
-	case t.mode&0o040 == 0:
+	case p.mode&0o040 == 0:
 		return nil, fixf(
 			fmt.Sprintf("let it read by group: chown %s:CONSUMER %s; chmod 2750 %[2]s; and set mode 0640 on the delivery", userName(f.uid), f.path),
 			"%s belongs to user %s, who could not read the new file", p.path(), userName(uid))
+	}
+	if t.gid < 0 && os.Geteuid() == 0 {
+		p.gid = gid
 	}
 	return p, nil
 }

@@ -507,3 +507,33 @@ func TestClaimOrder(t *testing.T) {
 		synctest.Wait()
 	})
 }
+
+// TestFileKeepsReaders makes sure that whoever could read the adopted file reads
+// the new one, where the delivery says nothing about mode and group.
+func TestFileKeepsReaders(t *testing.T) {
+	d := &deliver.Deliverer{Encoder: encoder{}}
+	for _, mode := range []os.FileMode{0o600, 0o640, 0o440, 0o400} {
+		path := filepath.Join(folder(t), "app.pfx")
+		p := pack()
+		write(t, path, p.Previous.Encoded["modern"])
+		gid := os.Getegid()
+		if os.Geteuid() == 0 {
+			gid = 12
+		}
+		if err := os.Chown(path, -1, gid); err != nil {
+			t.Fatal(err)
+		}
+		chmod(t, path, mode)
+		if err := d.Deliver(t.Context(), rotator.Delivery{Kind: "file", Path: path}, p); err != nil {
+			t.Fatalf("%o: %v", mode, err)
+		}
+		checkMode(t, path, mode)
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s, ok := info.Sys().(*syscall.Stat_t); !ok || int(s.Gid) != gid {
+			t.Errorf("%o: group %d, want %d", mode, s.Gid, gid)
+		}
+	}
+}

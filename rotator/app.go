@@ -131,7 +131,8 @@ type Delivery struct {
 	Path string `json:"path,omitempty"`
 	// Encoding of the file: modern, legacy-des or pem. Empty: the policy's.
 	Encoding string `json:"encoding,omitempty"`
-	// Mode holds the permission bits of the file in octal; empty: 0600.
+	// Mode holds the permission bits of the file in octal; empty: those of the
+	// file that is there, else 0600.
 	Mode string `json:"mode,omitempty"`
 	// Group that owns the file; empty: the folder's rule.
 	Group string `json:"group,omitempty"`
