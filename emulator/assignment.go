@@ -63,7 +63,8 @@ func (t *Tenant) createAssignment(c *call) (*response, *graphError) {
 		return nil, badRequest("Permission being assigned was not found on application '" + resource.clientID + "'.")
 	}
 	if !t.dir.grant(a) {
-		// https://learn.microsoft.com/answers/questions/1327417
+		// Not documented; other tools compare this text. beta has another one:
+		// https://github.com/microsoftgraph/msgraph-bicep-types/issues/161
 		return nil, badRequest("Permission being assigned already exists on the object")
 	}
 	return c.entity(http.StatusCreated, assignmentSet(c), t.renderAssignment(a)), nil

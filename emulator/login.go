@@ -69,7 +69,7 @@ func usualLoginError(e loginError) loginError {
 		usual(http.StatusUnauthorized, "invalid_client", 0, "The certificate with identifier used to sign the client assertion is not registered on application. [Reason - The key was not found.]")
 	case slices.Contains([]int{90033, 50033, 90006, 90012, 90024, 90090}, e.number):
 		usual(http.StatusServiceUnavailable, "temporarily_unavailable", 0, "A transient error has occurred. Please try again.")
-	// https://learn.microsoft.com/entra/msal/dotnet/advanced/exceptions/retry-after-sample
+	// The form of a 429 here is not documented; that it comes with Retry-After is.
 	case e.number == 90055 || e.status == http.StatusTooManyRequests:
 		usual(http.StatusTooManyRequests, "temporarily_unavailable", 90055, "Tenant throttling error: there are too many incoming requests.")
 	case e.number != 0:

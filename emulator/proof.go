@@ -22,10 +22,10 @@ const (
 	maxProofLifetime = 10 * time.Minute
 )
 
-// clockTolerance is how far a client's clock may be ahead of the tenant's.
+// clockTolerance is how far a client's clock may be ahead of the tenant's. Entra's
+// own is not documented; this is the default of Microsoft's libraries.
 //
-// https://learn.microsoft.com/entra/identity-platform/claims-validation (it names
-// five minutes as the default of Microsoft's own libraries).
+// https://learn.microsoft.com/dotnet/api/microsoft.identitymodel.tokens.tokenvalidationparameters.defaultclockskew
 const clockTolerance = 5 * time.Minute
 
 // rollTarget returns the object of addKey and removeKey. An application needs no
