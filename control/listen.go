@@ -45,7 +45,7 @@ func Listen(ctx context.Context, path string) (*net.UnixListener, error) {
 	if mode := info.Mode(); mode.Perm()&0o002 != 0 && mode&fs.ModeSticky == 0 {
 		return nil, fmt.Errorf("control socket: everybody can write to its folder %s (mode %04o) and put a socket of their own there; chmod 0750 it", folder, mode.Perm())
 	}
-	if err := clear(ctx, path); err != nil {
+	if err := clearLeftover(ctx, path); err != nil {
 		return nil, err
 	}
 	old := syscall.Umask(socketUmask)
@@ -57,8 +57,8 @@ func Listen(ctx context.Context, path string) (*net.UnixListener, error) {
 	return l, nil
 }
 
-// clear removes a leftover socket.
-func clear(ctx context.Context, path string) error {
+// clearLeftover removes a socket that nobody listens on.
+func clearLeftover(ctx context.Context, path string) error {
 	info, err := os.Lstat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

@@ -18,9 +18,10 @@ type Transport struct {
 }
 
 // Transport returns a way to the server without a socket; by is who asks, for
-// the audit trail.
-func (s *Server) Transport(by string) *Transport {
-	ctx, stop := context.WithCancel(context.Background())
+// the audit trail. Requests outlive ctx until [Transport.Close]; each has a
+// context of its own.
+func (s *Server) Transport(ctx context.Context, by string) *Transport {
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	return &Transport{handler: s.handler(ctx), by: by, stop: stop}
 }
 

@@ -53,7 +53,7 @@ func peerOfConn(c net.Conn) peer {
 		asked       error
 	)
 	err = raw.Control(func(fd uintptr) {
-		credentials, asked = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) //nolint:gosec // file descriptors are small
+		credentials, asked = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
 	})
 	if err = errors.Join(err, asked); err != nil {
 		return peer{err: err}

@@ -63,7 +63,14 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = server.Close()
 	}
-	<-ended
+	return errors.Join(err, listenEnd(<-ended))
+}
+
+// listenEnd leaves out that the server was closed: that was meant.
+func listenEnd(err error) error {
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
 	return err
 }
 
@@ -334,7 +341,7 @@ func (s *Server) events(stop context.Context, w http.ResponseWriter, r *http.Req
 	encoder := json.NewEncoder(w)
 	control := http.NewResponseController(w)
 	begun := false
-	for rotation, err := range s.Rotator.Follow(ctx, r.PathValue("id")) {
+	for rotation, err := range s.Rotator.Follow(ctx, r.PathValue("id")) { //nolint:contextcheck // the request's context; stop only ends it
 		switch {
 		case err != nil && !begun:
 			writeError(w, err)

@@ -110,7 +110,7 @@ func (a *app) connect(ctx context.Context) (*connection, error) {
 	if err != nil {
 		return nil, err
 	}
-	transport := s.server.Transport(by)
+	transport := s.server.Transport(ctx, by)
 	running, stop := context.WithCancel(ctx)
 	var work errgroup.Group
 	work.Go(func() error { return s.rotator.Run(running) })

@@ -18,6 +18,7 @@ import (
 	"github.com/seed-f0abd057/rotate/control"
 	"github.com/seed-f0abd057/rotate/emulator"
 	"github.com/seed-f0abd057/rotate/graph"
+	"github.com/seed-f0abd057/rotate/pfx"
 	"github.com/seed-f0abd057/rotate/rotator"
 )
 
@@ -92,7 +93,8 @@ func (d *demo) path(parts ...string) string {
 }
 
 func (d *demo) run(ctx context.Context, keep bool) (err error) {
-	fmt.Fprintf(d.t.w, "%s  a whole rotation, on this machine only\n", d.t.paint(bold, "rotate demo"))
+	fmt.Fprintf(d.t.w, "%s\n", d.t.paint(bold, "rotate demo"))
+	fmt.Fprintln(d.t.w, "A program signs in to Entra with a certificate that ends in 3 days.\nWatch it being replaced, while the program goes on. Nothing leaves this machine.")
 	running, stop := context.WithCancel(ctx)
 	var work errgroup.Group
 	defer func() {
@@ -166,7 +168,7 @@ func (d *demo) serveTenant(ctx context.Context, work *errgroup.Group) error {
 	d.facts(
 		"tenant", d.tenant.TenantID+" at "+d.tenant.Login,
 		"holds", d.seed.Name+" with a certificate that ends in "+whole(demoLeft)+", and somebody else's certificate and secret on it",
-		"is", "an emulator: not Entra, not for production",
+		"is", emulator.Notice,
 	)
 	return d.writeConfig()
 }
@@ -221,6 +223,7 @@ func (d *demo) track(ctx context.Context) error {
 	if d.before, err = d.list(ctx); err != nil {
 		return err
 	}
+	fmt.Fprintln(d.t.w, d.t.paint(bold, "$ cd "+quote(d.dir)+" && export ROTATE_CONFIG=$PWD/config.yaml"))
 	if err := d.command(ctx, "init", "--no-recovery"); err != nil {
 		return err
 	}
@@ -249,20 +252,19 @@ func (d *demo) list(ctx context.Context) (rotator.Listing, error) {
 // finds in its folder.
 func (d *demo) startConsumer(running context.Context, work *errgroup.Group) func(context.Context) error {
 	return func(context.Context) error {
-		pair, err := os.ReadFile(d.seed.PFXFile)
+		first, err := openPair(d.seed.PFXFile, d.seed.PasswordFile)
 		if err != nil {
 			return err
 		}
-		password, err := os.ReadFile(d.seed.PasswordFile)
-		if err != nil {
-			return err
-		}
-		d.consumer = &consumer{entra: d.entra, app: d.registration(), path: d.path("consumer", "app.pfx")}
-		if err := errors.Join(
-			os.WriteFile(d.consumer.path, pair, 0o600),
-			os.WriteFile(d.consumer.path+".password", password, 0o600),
-		); err != nil {
-			return err
+		d.consumer = &consumer{entra: d.entra, app: d.registration(), path: d.path("consumer", "app.pfx"), first: first.Thumbprint()}
+		for from, to := range map[string]string{d.seed.PFXFile: d.consumer.path, d.seed.PasswordFile: d.consumer.path + ".password"} {
+			data, err := readFile(from, pfx.MaxBytes)
+			if err != nil {
+				return err
+			}
+			if err := os.WriteFile(to, data, 0o600); err != nil {
+				return err
+			}
 		}
 		work.Go(func() error { return d.consumer.run(running) })
 		return nil
@@ -272,7 +274,7 @@ func (d *demo) startConsumer(running context.Context, work *errgroup.Group) func
 // startDaemon runs the daemon's own code.
 func (d *demo) startDaemon(running context.Context, work *errgroup.Group) func(context.Context) error {
 	return func(context.Context) error {
-		d.chapter("the daemon", "From here on nobody does anything. A consumer keeps signing in with its file;\nthe check on schedule finds that the certificate is due.")
+		d.chapter("the daemon", "From here on nobody does anything. The consumer keeps signing in with its file;\nthe check on schedule finds that the certificate is due.")
 		fmt.Fprintln(d.t.w, d.t.paint(bold, "$ rotate daemon"))
 		cfg, err := config.LoadFile(d.path("config.yaml"))
 		if err != nil {
@@ -298,7 +300,7 @@ func (d *demo) watch(ctx context.Context) error {
 	}
 	var shown view = newLines(d.t)
 	if d.t.live {
-		shown = newLive(d.t, "  ")
+		shown = newLive(d.t, "  ", d.consumerLine)
 	}
 	r, err := client.Rotation(ctx, id)
 	if err != nil {
@@ -342,7 +344,7 @@ func (d *demo) started(ctx context.Context) (*control.Client, string, error) {
 func (d *demo) next(keep bool) {
 	d.chapter("yours now", "")
 	d.facts(
-		"everything", d.dir,
+		"everything", d.dir+" (yours to delete)",
 		"the PFX", d.path("consumer", "app.pfx")+" (password beside it)",
 		"requests", d.path("requests.log")+", each one that the tenant saw",
 		"the daemon", d.path("daemon.log"),

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,8 @@ type consumer struct {
 	entra *graph.Client
 	app   rotator.Registration
 	path  string
+	// first is the certificate that its file holds at the start.
+	first rotator.Thumbprint
 
 	mu       sync.Mutex
 	signIns  map[rotator.Thumbprint]int // guarded by mu
@@ -59,6 +62,23 @@ func (c *consumer) count(t rotator.Thumbprint, err error) {
 		c.signIns = map[rotator.Thumbprint]int{}
 	}
 	c.signIns[t]++
+}
+
+// consumerLine tells how the consumer is doing.
+func (d *demo) consumerLine() []string {
+	c := d.consumer
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	old, all := c.signIns[c.first], 0
+	for _, n := range c.signIns {
+		all += n
+	}
+	refused := d.t.paint(green, "0 refused")
+	if n := len(c.refusals); n > 0 {
+		refused = d.t.paint(red, fmt.Sprintf("%d refused", n))
+	}
+	return []string{"", fmt.Sprintf("%s  signed in %s: %d with the old file, %d with the new one, %s",
+		d.t.paint(bold, "consumer"), count(all, "time", "times"), old, all-old, refused)}
 }
 
 // openPair opens a PFX with the password in a file.
@@ -165,18 +185,18 @@ func (d *demo) compare(ctx context.Context, old rotator.Thumbprint, fresh rotato
 	}
 	for _, e := range d.before.Entries {
 		same, there := present[e.Thumbprint]
-		switch {
-		case e.Thumbprint == old:
+		switch e.Thumbprint {
+		case old:
 			untouched = untouched && !there
-			row("old certificate", e, "yes", d.t.paint(yellow, "removed"))
+			row(cmp.Or(e.DisplayName, "the old certificate"), e, "yes", d.t.paint(yellow, "removed"))
 		default:
 			untouched = untouched && there && same == e
-			row("somebody else's: "+e.DisplayName, e, "yes", d.t.paint(green, "untouched"))
+			row(cmp.Or(e.DisplayName, "a certificate without a name"), e, "yes", d.t.paint(green, "untouched"))
 		}
 	}
 	e, there := present[fresh.ThumbprintSHA256]
-	row("new: "+e.DisplayName, e, "–", d.t.paint(green, "yes"))
-	rows.row("  client secrets", "", "", fmt.Sprint(d.before.Secrets), d.t.paint(green, fmt.Sprint(after.Secrets)))
+	row(e.DisplayName, e, "–", d.t.paint(green, "added"))
+	rows.row("  somebody else's client secret", "", "", fmt.Sprint(d.before.Secrets), d.t.paint(green, fmt.Sprint(after.Secrets)))
 	d.result(untouched && there, "nothing foreign was touched", "")
 	fmt.Fprintln(d.t.w)
 	rows.write(d.t.w)
@@ -205,6 +225,6 @@ func (d *demo) finish(ctx context.Context) error {
 		return err
 	}
 	fmt.Fprintf(d.t.w, "\n%s\n", d.t.paint(green, fmt.Sprintf(
-		"From %s left to %s, in %s, untouched by hands.", whole(demoLeft), whole(365*day), whole(time.Since(d.begun)))))
+		"From %s left to %s, in %s. The consumer noticed nothing.", whole(demoLeft), whole(365*day), whole(time.Since(d.begun)))))
 	return nil
 }

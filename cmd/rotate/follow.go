@@ -173,7 +173,7 @@ func (a *app) newView(format outputFormat) view {
 	case format.isJSON():
 		return silence{}
 	case t.live:
-		return newLive(t, "")
+		return newLive(t, "", nil)
 	}
 	return newLines(t)
 }

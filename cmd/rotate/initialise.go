@@ -57,7 +57,7 @@ decide against it.`,
 				return initError(err, cfg.Store.IdentityFile)
 			}
 			socketFolder := filepath.Dir(cfg.Control.Socket)
-			if err := os.MkdirAll(socketFolder, 0o750); err != nil { //nolint:gosec // members of the group may use the socket
+			if err := os.MkdirAll(socketFolder, 0o750); err != nil {
 				fmt.Fprintf(a.stderr, "rotate: warning: the folder of the control socket is missing and cannot be made (%v); the service manager may make it\n", err)
 			}
 			if filepath.Dir(cfg.Store.IdentityFile) == filepath.Dir(cfg.Store.Path) {

@@ -76,17 +76,19 @@ const frameEvery = 100 * time.Millisecond
 type live struct {
 	t      *terminal
 	indent string
-	mu     sync.Mutex
-	order  []string                    // rotation IDs, guarded by mu
-	now    map[string]control.Rotation // by rotation ID, guarded by mu
-	drawn  int                         // lines on the screen, guarded by mu
-	frame  int                         // guarded by mu
-	stop   chan struct{}
-	done   sync.WaitGroup
+	// below is drawn under the rotations; nil: nothing.
+	below func() []string
+	mu    sync.Mutex
+	order []string                    // rotation IDs, guarded by mu
+	now   map[string]control.Rotation // by rotation ID, guarded by mu
+	drawn int                         // lines on the screen, guarded by mu
+	frame int                         // guarded by mu
+	stop  chan struct{}
+	done  sync.WaitGroup
 }
 
-func newLive(t *terminal, indent string) *live {
-	l := &live{t: t, indent: indent, now: map[string]control.Rotation{}, stop: make(chan struct{})}
+func newLive(t *terminal, indent string, below func() []string) *live {
+	l := &live{t: t, indent: indent, below: below, now: map[string]control.Rotation{}, stop: make(chan struct{})}
 	l.done.Go(l.run)
 	return l
 }
@@ -135,6 +137,9 @@ func (l *live) draw(last bool) {
 			text = append(text, "")
 		}
 		text = append(text, l.line(l.now[id]))
+	}
+	if l.below != nil {
+		text = append(text, l.below()...)
 	}
 	columns, rows := l.t.size()
 	if !last && len(text) > rows-1 {

@@ -41,7 +41,7 @@ type environment struct {
 // run carries out one command line. It is the only function that turns an error
 // into text and a code.
 func run(ctx context.Context, env environment) int {
-	root := newRootCommand(&env)
+	root := newRootCommand(&env) //nolint:contextcheck // commands get ctx from ExecuteContext
 	root.SetArgs(env.args)
 	root.SetIn(env.stdin)
 	root.SetOut(env.stdout)

@@ -86,7 +86,7 @@ func (a *app) checkNow(flags *nowFlags, names []string) error {
 	typed := flags.confirmName
 	if typed == "" {
 		f, ok := a.stdin.(*os.File)
-		if !ok || !term.IsTerminal(int(f.Fd())) { //nolint:gosec // file descriptors are small
+		if !ok || !term.IsTerminal(int(f.Fd())) {
 			return usagef("--cut-now stops the consumer of %s until it has the new file; on no terminal it needs --confirm-name %s", names[0], names[0])
 		}
 		fmt.Fprintf(a.stderr, "The consumer of %s will stop working until it has the new file.\nType the app's name to go on: ", names[0])

@@ -157,7 +157,12 @@ func relative(t *time.Time, now time.Time) string {
 }
 
 // whole is span without fractions of seconds.
-func whole(d time.Duration) string { return span(d.Round(time.Second)) }
+func whole(d time.Duration) string {
+	if d = d.Abs().Round(time.Second); d < 10*time.Second {
+		return fmt.Sprintf("%d s", d/time.Second)
+	}
+	return span(d)
+}
 
 // moment prints an instant: the clock if it is near, else the date.
 func moment(t time.Time, now time.Time) string {

@@ -22,7 +22,7 @@ func newTerminal(w io.Writer, getenv func(string) string) *terminal {
 	if !ok {
 		return t
 	}
-	t.fd = int(f.Fd()) //nolint:gosec // file descriptors are small
+	t.fd = int(f.Fd())
 	t.live = term.IsTerminal(t.fd) && getenv("TERM") != "dumb"
 	t.colour = t.live && getenv("NO_COLOR") == ""
 	return t
