@@ -51,7 +51,8 @@ func (t *turn) upload(ctx context.Context) (*wait, error) {
 func (t *turn) signer(ctx context.Context) (KeyPair, error) {
 	now := time.Now()
 	for _, c := range []*Credential{t.app.Current, t.rot.Old, t.app.Previous} {
-		if c == nil || !c.RemovedAt.IsZero() || now.Before(c.NotBefore) || now.After(c.NotAfter) {
+		if c == nil || c.ThumbprintSHA256 == t.rot.New.ThumbprintSHA256 ||
+			!c.RemovedAt.IsZero() || now.Before(c.NotBefore) || now.After(c.NotAfter) {
 			continue
 		}
 		pair, err := t.pair(ctx, c)

@@ -486,12 +486,14 @@ func run(t *testing.T, r *rotator.Rotator) func() {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- r.Run(ctx) }()
-	return func() {
+	stop := sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil && !errors.Is(err, errCrash) {
 			t.Errorf("run: %v", err)
 		}
-	}
+	})
+	t.Cleanup(stop)
+	return stop
 }
 
 // await waits until the app's newest rotation satisfies the condition. Inside a
