@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/seed-f0abd057/rotate/rotator"
 )
@@ -27,6 +28,21 @@ const keepRotations = 200
 // It returns [rotator.ErrExists] if another app has the same registration.
 func (s *Store) Change(ctx context.Context, app string, change func(*rotator.Records) error) error {
 	return s.update(ctx, func(t *txn) error { return t.change(app, change) })
+}
+
+// ChangeAll is [Store.Change] for many apps in one transaction: all of it or
+// nothing. It is for work that touches every app, such as building the due
+// index anew; a thousand apps at a time keep other writers waiting for some
+// tenths of a second.
+func (s *Store) ChangeAll(ctx context.Context, apps []string, change func(app string, r *rotator.Records) error) error {
+	return s.update(ctx, func(t *txn) error {
+		for _, app := range apps {
+			if err := t.change(app, func(r *rotator.Records) error { return change(app, r) }); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // change is [Store.Change] within a transaction.
@@ -93,8 +109,16 @@ func (t *txn) checkRecords(app string, r *rotator.Records) error {
 	if app == "" && (r.App != nil || r.Rotation != nil || r.Closed != nil || len(r.Wakes) > 0) {
 		return errors.New("no app is named; only the state may change")
 	}
-	if r.App != nil && r.App.Name != app {
-		return fmt.Errorf("the record is that of app %q", r.App.Name)
+	if r.App != nil {
+		if r.App.Name != app {
+			return fmt.Errorf("the record is that of app %q", r.App.Name)
+		}
+		if !isKeyPart(r.App.Tenant) || !isKeyPart(string(r.App.ClientID)) {
+			return fmt.Errorf("client ID %q of tenant %q cannot be stored", r.App.ClientID, r.App.Tenant)
+		}
+		if err := checkUses(usesOfApp(r.App)); err != nil {
+			return err
+		}
 	}
 	known := false
 	for _, rotation := range []*rotator.Rotation{r.Rotation, r.Closed} {
@@ -102,12 +126,15 @@ func (t *txn) checkRecords(app string, r *rotator.Records) error {
 			continue
 		}
 		switch {
-		case rotation.ID == "" || strings.Contains(rotation.ID, "\x00"):
+		case rotation.ID == "" || !isKeyPart(rotation.ID):
 			return fmt.Errorf("rotation ID %q cannot be stored", rotation.ID)
 		case rotation.App != app:
 			return fmt.Errorf("rotation %s is one of app %q", rotation.ID, rotation.App)
 		case !rotation.Phase.IsValid():
 			return fmt.Errorf("rotation %s has the unknown phase %q", rotation.ID, rotation.Phase)
+		}
+		if err := checkUses(usesOfRotation(rotation)); err != nil {
+			return fmt.Errorf("rotation %s: %w", rotation.ID, err)
 		}
 		known = known || r.App != nil && rotation.ID == r.App.Rotation
 	}
@@ -117,8 +144,23 @@ func (t *txn) checkRecords(app string, r *rotator.Records) error {
 		}
 	}
 	for _, w := range r.Wakes {
-		if w.App != app || w.Kind == "" || strings.Contains(string(w.Kind), "\x00") {
+		if w.App != app || w.Kind == "" || !isKeyPart(string(w.Kind)) {
 			return fmt.Errorf("due entry %q of app %q cannot be stored", w.Kind, w.App)
+		}
+	}
+	return nil
+}
+
+// isKeyPart reports whether the text is the same when it comes back from a
+// key: bytes that are no UTF-8 come back from JSON as others.
+func isKeyPart(text string) bool {
+	return utf8.ValidString(text) && !strings.Contains(text, "\x00")
+}
+
+func checkUses(uses []rotator.Thumbprint) error {
+	for _, thumbprint := range uses {
+		if !isKeyPart(string(thumbprint)) {
+			return fmt.Errorf("thumbprint %q cannot be stored", thumbprint)
 		}
 	}
 	return nil

@@ -65,12 +65,21 @@ func TestChangeThatFailsChangesNothing(t *testing.T) {
 		"rotation stolen": func(r *rotator.Records) {
 			r.Rotation = &rotator.Rotation{ID: "app-0-1", App: "app-1", Phase: rotator.PhasePlanned}
 		},
-		"rotation without ID":          func(r *rotator.Records) { r.Rotation = &rotator.Rotation{App: "app-1", Phase: rotator.PhasePlanned} },
-		"unknown phase":                func(r *rotator.Records) { r.Closed = &rotator.Rotation{ID: "x", App: "app-1", Phase: "molten"} },
-		"no phase":                     func(r *rotator.Records) { r.Rotation = &rotator.Rotation{ID: "x", App: "app-1"} },
-		"open rotation is not there":   func(r *rotator.Records) { r.App.Rotation = "x" },
-		"due entry of another app":     func(r *rotator.Records) { r.Wakes = []rotator.Wake{{Kind: rotator.WakeStart, App: "app-0"}} },
-		"due entry of no kind":         func(r *rotator.Records) { r.Wakes = []rotator.Wake{{App: "app-1"}} },
+		"rotation without ID":        func(r *rotator.Records) { r.Rotation = &rotator.Rotation{App: "app-1", Phase: rotator.PhasePlanned} },
+		"unknown phase":              func(r *rotator.Records) { r.Closed = &rotator.Rotation{ID: "x", App: "app-1", Phase: "molten"} },
+		"no phase":                   func(r *rotator.Records) { r.Rotation = &rotator.Rotation{ID: "x", App: "app-1"} },
+		"open rotation is not there": func(r *rotator.Records) { r.App.Rotation = "x" },
+		"due entry of another app":   func(r *rotator.Records) { r.Wakes = []rotator.Wake{{Kind: rotator.WakeStart, App: "app-0"}} },
+		"due entry of no kind":       func(r *rotator.Records) { r.Wakes = []rotator.Wake{{App: "app-1"}} },
+		"rotation ID that is no text": func(r *rotator.Records) {
+			r.Rotation = &rotator.Rotation{ID: "\xa61", App: "app-1", Phase: rotator.PhasePlanned}
+		},
+		"tenant with a zero byte":    func(r *rotator.Records) { r.App.Tenant = "a\x00b" },
+		"thumbprint that is no text": func(r *rotator.Records) { r.App.Previous = &rotator.Credential{ThumbprintSHA256: "\xa6"} },
+		"new pair that is no text": func(r *rotator.Records) {
+			r.Rotation = &rotator.Rotation{ID: "x", App: "app-1", Phase: rotator.PhasePlanned, New: rotator.Credential{ThumbprintSHA256: "\xa6"}}
+		},
+		"event ID that is no text":     func(r *rotator.Records) { r.Events = []rotator.Event{{ID: "\xa6"}} },
 		"a time that JSON cannot hold": func(r *rotator.Records) { r.App.AddedAt = time.Date(12345, 1, 1, 0, 0, 0, 0, time.UTC) },
 		"an empty pair":                func(r *rotator.Records) { r.Seal = []rotator.KeyPair{{}} },
 		"client ID of another app":     func(r *rotator.Records) { r.App.ClientID = "C-app-0" },
@@ -97,6 +106,28 @@ func TestChangeThatFailsChangesNothing(t *testing.T) {
 		t.Errorf("something was changed (-before +after):\n%s", diff)
 	}
 	mustChange(t, s, "app-1", func(r *rotator.Records) { r.App.Owner = "it still works" })
+}
+
+func TestChangeAllIsOneTransaction(t *testing.T) {
+	s := newStore(t)
+	add := func(name string, r *rotator.Records) error {
+		if r.App != nil {
+			return rotator.ErrExists
+		}
+		r.App = newApp(name)
+		r.State.FixStreak = append(r.State.FixStreak, name)
+		return nil
+	}
+	if err := s.ChangeAll(t.Context(), []string{"a", "b", "a"}, add); !errors.Is(err, rotator.ErrExists) {
+		t.Errorf("ChangeAll with a name twice: %v", err)
+	}
+	equal(t, "CountApps after it failed", 0)(s.CountApps(t.Context()))
+	if err := s.ChangeAll(t.Context(), []string{"a", "b"}, add); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "CountApps", 2)(s.CountApps(t.Context()))
+	equal(t, "State", rotator.State{FixStreak: []string{"a", "b"}})(s.State(t.Context()))
+	mustBeSound(t, s)
 }
 
 func TestRecordsAreCopies(t *testing.T) {
@@ -361,7 +392,9 @@ func TestOutbox(t *testing.T) {
 }
 
 func TestAudit(t *testing.T) {
-	s, ctx := newStore(t), t.Context()
+	p := newPlace(t)
+	p.NoSync = true
+	s, ctx := p.open(t), t.Context()
 	for i := range 600 {
 		err := s.Change(ctx, "", func(r *rotator.Records) error {
 			r.Audit = []rotator.AuditEntry{{At: time.Unix(int64(i), 0), What: fmt.Sprint(i), App: []string{"a", "b"}[i%2]}}

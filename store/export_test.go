@@ -3,28 +3,8 @@ package store
 import (
 	"context"
 	"encoding/json"
-
-	"github.com/seed-f0abd057/rotate/rotator"
+	"os"
 )
-
-// Bulk makes n changes, a thousand in one transaction.
-func (s *Store) Bulk(ctx context.Context, n int, change func(i int) (string, func(*rotator.Records) error)) error {
-	for begin := 0; begin < n; begin += 1000 {
-		err := s.update(ctx, func(t *txn) error {
-			for i := begin; i < min(n, begin+1000); i++ {
-				app, change := change(i)
-				if err := t.change(app, change); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
 
 // Put writes one record as it is, with its checksum.
 func (s *Store) Put(ctx context.Context, bucket, key string, payload []byte) error {
@@ -98,4 +78,22 @@ func (s *Store) SchemaVersion(ctx context.Context) (int, error) {
 	var found schema
 	err = json.Unmarshal(payload, &found)
 	return found.Version, err
+}
+
+// CheckBranches checks a file as Open does if it is large, and returns how
+// many records it read.
+func CheckBranches(ctx context.Context, path string) (int, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer file.Close()
+	meta, err := readMeta(file)
+	if err != nil {
+		return 0, err
+	}
+	read := 0
+	p := &pages{file: file, meta: meta}
+	p.visit = func(string, []byte, []byte) error { read++; return nil }
+	return read, p.check(ctx)
 }

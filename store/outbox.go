@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/seed-f0abd057/rotate/rotator"
 )
@@ -52,7 +51,7 @@ func (t *txn) writeEvent(event rotator.Event) error {
 	if event.ID == "" {
 		event.ID = fmt.Sprintf("%s-%d", t.schema.ID, next)
 	}
-	if strings.Contains(event.ID, "\x00") {
+	if !isKeyPart(event.ID) {
 		return fmt.Errorf("store: event ID %q cannot be stored", event.ID)
 	}
 	if _, waiting, err := t.get(bucketQueued, []byte(event.ID)); err != nil || waiting {
