@@ -88,6 +88,10 @@ func (r *Rotator) plan(ctx context.Context, name string, open *turn, req StartRe
 		return Rotation{}, err
 	}
 	rot := r.newRotation(&app, open, credential, req, by, now)
+	allowed, err := r.startsADay(ctx)
+	if err != nil {
+		return Rotation{}, err
+	}
 	ctx, cancel := lasting(ctx)
 	defer cancel()
 	err = r.change(ctx, name, func(rec *Records) error {
@@ -98,6 +102,10 @@ func (r *Rotator) plan(ctx context.Context, name string, open *turn, req StartRe
 			return fmt.Errorf("app %s: %w", name, ErrRotating)
 		}
 		if by == bySchedule {
+			// Once more, inside the transaction: others start side by side.
+			if err := dayAllows(rec.App, rec.State, policy, allowed, now); err != nil {
+				return err
+			}
 			rec.State.Starts = append(within(rec.State.Starts, now, day), now)
 		}
 		if open != nil {
@@ -193,16 +201,31 @@ func (r *Rotator) mayStartUnasked(ctx context.Context, app *App, state *State, p
 			return refusedf("app %s: its window opens %s", app.Name, at.Format(time.RFC3339))
 		}
 	}
-	apps, err := r.Store.CountApps(ctx)
+	allowed, err := r.startsADay(ctx)
 	if err != nil {
 		return err
 	}
-	started := within(state.Starts, now, day)
-	if allowed := startsAllowed(r.MaxStartsPerDay, apps); len(started) >= allowed && now.Before(lastSafe) {
-		return refusedf("app %s: %d rotations started unasked in the last 24 h, the most that is allowed (max_starts_per_day); it starts when the brake lets it, at the latest %s",
-			app.Name, allowed, lastSafe.Format(time.RFC3339))
+	return dayAllows(app, state, policy, allowed, now)
+}
+
+// startsADay is how many unasked starts a day may see.
+func (r *Rotator) startsADay(ctx context.Context) (int, error) {
+	apps, err := r.Store.CountApps(ctx)
+	return startsAllowed(r.MaxStartsPerDay, apps), err
+}
+
+// dayAllows refuses one more unasked start on a day that has seen enough,
+// unless the app can wait no longer.
+func dayAllows(app *App, state *State, policy Policy, allowed int, now time.Time) error {
+	lastSafe := app.AddedAt
+	if app.Current != nil {
+		lastSafe = lastSafeStart(app.Current.NotAfter, policy, app.Confirm.rule())
 	}
-	return nil
+	if len(within(state.Starts, now, day)) < allowed || !now.Before(lastSafe) {
+		return nil
+	}
+	return refusedf("app %s: %d rotations started unasked in the last 24 h, the most that is allowed (max_starts_per_day); it starts when the brake lets it, at the latest %s",
+		app.Name, allowed, lastSafe.Format(time.RFC3339))
 }
 
 // backdate is how far NotBefore lies in the past, so that a host whose clock
