@@ -81,7 +81,7 @@ func (r *Rotator) examine(ctx context.Context, spec AppSpec) (App, KeyPair, Adde
 	} else if pair, err = r.openAdopted(ctx, &app, spec, &added); err != nil {
 		return none(err)
 	}
-	if err := r.locate(ctx, &app, spec, pair, &added); err != nil {
+	if err := r.locate(ctx, &app, pair, &added); err != nil {
 		return none(err)
 	}
 	for _, d := range app.Deliveries {
@@ -249,7 +249,7 @@ func (r *Rotator) openAdopted(ctx context.Context, app *App, spec AppSpec, added
 }
 
 // locate finds the ObjectID and the KeyID where they can be read.
-func (r *Rotator) locate(ctx context.Context, app *App, spec AppSpec, pair KeyPair, added *Added) error {
+func (r *Rotator) locate(ctx context.Context, app *App, pair KeyPair, added *Added) error {
 	as := Access{Registration: app.registration()}
 	if app.Mode == ModeSelf {
 		as.As = pair
@@ -348,7 +348,7 @@ func (r *Rotator) targetAtAdoption(ctx context.Context, app *App, d Delivery, pa
 // and nothing is changed in Entra. It is refused while a rotation is open,
 // unless Abandon is set.
 func (r *Rotator) Remove(ctx context.Context, name string, req RemoveRequest, by string) (Removed, error) {
-	_, release, err := r.claim(ctx, name)
+	release, err := r.claim(ctx, name)
 	if err != nil {
 		return Removed{}, err
 	}

@@ -1,6 +1,7 @@
 package rotator_test
 
 import (
+	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -18,7 +19,7 @@ func TestTenantAnswers(t *testing.T) {
 			w.tenant.Configure(func(e *emulator.Tenant) {
 				e.Intercept = func(q emulator.Request) *emulator.Fault {
 					w.watch(q)
-					if strings.HasSuffix(q.Path, suffix) && q.Method != "GET" {
+					if strings.HasSuffix(q.Path, suffix) && q.Method != http.MethodGet {
 						return &f
 					}
 					return nil
@@ -69,7 +70,8 @@ func TestTenantAnswers(t *testing.T) {
 		o := test.o
 		o.defaults = fast()
 		o.defaults.UploadLimit = &rotator.UploadLimit{PerHour: 50, PerDay: 500}
-		bubble(t, name, o, func(t *testing.T, w *world, r *rotator.Rotator) {
+		bubble(t, name, o, func(w *world, r *rotator.Rotator) {
+			t := w.t
 			mend := test.breaks(w)
 			stop := run(t, r)
 			s := await(t, r, "app-1", 2*time.Hour, "in trouble", func(s rotator.AppStatus) bool { return s.Trouble != nil })
@@ -98,7 +100,8 @@ func TestTenantAnswers(t *testing.T) {
 // TestAppDeleted has the app registration deleted in mid-rotation.
 func TestAppDeleted(t *testing.T) {
 	for _, mode := range []rotator.Mode{rotator.ModeSelf, rotator.ModeManaged} {
-		bubble(t, string(mode), options{mode: mode}, func(t *testing.T, w *world, r *rotator.Rotator) {
+		bubble(t, string(mode), options{mode: mode}, func(w *world, r *rotator.Rotator) {
+			t := w.t
 			stop := run(t, r)
 			await(t, r, "app-1", time.Hour, "confirmed", phaseIs(rotator.PhaseConfirmed))
 			w.outage.Store(true)
@@ -117,7 +120,8 @@ func TestAppDeleted(t *testing.T) {
 // TestPolicyRefusesLifetime has the tenant limit how long certificates live.
 func TestPolicyRefusesLifetime(t *testing.T) {
 	limit := 90 * 24 * time.Hour
-	bubble(t, "readable: the plan keeps to it", options{mode: rotator.ModeManaged}, func(t *testing.T, w *world, r *rotator.Rotator) {
+	bubble(t, "readable: the plan keeps to it", options{mode: rotator.ModeManaged}, func(w *world, r *rotator.Rotator) {
+		t := w.t
 		w.tenant.SetDefaultPolicy(&emulator.Policy{MaxLifetime: limit})
 		stop := run(t, r)
 		s := await(t, r, "app-1", 5*time.Hour, "retired", phaseIs(rotator.PhaseRetired))
@@ -127,7 +131,8 @@ func TestPolicyRefusesLifetime(t *testing.T) {
 		stop()
 		w.checkTenantWith(r)
 	})
-	bubble(t, "unreadable: the message says it", options{}, func(t *testing.T, w *world, r *rotator.Rotator) {
+	bubble(t, "unreadable: the message says it", options{}, func(w *world, r *rotator.Rotator) {
+		t := w.t
 		id := w.tenant.SetDefaultPolicy(&emulator.Policy{MaxLifetime: limit})
 		stop := run(t, r)
 		s := await(t, r, "app-1", 5*time.Hour, "refused", func(s rotator.AppStatus) bool { return s.App.Trouble != nil })
@@ -137,7 +142,7 @@ func TestPolicyRefusesLifetime(t *testing.T) {
 		if s.Open {
 			t.Error("a rotation whose certificate will never be accepted is still open")
 		}
-		shorter := rotator.PolicyOverride{Validity: ptr(80 * 24 * time.Hour)}
+		shorter := rotator.PolicyOverride{Validity: new(80 * 24 * time.Hour)}
 		if _, _, err := r.Edit(t.Context(), "app-1", rotator.Edit{Policy: &shorter}, "a person"); err != nil {
 			t.Fatal(err)
 		}
@@ -152,7 +157,8 @@ func TestSlowPropagation(t *testing.T) {
 	for name, o := range map[string]options{"self": {}, "unreadable": {permissions: []string{}}, "managed": {mode: rotator.ModeManaged}} {
 		o.defaults = fast()
 		o.defaults.Prove = &rotator.ProvePolicy{Successes: 3, Spacing: time.Minute, Within: time.Hour}
-		bubble(t, name, o, func(t *testing.T, w *world, r *rotator.Rotator) {
+		bubble(t, name, o, func(w *world, r *rotator.Rotator) {
+			t := w.t
 			w.tenant.Configure(func(e *emulator.Tenant) { e.Propagation = 10 * time.Minute })
 			stop := run(t, r)
 			s := await(t, r, "app-1", 5*time.Hour, "retired", phaseIs(rotator.PhaseRetired))
@@ -169,7 +175,8 @@ func TestSlowPropagation(t *testing.T) {
 // goes on, its consumer confirms.
 func TestConditionalAccess(t *testing.T) {
 	o := options{mode: rotator.ModeManaged}
-	bubble(t, "managed, blocked from the start", o, func(t *testing.T, w *world, r *rotator.Rotator) {
+	bubble(t, "managed, blocked from the start", o, func(w *world, r *rotator.Rotator) {
+		t := w.t
 		_ = w.tenant.BlockSignIn(w.apps[0].clientID, true)
 		stop := run(t, r)
 		s := await(t, r, "app-1", 5*time.Hour, "waiting for a person", func(s rotator.AppStatus) bool { return s.WaitingFor == rotator.WaitingPerson })
@@ -192,7 +199,8 @@ func TestWithdrawnPermission(t *testing.T) {
 		s.Permissions = vendor()
 		s.Probe = []string{"/users?$top=1"}
 	}}
-	bubble(t, "role and probe", o, func(t *testing.T, w *world, r *rotator.Rotator) {
+	bubble(t, "role and probe", o, func(w *world, r *rotator.Rotator) {
+		t := w.t
 		for _, p := range []string{"User.Read.All", "Directory.Read.All"} {
 			if err := w.tenant.Withdraw(w.apps[0].clientID, p); err != nil {
 				t.Fatal(err)
@@ -216,8 +224,9 @@ func TestClock(t *testing.T) {
 		"so little that sign-ins still work": 7 * time.Minute,
 	} {
 		o := options{defaults: fast()}
-		o.defaults.Overlap = ptr(2 * time.Hour)
-		bubble(t, name, o, func(t *testing.T, w *world, r *rotator.Rotator) {
+		o.defaults.Overlap = new(2 * time.Hour)
+		bubble(t, name, o, func(w *world, r *rotator.Rotator) {
+			t := w.t
 			stop := run(t, r)
 			await(t, r, "app-1", 5*time.Hour, "confirmed", phaseIs(rotator.PhaseConfirmed))
 			w.tenant.Configure(func(e *emulator.Tenant) { e.ClockSkew = skew })
@@ -235,7 +244,8 @@ func TestClock(t *testing.T) {
 			w.checkTenantWith(r)
 		})
 	}
-	bubble(t, "suspended for a day", options{}, func(t *testing.T, w *world, r *rotator.Rotator) {
+	bubble(t, "suspended for a day", options{}, func(w *world, r *rotator.Rotator) {
+		t := w.t
 		stop := run(t, r)
 		await(t, r, "app-1", 5*time.Hour, "confirmed", phaseIs(rotator.PhaseConfirmed))
 		stop()
@@ -250,7 +260,7 @@ func TestClock(t *testing.T) {
 // TestCompromise replaces a pair that a person gave up.
 func TestCompromise(t *testing.T) {
 	slow := fast()
-	slow.Overlap, slow.ReloadWithin = ptr(48*time.Hour), ptr(time.Hour)
+	slow.Overlap, slow.ReloadWithin = new(48*time.Hour), new(time.Hour)
 	for name, test := range map[string]struct {
 		which  string
 		cut    bool
@@ -264,7 +274,8 @@ func TestCompromise(t *testing.T) {
 		"next while delivered, cut now":   {"next", true, rotator.PhaseDelivered},
 		"next while confirmed (in place)": {"next", false, rotator.PhaseConfirmed},
 	} {
-		bubble(t, name, options{defaults: slow}, func(t *testing.T, w *world, r *rotator.Rotator) {
+		bubble(t, name, options{defaults: slow}, func(w *world, r *rotator.Rotator) {
+			t := w.t
 			var stop func()
 			r.MaxStartsPerDay = 1000
 			if test.during != "" {
@@ -310,7 +321,8 @@ func TestCompromise(t *testing.T) {
 // TestBrakes holds unasked starts back: a pause, a day's limit, three failures
 // in a row.
 func TestBrakes(t *testing.T) {
-	bubble(t, "pause ends by itself before the last safe date", options{}, func(t *testing.T, w *world, r *rotator.Rotator) {
+	bubble(t, "pause ends by itself before the last safe date", options{}, func(w *world, r *rotator.Rotator) {
+		t := w.t
 		if err := r.Pause(t.Context(), "", time.Now().Add(365*24*time.Hour), "a person"); err != nil {
 			t.Fatal(err)
 		}
@@ -325,7 +337,8 @@ func TestBrakes(t *testing.T) {
 		stop()
 		w.checkTenantWith(r)
 	})
-	bubble(t, "a day's limit", options{apps: 6}, func(t *testing.T, w *world, r *rotator.Rotator) {
+	bubble(t, "a day's limit", options{apps: 6}, func(w *world, r *rotator.Rotator) {
+		t := w.t
 		r.MaxStartsPerDay = 2
 		stop := run(t, r)
 		time.Sleep(20 * time.Hour)
@@ -338,7 +351,8 @@ func TestBrakes(t *testing.T) {
 		stop()
 		w.checkTenantWith(r)
 	})
-	bubble(t, "three failures in a row", options{apps: 6, mode: rotator.ModeManaged}, func(t *testing.T, w *world, r *rotator.Rotator) {
+	bubble(t, "three failures in a row", options{apps: 6, mode: rotator.ModeManaged}, func(w *world, r *rotator.Rotator) {
+		t := w.t
 		r.Workers = 1
 		r.MaxStartsPerDay = 100
 		var mended atomic.Bool

@@ -18,16 +18,16 @@ func (c *claim) isWanted() bool { return c.wanted.Load() > 0 }
 
 // claim waits until nobody works on the app, or ctx is done. The returned
 // function gives the claim back.
-func (r *Rotator) claim(ctx context.Context, app string) (*claim, func(), error) {
+func (r *Rotator) claim(ctx context.Context, app string) (release func(), err error) {
 	c := r.use(app)
 	c.wanted.Add(1)
 	defer c.wanted.Add(-1)
 	select {
 	case c.slot <- struct{}{}:
-		return c, func() { <-c.slot; r.leave(app, c) }, nil
+		return func() { <-c.slot; r.leave(app, c) }, nil
 	case <-ctx.Done():
 		r.leave(app, c)
-		return nil, nil, ctx.Err()
+		return nil, ctx.Err()
 	}
 }
 

@@ -211,7 +211,7 @@ const codeDigits = 8
 // code is the first 8 hex digits of its SHA-1 or SHA-256 thumbprint: a person
 // who holds another pair holds another code.
 func (r *Rotator) Confirm(ctx context.Context, app, code, note, by string) (Rotation, error) {
-	_, release, err := r.claim(ctx, app)
+	release, err := r.claim(ctx, app)
 	if err != nil {
 		return Rotation{}, err
 	}

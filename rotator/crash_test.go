@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -212,7 +213,7 @@ func live(t *testing.T, r *rotator.Rotator, c *crasher, back bool, goal rotator.
 func uploads(w *world) int {
 	n := 0
 	for _, e := range w.tenant.Requests() {
-		if e.Method == "PATCH" || len(e.Path) > 7 && e.Path[len(e.Path)-7:] == "/addKey" {
+		if e.Method == http.MethodPatch || len(e.Path) > 7 && e.Path[len(e.Path)-7:] == "/addKey" {
 			n++
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 )
@@ -67,8 +68,7 @@ func (r *Rotator) advance(ctx context.Context, c *claim, name string) error {
 		case errors.Is(err, errRecord):
 			return err
 		case ctx.Err() != nil:
-			// Stopped, not failed: whatever was begun is in the journal.
-			return nil
+			return nil //nolint:nilerr // stopped, not failed: whatever was begun is in the journal
 		case err != nil:
 			return t.fail(ctx, failureOf(err))
 		case w != nil:
@@ -206,7 +206,7 @@ func (t *turn) enter(ctx context.Context, phase Phase, change func(rec *Records)
 		}
 	})
 	if err == nil {
-		t.log.Info("rotation reached phase", "phase", phase, "thumbprint_sha256", t.rot.New.ThumbprintSHA256)
+		t.log.InfoContext(ctx, "rotation reached phase", "phase", phase, "thumbprint_sha256", t.rot.New.ThumbprintSHA256)
 	}
 	return err
 }
@@ -266,10 +266,8 @@ func (t *turn) fail(ctx context.Context, f *Failure) error {
 // brake counts apps that fail as fix after their upload and stops unasked
 // starts at the third in a row.
 func brake(rec *Records, app string, now time.Time) {
-	for _, name := range rec.State.FixStreak {
-		if name == app {
-			return
-		}
+	if slices.Contains(rec.State.FixStreak, app) {
+		return
 	}
 	rec.State.FixStreak = append(rec.State.FixStreak, app)
 	if len(rec.State.FixStreak) < brakeAfter || rec.State.Stopped != "" {

@@ -24,6 +24,7 @@ type Event struct {
 // EventKind is stable: receivers filter by it.
 type EventKind string
 
+// Kinds of events.
 const (
 	EventRotationStarted    EventKind = "rotation_started"
 	EventRotated            EventKind = "rotated"
@@ -39,6 +40,7 @@ const (
 // Severity of an event.
 type Severity string
 
+// Severities, least first.
 const (
 	SeverityInfo     Severity = "info"
 	SeverityWarning  Severity = "warning"

@@ -1,6 +1,7 @@
 package rotator_test
 
 import (
+	"net/http"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -13,14 +14,14 @@ import (
 )
 
 // bubble runs one test with a world whose clock flies.
-func bubble(t *testing.T, name string, o options, f func(t *testing.T, w *world, r *rotator.Rotator)) {
+func bubble(t *testing.T, name string, o options, f func(w *world, r *rotator.Rotator)) {
 	t.Helper()
 	keys()
 	t.Run(name, func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, o)
 			r, closeStore := w.rotator()
-			f(t, w, r)
+			f(w, r)
 			closeStore()
 			if t.Failed() {
 				t.Logf("log:\n%s", w.logs.tail())
@@ -44,10 +45,8 @@ func (w *world) newKeyID(r *rotator.Rotator) string {
 func TestNewCertificateIsDeleted(t *testing.T) {
 	slow := fast()
 	slow.Prove = &rotator.ProvePolicy{Successes: 2, Spacing: 10 * time.Minute, Within: 40 * time.Minute}
-	slow.ReloadWithin = ptr(3 * time.Hour)
-	slow.Overlap = ptr(6 * time.Hour)
-	closed := slow
-	closed.Window = &rotator.Window{Cron: "0 12 * * *", Duration: time.Hour}
+	slow.ReloadWithin = new(3 * time.Hour)
+	slow.Overlap = new(6 * time.Hour)
 	for _, mode := range []options{{mode: rotator.ModeManaged}, {}, {permissions: []string{}}} {
 		for phase, defaults := range map[rotator.Phase]rotator.PolicyOverride{
 			rotator.PhaseUploaded:  slow,
@@ -57,7 +56,8 @@ func TestNewCertificateIsDeleted(t *testing.T) {
 			o := mode
 			o.defaults = defaults
 			name := string(mode.mode) + map[bool]string{true: " unreadable"}[mode.permissions != nil] + " " + string(phase)
-			bubble(t, name, o, func(t *testing.T, w *world, r *rotator.Rotator) {
+			bubble(t, name, o, func(w *world, r *rotator.Rotator) {
+				t := w.t
 				stop := run(t, r)
 				await(t, r, "app-1", 20*time.Hour, string(phase), phaseIs(phase))
 				if err := w.tenant.RemoveKeyCredential(w.apps[0].clientID, w.newKeyID(r)); err != nil {
@@ -118,12 +118,20 @@ func (w *world) lists(keyID string) bool {
 // checkTenantWith closes the rotator's store and checks the promises.
 func (w *world) checkTenantWith(r *rotator.Rotator) {
 	w.t.Helper()
-	if c, ok := r.Store.(interface{ Close() error }); ok {
-		if err := c.Close(); err != nil {
-			w.t.Error(err)
-		}
+	if err := w.close(r); err != nil {
+		w.t.Error(err)
 	}
 	w.checkTenant()
+}
+
+// close closes the rotator's store, which may be closed twice.
+func (w *world) close(r *rotator.Rotator) error {
+	w.t.Helper()
+	c, ok := r.Store.(interface{ Close() error })
+	if !ok {
+		w.t.Fatalf("%T cannot be closed", r.Store)
+	}
+	return c.Close()
 }
 
 // TestOldFileIsPutBack has somebody put the old PFX back after the delivery.
@@ -131,9 +139,10 @@ func (w *world) checkTenantWith(r *rotator.Rotator) {
 // person says so.
 func TestOldFileIsPutBack(t *testing.T) {
 	slow := fast()
-	slow.ReloadWithin, slow.Overlap = ptr(3*time.Hour), ptr(6*time.Hour)
+	slow.ReloadWithin, slow.Overlap = new(3*time.Hour), new(6*time.Hour)
 	for _, phase := range []rotator.Phase{rotator.PhaseDelivered, rotator.PhaseConfirmed} {
-		bubble(t, string(phase), options{defaults: slow}, func(t *testing.T, w *world, r *rotator.Rotator) {
+		bubble(t, string(phase), options{defaults: slow}, func(w *world, r *rotator.Rotator) {
+			t := w.t
 			stop := run(t, r)
 			await(t, r, "app-1", 20*time.Hour, string(phase), phaseIs(phase))
 			if err := os.WriteFile(w.apps[0].target, w.apps[0].pfx, 0o600); err != nil {
@@ -163,7 +172,8 @@ func TestHostileTenant(t *testing.T) {
 	generous := fast()
 	generous.UploadLimit = &rotator.UploadLimit{PerHour: 1000, PerDay: 1000}
 	for name, defaults := range map[string]rotator.PolicyOverride{"limit raised": generous, "default limit": fast()} {
-		bubble(t, name, options{apps: 30, mode: rotator.ModeSelf, defaults: defaults}, func(t *testing.T, w *world, r *rotator.Rotator) {
+		bubble(t, name, options{apps: 30, mode: rotator.ModeSelf, defaults: defaults}, func(w *world, r *rotator.Rotator) {
+			t := w.t
 			r.MaxStartsPerDay = 100
 			w.tenant.Configure(func(e *emulator.Tenant) {
 				e.ThrottlePercent, e.LoseAnswersPercent, e.FailPercent = 20, 10, 10
@@ -194,7 +204,7 @@ func (w *world) checkUploadRate(one *tracked, perHour int) {
 	w.t.Helper()
 	var times []time.Time
 	for _, e := range w.tenant.Requests() {
-		if strings.Contains(e.Path, one.objectID) && (e.Method == "PATCH" || strings.HasSuffix(e.Path, "/addKey")) {
+		if strings.Contains(e.Path, one.objectID) && (e.Method == http.MethodPatch || strings.HasSuffix(e.Path, "/addKey")) {
 			times = append(times, e.Time)
 		}
 	}
@@ -223,14 +233,15 @@ func TestPatchKeepsWhatWasSeen(t *testing.T) {
 		"all expired":       {mode: rotator.ModeManaged, left: -24 * time.Hour},
 	} {
 		for _, lag := range []time.Duration{0, 30 * time.Second} {
-			bubble(t, name+" lag "+lag.String(), o, func(t *testing.T, w *world, r *rotator.Rotator) {
+			bubble(t, name+" lag "+lag.String(), o, func(w *world, r *rotator.Rotator) {
+				t := w.t
 				w.tenant.Configure(func(e *emulator.Tenant) { e.ReadLag = lag })
 				time.Sleep(time.Minute)
 				der := certificate(t, keys()[2], "a second stranger", time.Now().Add(-time.Hour), time.Now().Add(1000*time.Hour))
 				var added atomic.Bool
 				var seen atomic.Bool
 				w.tenant.Intercept = func(q emulator.Request) *emulator.Fault {
-					if q.Method == "GET" && strings.HasPrefix(q.Path, "/v1.0/applications") && added.CompareAndSwap(false, true) {
+					if q.Method == http.MethodGet && strings.HasPrefix(q.Path, "/v1.0/applications") && added.CompareAndSwap(false, true) {
 						// Just before our first read.
 						if _, err := w.tenant.AddKeyCredential(w.apps[0].clientID, emulator.KeyCredential{Certificate: der}); err != nil {
 							t.Error(err)
@@ -244,7 +255,7 @@ func TestPatchKeepsWhatWasSeen(t *testing.T) {
 				stop()
 				patches := 0
 				for _, e := range w.tenant.Requests() {
-					if e.Method == "PATCH" {
+					if e.Method == http.MethodPatch {
 						patches++
 					}
 				}
@@ -267,7 +278,8 @@ func TestPatchKeepsWhatWasSeen(t *testing.T) {
 // restored from before the last rotation. Both stop and say so.
 func TestSecondWriter(t *testing.T) {
 	for name, o := range map[string]options{"managed": {mode: rotator.ModeManaged}, "self": {}, "unreadable": {permissions: []string{}}} {
-		bubble(t, name, o, func(t *testing.T, w *world, r *rotator.Rotator) {
+		bubble(t, name, o, func(w *world, r *rotator.Rotator) {
+			t := w.t
 			old, err := os.ReadFile(w.path())
 			if err != nil {
 				t.Fatal(err)
@@ -275,7 +287,7 @@ func TestSecondWriter(t *testing.T) {
 			stop := run(t, r)
 			await(t, r, "app-1", 40*time.Hour, "confirmed", phaseIs(rotator.PhaseConfirmed))
 			stop()
-			if err := r.Store.(interface{ Close() error }).Close(); err != nil {
+			if err := w.close(r); err != nil {
 				t.Fatal(err)
 			}
 			before := len(w.tenant.Requests())
@@ -327,7 +339,7 @@ func TestSecondWriter(t *testing.T) {
 func (w *world) noWritesSince(n int) {
 	w.t.Helper()
 	for _, e := range w.tenant.Requests()[n:] {
-		if strings.HasPrefix(e.Path, "/v1.0/") && e.Method != "GET" {
+		if strings.HasPrefix(e.Path, "/v1.0/") && e.Method != http.MethodGet {
 			w.t.Errorf("a store that must not write sent %s %s", e.Method, e.Path)
 		}
 	}
@@ -338,7 +350,8 @@ func (w *world) noWritesSince(n int) {
 // the next one starts in time.
 func TestNeverConfirmed(t *testing.T) {
 	o := options{spec: func(s *rotator.AppSpec) { s.Confirm.Rule = rotator.ConfirmPerson }}
-	bubble(t, "year", o, func(t *testing.T, w *world, r *rotator.Rotator) {
+	bubble(t, "year", o, func(w *world, r *rotator.Rotator) {
+		t := w.t
 		r.Schedule = every(12 * time.Hour)
 		stop := run(t, r)
 		s := await(t, r, "app-1", 5*time.Hour, "waiting for a person", func(s rotator.AppStatus) bool { return s.WaitingFor == rotator.WaitingPerson })

@@ -59,38 +59,38 @@ const (
 type Reason string
 
 const (
-	// ReasonNotRegistered: the token service does not know the certificate
+	// ReasonNotRegistered means: the token service does not know the certificate
 	// (AADSTS700027, "The key was not found").
 	ReasonNotRegistered Reason = "not_registered"
-	// ReasonExpired: Entra calls the certificate expired or not yet valid.
+	// ReasonExpired means: Entra calls the certificate expired or not yet valid.
 	ReasonExpired Reason = "expired"
-	// ReasonBlocked: Conditional Access refused the sign-in (AADSTS53003). The
+	// ReasonBlocked means: Conditional Access refused the sign-in (AADSTS53003). The
 	// credential itself was accepted.
 	ReasonBlocked Reason = "blocked"
-	// ReasonDisabled: the app is disabled (AADSTS7000112).
+	// ReasonDisabled means: the app is disabled (AADSTS7000112).
 	ReasonDisabled Reason = "disabled"
-	// ReasonForbidden: 403, a permission or an owner is missing.
+	// ReasonForbidden means: 403, a permission or an owner is missing.
 	ReasonForbidden Reason = "forbidden"
-	// ReasonPolicy: the tenant's app management policy refuses the certificate.
+	// ReasonPolicy means: the tenant's app management policy refuses the certificate.
 	ReasonPolicy Reason = "policy"
-	// ReasonAppNotFound: no such app registration (404) or no such client in
+	// ReasonAppNotFound means: no such app registration (404) or no such client in
 	// the tenant (AADSTS700016).
 	ReasonAppNotFound Reason = "app_not_found"
-	// ReasonNoSuchKey: removeKey found no entry with the KeyID.
+	// ReasonNoSuchKey means: removeKey found no entry with the KeyID.
 	ReasonNoSuchKey Reason = "no_such_key"
-	// ReasonBadProof: the proof of possession was refused (401).
+	// ReasonBadProof means: the proof of possession was refused (401).
 	ReasonBadProof Reason = "bad_proof"
-	// ReasonThrottled: 429.
+	// ReasonThrottled means: 429.
 	ReasonThrottled Reason = "throttled"
-	// ReasonConflict: 409, somebody else changes the app right now.
+	// ReasonConflict means: 409, somebody else changes the app right now.
 	ReasonConflict Reason = "conflict"
-	// ReasonUnavailable: 5xx.
+	// ReasonUnavailable means: 5xx.
 	ReasonUnavailable Reason = "unavailable"
-	// ReasonNetwork: no answer.
+	// ReasonNetwork means: no answer.
 	ReasonNetwork Reason = "network"
-	// ReasonStaleRead: a read did not show what an earlier one showed.
+	// ReasonStaleRead means: a read did not show what an earlier one showed.
 	ReasonStaleRead Reason = "stale_read"
-	// ReasonOther: anything else.
+	// ReasonOther means: anything else.
 	ReasonOther Reason = "other"
 )
 

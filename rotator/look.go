@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -155,23 +154,12 @@ func (t *turn) look(ctx context.Context) (*wait, error) {
 	s, err := t.see(ctx, next)
 	if reasonOf(err) == ReasonNotRegistered && t.app.Mode == ModeSelf {
 		// The reading itself signs in with the new pair.
-		s, err = sight{}, nil
+		s = sight{}
 	} else if err != nil {
 		return nil, err
 	}
 	if !s.readable && !s.present {
-		_, err = t.r.Entra.SignIn(ctx, t.app.registration(), next, nil)
-		switch reasonOf(err) {
-		case ReasonNotRegistered:
-		case ReasonBlocked:
-			// Conditional Access comes after the credential was accepted.
-			s.present = true
-		case "":
-			if err != nil {
-				return nil, err
-			}
-			s.present = true
-		default:
+		if s.present, err = t.accepted(ctx, next); err != nil {
 			return nil, err
 		}
 	}
@@ -201,6 +189,18 @@ func (t *turn) look(ctx context.Context) (*wait, error) {
 		return nil, t.vanish(ctx)
 	}
 	return nil, t.missing(ctx)
+}
+
+// accepted asks the token service whether it knows the pair.
+func (t *turn) accepted(ctx context.Context, pair KeyPair) (bool, error) {
+	_, err := t.r.Entra.SignIn(ctx, t.app.registration(), pair, nil)
+	if reason := reasonOf(err); reason == ReasonNotRegistered {
+		return false, nil
+	} else if reason == ReasonBlocked {
+		// Conditional Access comes after the credential was accepted.
+		return true, nil
+	}
+	return err == nil, err
 }
 
 // isGone judges absence by the rule that fits what can be seen.
@@ -251,6 +251,3 @@ func (t *turn) dropNew(rec *Records) {
 	c.ForgetAt = time.Now().UTC().Add(t.policy.KeepPrevious)
 	rec.App.Former = append(rec.App.Former, c)
 }
-
-// names joins for messages.
-func names(list []string) string { return strings.Join(list, ", ") }

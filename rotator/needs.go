@@ -76,11 +76,11 @@ type Records struct {
 type WakeKind string
 
 const (
-	// WakeStart: the app's rotation is due to start.
+	// WakeStart means: the app's rotation is due to start.
 	WakeStart WakeKind = "start"
-	// WakeContinue: its open rotation goes on.
+	// WakeContinue means: its open rotation goes on.
 	WakeContinue WakeKind = "continue"
-	// WakeForget: a sealed key may be deleted.
+	// WakeForget means: a sealed key may be deleted.
 	WakeForget WakeKind = "forget"
 	// WakeOpen lists every open rotation, at the time it was started.
 	WakeOpen WakeKind = "open"

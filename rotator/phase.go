@@ -4,21 +4,21 @@ package rotator
 type Phase string
 
 const (
-	// PhasePlanned: the new pair is durable, sealed; Entra may have heard of it.
+	// PhasePlanned means: the new pair is durable, sealed; Entra may have heard of it.
 	PhasePlanned Phase = "planned"
-	// PhaseUploaded: the app accepts the new certificate.
+	// PhaseUploaded means: the app accepts the new certificate.
 	PhaseUploaded Phase = "uploaded"
-	// PhaseProven: the new pair can do what the current one can.
+	// PhaseProven means: the new pair can do what the current one can.
 	PhaseProven Phase = "proven"
-	// PhaseDelivered: every target holds the new pair.
+	// PhaseDelivered means: every target holds the new pair.
 	PhaseDelivered Phase = "delivered"
-	// PhaseConfirmed: the consumer uses the new pair, which is now current.
+	// PhaseConfirmed means: the consumer uses the new pair, which is now current.
 	PhaseConfirmed Phase = "confirmed"
-	// PhaseRetired: the replaced certificate is gone. The end.
+	// PhaseRetired means: the replaced certificate is gone. The end.
 	PhaseRetired Phase = "retired"
-	// PhaseRollingBack: a person wants the previous pair back. Never forward again.
+	// PhaseRollingBack means: a person wants the previous pair back. Never forward again.
 	PhaseRollingBack Phase = "rolling_back"
-	// PhaseRolledBack: the new certificate is gone. The other end.
+	// PhaseRolledBack means: the new certificate is gone. The other end.
 	PhaseRolledBack Phase = "rolled_back"
 )
 

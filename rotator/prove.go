@@ -171,15 +171,11 @@ func (t *turn) compare(ctx context.Context, got SignIn) ([]string, error) {
 			return nil, err
 		}
 		had, err = t.r.Entra.SignIn(ctx, t.app.registration(), current, t.app.Probe)
-		switch reasonOf(err) {
-		case ReasonNotRegistered, ReasonExpired, ReasonBlocked:
-			// The current pair cannot do anything: nothing to compare with.
-		default:
-			if err != nil {
-				return nil, fmt.Errorf("sign in with the current certificate to compare: %w", err)
-			}
-			compared = true
+		useless := []Reason{ReasonNotRegistered, ReasonExpired, ReasonBlocked} // nothing to compare with then
+		if err != nil && !slices.Contains(useless, reasonOf(err)) {
+			return nil, fmt.Errorf("sign in with the current certificate to compare: %w", err)
 		}
+		compared = err == nil
 	}
 	var warnings []string
 	if compared {

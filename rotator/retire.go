@@ -97,21 +97,17 @@ func (t *turn) removeAs(ctx context.Context, signer KeyPair, c Credential) error
 		return err
 	}
 	err = t.r.Entra.RemoveKey(ctx, t.access(signer), signer, id)
-	switch reasonOf(err) {
-	case ReasonNoSuchKey:
-		if c.KeyID == "" {
-			return t.orphan(ctx, c, "Entra gave its entry a KeyID of its own, and the answer that named it was lost")
-		}
-	case ReasonBadProof:
+	switch reason := reasonOf(err); {
+	case reason == ReasonNoSuchKey && c.KeyID == "":
+		return t.orphan(ctx, c, "Entra gave its entry a KeyID of its own, and the answer that named it was lost")
+	case reason == ReasonNoSuchKey:
+		// It is gone already: an earlier request of ours, or somebody else's.
+	case reason == ReasonBadProof && time.Since(t.rot.PhaseAt[PhaseUploaded]) > acceptedLate && t.rot.Phase != PhaseRollingBack:
 		f := *failureOf(err)
-		if time.Since(t.rot.PhaseAt[PhaseUploaded]) > acceptedLate && t.rot.Phase != PhaseRollingBack {
-			f.Class = ClassFix
-		}
+		f.Class = ClassFix
 		return &f
-	default:
-		if err != nil {
-			return err
-		}
+	case err != nil:
+		return err
 	}
 	now := time.Now().UTC()
 	return t.record(ctx, "certificate removed", func(rec *Records) {
@@ -190,7 +186,7 @@ func (t *turn) retired(ctx context.Context) error {
 
 // RollBack goes back to the previous pair, before it was retired.
 func (r *Rotator) RollBack(ctx context.Context, app, by string) (Rotation, error) {
-	_, release, err := r.claim(ctx, app)
+	release, err := r.claim(ctx, app)
 	if err != nil {
 		return Rotation{}, err
 	}

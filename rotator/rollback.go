@@ -120,7 +120,11 @@ func (t *turn) takeAway(ctx context.Context) (*wait, error) {
 	if c.KeyID == "" && !s.readable && !t.rot.Upload.SentAt.IsZero() {
 		return t.takeAwayUnseen(ctx, signer, c)
 	}
-	return nil, t.removeAs(ctx, signer, c)
+	err = t.removeAs(ctx, signer, c)
+	if err != nil && signer.Thumbprint() == c.ThumbprintSHA256 && failureOf(err).Class == ClassFix {
+		return nil, t.orphan(ctx, c, "no other certificate of ours is valid, and Entra does not let a certificate sign its own removal")
+	}
+	return nil, err
 }
 
 // takeAwayUnseen removes a certificate whose upload was never answered and
@@ -140,22 +144,20 @@ func (t *turn) takeAwayUnseen(ctx context.Context, signer KeyPair, c Credential)
 	if err != nil {
 		return nil, err
 	}
-	_, err = t.r.Entra.SignIn(ctx, t.app.registration(), next, nil)
-	switch reasonOf(err) {
-	case ReasonNotRegistered:
-		now := time.Now().UTC()
-		if now.Sub(t.rot.Upload.SentAt) < t.policy.Prove.Within {
-			return &wait{WaitingAnswer, now.Add(time.Minute)}, nil
-		}
-		return nil, t.record(ctx, "certificate not on the app", func(rec *Records) {
-			markRemoved(rec, c.ThumbprintSHA256, now)
-		})
-	case ReasonBlocked, "":
-		if err == nil || reasonOf(err) == ReasonBlocked {
-			return nil, t.orphan(ctx, c, "Entra gave its entry a KeyID of its own, and the answer that named it was lost")
-		}
+	there, err := t.accepted(ctx, next)
+	if err != nil {
+		return nil, err
 	}
-	return nil, err
+	if there {
+		return nil, t.orphan(ctx, c, "Entra gave its entry a KeyID of its own, and the answer that named it was lost")
+	}
+	now := time.Now().UTC()
+	if now.Sub(t.rot.Upload.SentAt) < t.policy.Prove.Within {
+		return &wait{WaitingAnswer, now.Add(time.Minute)}, nil
+	}
+	return nil, t.record(ctx, "certificate not on the app", func(rec *Records) {
+		markRemoved(rec, c.ThumbprintSHA256, now)
+	})
 }
 
 // backSigner is the pair that signs while rolling back: the one we go back to.

@@ -1,6 +1,7 @@
 package rotator_test
 
 import (
+	"net/http"
 	"os"
 	"testing"
 	"testing/synctest"
@@ -44,7 +45,7 @@ func TestRotation(t *testing.T) {
 				closeStore()
 				w.checkTenant()
 				for _, e := range w.tenant.Requests() {
-					if e.Method == "PATCH" {
+					if e.Method == http.MethodPatch {
 						t.Errorf("PATCH %s although a valid key of ours could sign a proof", e.Path)
 					}
 				}

@@ -75,10 +75,10 @@ func (r *Rotator) setNextCheck(at time.Time) {
 func (r *Rotator) scheduledCheck(ctx context.Context) []string {
 	report, due, err := r.check(ctx)
 	if err != nil && ctx.Err() == nil {
-		r.log().Error("check failed", "err", err)
+		r.log().ErrorContext(ctx, "check failed", "err", err)
 	}
 	if len(due)+len(report.Attention)+len(report.Held) > 0 {
-		r.log().Info("check done", "due", len(due), "held", len(report.Held), "attention", len(report.Attention))
+		r.log().InfoContext(ctx, "check done", "due", len(due), "held", len(report.Held), "attention", len(report.Attention))
 	}
 	return due
 }
@@ -112,16 +112,16 @@ func (r *Rotator) startUnasked(ctx context.Context, app string) error {
 	_, err := r.plan(ctx, app, nil, StartRequest{}, bySchedule)
 	switch {
 	case err == nil, errors.Is(err, ErrRotating), ctx.Err() != nil:
-		return nil
+		return nil //nolint:nilerr // an open rotation is carried on; a stop is no failure
 	case errors.Is(err, ErrRefused):
-		r.log().Info("rotation does not start", "app", app, "err", err)
+		r.log().InfoContext(ctx, "rotation does not start", "app", app, "err", err)
 		return err
 	}
 	f := failureOf(err)
 	if errors.Is(err, ErrUsage) {
 		f.Class = ClassFix
 	}
-	r.log().Error("rotation cannot start", "app", app, "err", f.Message, "next", f.Next)
+	r.log().ErrorContext(ctx, "rotation cannot start", "app", app, "err", f.Message, "next", f.Next)
 	return errors.Join(err, r.trouble(ctx, app, f))
 }
 
@@ -162,7 +162,7 @@ func (r *Rotator) dispatch(ctx context.Context, work *sync.WaitGroup, slots chan
 	wakes, err := r.Store.Due(ctx, WakeContinue, later, batch)
 	if err != nil {
 		if ctx.Err() == nil {
-			r.log().Error("cannot read the due index", "err", err)
+			r.log().ErrorContext(ctx, "cannot read the due index", "err", err)
 		}
 		return later
 	}
@@ -195,7 +195,7 @@ func (r *Rotator) dispatch(ctx context.Context, work *sync.WaitGroup, slots chan
 // nobody to return it to.
 func (r *Rotator) carry(ctx context.Context, c *claim, app string) {
 	if err := r.advance(ctx, c, app); err != nil {
-		r.log().Error("rotation stopped: it cannot be recorded", "app", app, "err", err)
+		r.log().ErrorContext(ctx, "rotation stopped: it cannot be recorded", "app", app, "err", err)
 		r.rest(ctx)
 	}
 }
@@ -397,7 +397,7 @@ func (r *Rotator) Check(ctx context.Context, by string) (CheckReport, error) {
 			report.Attention[app] = why
 		}
 	}
-	r.log().Debug("check asked", "by", by)
+	r.log().DebugContext(ctx, "check asked", "by", by)
 	return report, errors.Join(err, lateErr)
 }
 

@@ -20,8 +20,8 @@ func jitterOf(name string, span time.Duration) time.Duration {
 		return 0
 	}
 	h := fnv.New64a()
-	_, _ = h.Write([]byte(name)) // a hash never fails
-	return time.Duration(h.Sum64() % uint64(span))
+	_, _ = h.Write([]byte(name))                   // a hash never fails
+	return time.Duration(h.Sum64() % uint64(span)) //nolint:gosec // smaller than span, which is a Duration
 }
 
 // lastSafeStart is the latest start at which proof, confirmation and overlap

@@ -29,7 +29,7 @@ func (r *Rotator) Start(ctx context.Context, app string, req StartRequest, by st
 	case req.CutNow && req.Compromised == "":
 		return Rotation{}, usagef("cut-now only goes with a compromised pair")
 	}
-	_, release, err := r.claim(ctx, app)
+	release, err := r.claim(ctx, app)
 	if err != nil {
 		return Rotation{}, err
 	}
@@ -130,7 +130,7 @@ func (r *Rotator) plan(ctx context.Context, name string, open *turn, req StartRe
 	if err != nil {
 		return Rotation{}, fmt.Errorf("app %s: record the plan: %w", name, err)
 	}
-	r.log().Info("rotation reached phase", "app", name, "rotation_id", rot.ID, "phase", rot.Phase, "thumbprint_sha256", credential.ThumbprintSHA256)
+	r.log().InfoContext(ctx, "rotation reached phase", "app", name, "rotation_id", rot.ID, "phase", rot.Phase, "thumbprint_sha256", credential.ThumbprintSHA256)
 	r.announce()
 	return rot, nil
 }

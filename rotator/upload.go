@@ -71,22 +71,19 @@ func (t *turn) findByToken(ctx context.Context) (w *wait, done bool, err error) 
 	if err != nil {
 		return nil, false, err
 	}
-	_, err = t.r.Entra.SignIn(ctx, t.app.registration(), next, nil)
-	switch reasonOf(err) {
-	case ReasonBlocked:
-		return nil, true, t.uploaded(ctx, "")
-	case ReasonNotRegistered:
-		now := time.Now().UTC()
-		if sent := t.rot.Upload.SentAt; now.Sub(sent) < t.policy.Prove.Within {
-			return &wait{WaitingAnswer, now.Add(pollIn(t.rot.Proof.Attempts, t.policy.Prove))}, false,
-				t.record(ctx, "", func(rec *Records) { rec.Rotation.Proof.Attempts++ })
-		}
-		return nil, false, nil
-	}
+	there, err := t.accepted(ctx, next)
 	if err != nil {
 		return nil, false, err
 	}
-	return nil, true, t.uploaded(ctx, "")
+	if there {
+		return nil, true, t.uploaded(ctx, "")
+	}
+	now := time.Now().UTC()
+	if now.Sub(t.rot.Upload.SentAt) >= t.policy.Prove.Within {
+		return nil, false, nil // it never arrived
+	}
+	return &wait{WaitingAnswer, now.Add(pollIn(t.rot.Proof.Attempts, t.policy.Prove))}, false,
+		t.record(ctx, "", func(rec *Records) { rec.Rotation.Proof.Attempts++ })
 }
 
 // targets makes sure, before the first upload, that every target holds a pair
@@ -222,7 +219,7 @@ func (t *turn) refuse(ctx context.Context, f *Failure) error {
 	if t.rot.Phase != PhasePlanned || f.LongestLifetime > 0 && f.LongestLifetime != t.app.LifetimeLimit {
 		retryAt = now.Add(backoff(1))
 	}
-	t.log.Error("tenant policy refuses the certificate", "err", f.Message, "next", f.Next)
+	t.log.ErrorContext(ctx, "tenant policy refuses the certificate", "err", f.Message, "next", f.Next)
 	return t.enter(ctx, PhaseRolledBack, func(rec *Records) {
 		rec.Rotation.Outcome = "the tenant's policy refused the certificate: " + f.Message
 		rec.Rotation.Back = &Back{By: "schedule", At: now, From: PhasePlanned, Reason: "policy"}

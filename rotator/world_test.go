@@ -158,19 +158,17 @@ func vendor() []string {
 	return []string{"Mail.Read", "User.Read.All", "Directory.Read.All", "MailboxSettings.Read"}
 }
 
-func ptr[T any](v T) *T { return &v }
-
 // fast is a policy whose waits are short, so that bubbles turn few times.
 func fast() rotator.PolicyOverride {
 	return rotator.PolicyOverride{
 		Prove:        &rotator.ProvePolicy{Successes: 2, Spacing: time.Second, Within: 10 * time.Minute},
-		ReloadWithin: ptr(time.Minute), Overlap: ptr(time.Hour),
+		ReloadWithin: new(time.Minute), Overlap: new(time.Hour),
 		UploadLimit: &rotator.UploadLimit{PerHour: 2, PerDay: 4},
 	}
 }
 
 // certificate makes a self-signed certificate for one of the prepared keys.
-func certificate(t testing.TB, key *rsa.PrivateKey, name string, notBefore, notAfter time.Time) []byte {
+func certificate(t *testing.T, key *rsa.PrivateKey, name string, notBefore, notAfter time.Time) []byte {
 	t.Helper()
 	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
 	if err != nil {
@@ -483,6 +481,7 @@ func (w *world) checkLeaks() {
 
 // run starts the rotator's loop and returns a function that stops it.
 func run(t *testing.T, r *rotator.Rotator) func() {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- r.Run(ctx) }()
