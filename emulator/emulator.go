@@ -105,6 +105,10 @@ type Tenant struct {
 	// credentials.
 	DeniedError string
 
+	// SigningKey signs access tokens. If nil, one is made at first use, which
+	// takes about a tenth of a second.
+	SigningKey *rsa.PrivateKey
+
 	// Seed makes the dice below reproducible. Zero is a seed like any other.
 	Seed uint64
 
@@ -239,6 +243,9 @@ func (t *Tenant) nextReplica(turn *uint64, behind time.Duration, first uint64) v
 func (t *Tenant) signingKey() (*rsa.PrivateKey, error) {
 	t.signMu.Lock()
 	defer t.signMu.Unlock()
+	if t.SigningKey != nil {
+		return t.SigningKey, nil
+	}
 	if t.signer == nil {
 		key, err := rsa.GenerateKey(rand.Reader, 2048)
 		if err != nil {

@@ -204,7 +204,7 @@ func newWorld(t *testing.T, o options) *world {
 	w := &world{
 		t: t, dir: t.TempDir(), mode: o.mode, logs: &logs{}, foreign: map[string][]string{},
 		schedule: every(time.Hour), hooks: map[string]deliver.Hook{}, opened: map[string][]byte{}, secret: "the admin's secret",
-		tenant: &emulator.Tenant{ID: tenantID, KeyReadsPerMinute: -1},
+		tenant: &emulator.Tenant{ID: tenantID, KeyReadsPerMinute: -1, SigningKey: keys()[2]},
 	}
 	w.defaults = o.defaults
 	if w.defaults.Prove == nil {
