@@ -46,6 +46,9 @@ type Store interface {
 	// all of it in one transaction. With an empty app only the State is given.
 	// An error from change leaves everything as it was and is returned as it is.
 	Change(ctx context.Context, app string, change func(*Records) error) error
+	// ChangeAll is Change for many apps in one transaction; an error leaves all
+	// of them as they were.
+	ChangeAll(ctx context.Context, apps []string, change func(app string, rec *Records) error) error
 }
 
 // Records are what one transaction sees and may alter.

@@ -549,11 +549,18 @@ func (r *Rotator) refreshWakes(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		for _, app := range apps {
-			after = app.Name
-			if err := r.change(ctx, app.Name, func(*Records) error { return nil }); err != nil {
-				return fmt.Errorf("app %s: renew its due date: %w", app.Name, err)
+		names := make([]string, len(apps))
+		for i, app := range apps {
+			names[i], after = app.Name, app.Name
+		}
+		err = r.Store.ChangeAll(ctx, names, func(_ string, rec *Records) error {
+			if rec.App != nil {
+				rec.Wakes = r.wakes(rec.App, rec.Rotation)
 			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("renew due dates: %w", err)
 		}
 		if len(apps) < batch {
 			break

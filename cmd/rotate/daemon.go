@@ -12,6 +12,7 @@ import (
 
 	"github.com/seed-f0abd057/rotate/config"
 	"github.com/seed-f0abd057/rotate/control"
+	"github.com/seed-f0abd057/rotate/notify"
 	"github.com/seed-f0abd057/rotate/store"
 )
 
@@ -67,6 +68,8 @@ func runDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger, runtim
 	work, running := errgroup.WithContext(ctx)
 	work.Go(func() error { return s.server.Serve(running, listener) })
 	work.Go(func() error { return s.rotator.Run(running) })
+	alerts := notify.Worker{Outbox: s.store, Sender: notify.Log{Logger: log}, Logger: log}
+	work.Go(func() error { return alerts.Run(running) })
 	err = errors.Join(work.Wait(), s.close())
 	log.InfoContext(ctx, "stopped")
 	return err
