@@ -17,14 +17,15 @@ type claim struct {
 func (c *claim) isWanted() bool { return c.wanted.Load() > 0 }
 
 // claim waits until nobody works on the app, or ctx is done. The returned
-// function gives the claim back.
+// function gives the claim back and wakes the loop, which passed the app over
+// while it was claimed.
 func (r *Rotator) claim(ctx context.Context, app string) (release func(), err error) {
 	c := r.use(app)
 	c.wanted.Add(1)
 	defer c.wanted.Add(-1)
 	select {
 	case c.slot <- struct{}{}:
-		return func() { <-c.slot; r.leave(app, c) }, nil
+		return func() { <-c.slot; r.leave(app, c); r.wake() }, nil
 	case <-ctx.Done():
 		r.leave(app, c)
 		return nil, ctx.Err()
