@@ -251,6 +251,7 @@ func (r *Rotator) openAdopted(ctx context.Context, app *App, spec AppSpec, added
 // locate finds the ObjectID and the KeyID where they can be read.
 func (r *Rotator) locate(ctx context.Context, app *App, pair KeyPair, added *Added) error {
 	as := Access{Registration: app.registration()}
+	as.ObjectID = "" // by client ID, which people do not mix up
 	if app.Mode == ModeSelf {
 		as.As = pair
 	}
