@@ -19,8 +19,9 @@ import (
 
 // register adds one more app to the tenant, with a certificate that lives for
 // left more, and returns a spec that adopts it.
-func (w *world) register(name string, permissions []string, left time.Duration) (rotator.AppSpec, []byte) {
+func (w *world) register(permissions []string, left time.Duration) rotator.AppSpec {
 	w.t.Helper()
+	const name = "new"
 	der := certificate(w.t, keys()[1], name, time.Now().Add(-24*time.Hour), time.Now().Add(left))
 	made, err := w.tenant.AddApplication(emulator.Application{
 		Name: name, Permissions: permissions, Owners: []string{w.admin.ClientID},
@@ -35,7 +36,7 @@ func (w *world) register(name string, permissions []string, left time.Duration) 
 	}
 	return rotator.AppSpec{
 		Name: name, Tenant: "contoso", ClientID: rotator.ClientID(made.ClientID), PFX: file, Password: password,
-	}, der
+	}
 }
 
 // TestAddRefuses gives each kind of wrong input to app add. The message names
@@ -66,10 +67,12 @@ func TestAddRefuses(t *testing.T) {
 		change func(*rotator.AppSpec, *world)
 		says   []string
 	}{
-		"wrong password":    {func(s *rotator.AppSpec, _ *world) { s.Password = "another" }, []string{"app new", "password"}},
-		"truncated":         {func(s *rotator.AppSpec, _ *world) { s.PFX = s.PFX[:len(s.PFX)/2] }, []string{"app new", "key file"}},
-		"garbage":           {func(s *rotator.AppSpec, _ *world) { s.PFX = []byte("hello") }, []string{"app new", "key file"}},
-		"an EC key":         {func(s *rotator.AppSpec, _ *world) { s.PFX = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: ecKey}) }, []string{"app new", "RSA"}},
+		"wrong password": {func(s *rotator.AppSpec, _ *world) { s.Password = "another" }, []string{"app new", "password"}},
+		"truncated":      {func(s *rotator.AppSpec, _ *world) { s.PFX = s.PFX[:len(s.PFX)/2] }, []string{"app new", "key file"}},
+		"garbage":        {func(s *rotator.AppSpec, _ *world) { s.PFX = []byte("hello") }, []string{"app new", "key file"}},
+		"an EC key": {func(s *rotator.AppSpec, _ *world) {
+			s.PFX = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: ecKey})
+		}, []string{"app new", "RSA"}},
 		"certificate alone": {func(s *rotator.AppSpec, w *world) { s.PFX = pemOf(w.tenant, string(s.ClientID), nil) }, []string{"app new", "key"}},
 		"key of another certificate": {func(s *rotator.AppSpec, w *world) {
 			key, _ := x509.MarshalPKCS8PrivateKey(keys()[2])
@@ -89,13 +92,13 @@ func TestAddRefuses(t *testing.T) {
 		"a policy that cannot work": {func(s *rotator.AppSpec, _ *world) {
 			s.Policy.Overlap = new(400 * 24 * time.Hour)
 		}, []string{"renew_before: 45d cannot hold", "overlap 400d", "="}},
-		"a rule that is not":   {func(s *rotator.AppSpec, _ *world) { s.Confirm.Rule = "maybe" }, []string{"automatic, command or person"}},
-		"a hook that is not":   {func(s *rotator.AppSpec, _ *world) { s.Deliveries = []rotator.Delivery{{Kind: "exec", Hook: "reload"}} }, []string{"reload"}},
-		"a probe elsewhere":    {func(s *rotator.AppSpec, _ *world) { s.Probe = []string{"https://example.org/"} }, []string{"probe", "Graph path"}},
-		"a missing folder":     {to("/nowhere/app.pfx"), []string{"app new", "/nowhere"}},
-		"a folder for all":     {to(filepath.Join(open, "app.pfx")), []string{open}},
-		"a symbolic link":      {to(link), []string{link, "symbolic link"}},
-		"a directory":          {to(t.TempDir()), []string{"is a folder"}},
+		"a rule that is not": {func(s *rotator.AppSpec, _ *world) { s.Confirm.Rule = "maybe" }, []string{"automatic, command or person"}},
+		"a hook that is not": {func(s *rotator.AppSpec, _ *world) { s.Deliveries = []rotator.Delivery{{Kind: "exec", Hook: "reload"}} }, []string{"reload"}},
+		"a probe elsewhere":  {func(s *rotator.AppSpec, _ *world) { s.Probe = []string{"https://example.org/"} }, []string{"probe", "Graph path"}},
+		"a missing folder":   {to("/nowhere/app.pfx"), []string{"app new", "/nowhere"}},
+		"a folder for all":   {to(filepath.Join(open, "app.pfx")), []string{open}},
+		"a symbolic link":    {to(link), []string{link, "symbolic link"}},
+		"a directory":        {to(t.TempDir()), []string{"is a folder"}},
 		"the same place twice": {func(s *rotator.AppSpec, w *world) {
 			d := rotator.Delivery{Kind: rotator.DeliverFile, Path: filepath.Join(w.dir, "x.pfx")}
 			s.Deliveries = []rotator.Delivery{d, d}
@@ -103,7 +106,7 @@ func TestAddRefuses(t *testing.T) {
 	} {
 		bubble(t, name, options{}, func(w *world, r *rotator.Rotator) {
 			t := w.t
-			spec, _ := w.register("new", vendor(), 20*24*time.Hour)
+			spec := w.register(vendor(), 20*24*time.Hour)
 			test.change(&spec, w)
 			_, err := r.Add(t.Context(), spec, "test")
 			if err == nil {
@@ -137,7 +140,7 @@ func pemOf(tenant *emulator.Tenant, clientID string, key []byte) []byte {
 // from there and says so, managed mode can.
 func TestAddExpired(t *testing.T) {
 	bubble(t, "self", options{}, func(w *world, r *rotator.Rotator) {
-		spec, _ := w.register("new", vendor(), -time.Hour)
+		spec := w.register(vendor(), -time.Hour)
 		_, err := r.Add(w.t.Context(), spec, "test")
 		if f, ok := errors.AsType[*rotator.Failure](err); !ok || f.Reason != rotator.ReasonExpired || !strings.Contains(f.Next, "managed") {
 			w.t.Errorf("refused with %v, want the reason and the way out", err)
@@ -150,7 +153,7 @@ func TestAddExpired(t *testing.T) {
 func TestAddUnreadable(t *testing.T) {
 	bubble(t, "object and key ID", options{}, func(w *world, r *rotator.Rotator) {
 		t := w.t
-		spec, _ := w.register("new", nil, 20*24*time.Hour)
+		spec := w.register(nil, 20*24*time.Hour)
 		if _, err := r.Add(t.Context(), spec, "test"); err == nil || !strings.Contains(err.Error(), "--object-id") {
 			t.Fatalf("without object ID: %v, want a request for it", err)
 		}
@@ -223,7 +226,7 @@ func TestRemoveAndAddAgain(t *testing.T) {
 func TestApply(t *testing.T) {
 	bubble(t, "twice", options{}, func(w *world, r *rotator.Rotator) {
 		t := w.t
-		spec, _ := w.register("new", vendor(), 20*24*time.Hour)
+		spec := w.register(vendor(), 20*24*time.Hour)
 		spec.Tags = []string{"backup"}
 		dry, err := r.Apply(t.Context(), []rotator.AppSpec{spec}, true, "test")
 		if err != nil || dry[0].Action != "add" || dry[0].Err != nil {

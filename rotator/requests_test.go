@@ -2,47 +2,188 @@ package rotator_test
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/seed-f0abd057/rotate/emulator"
 	"github.com/seed-f0abd057/rotate/rotator"
 )
 
+// asked is one request of a rotation, or a wait between two.
+type asked struct {
+	// step that sent it.
+	step string
+	// by is who signed in for it: app or admin; empty for what needs no token.
+	by string
+	// what is method and path. A wait is "wait" and how long.
+	what string
+	// why it is sent. One that a better program would not send begins with
+	// "needless".
+	why string
+}
+
+// steps by the phase that a rotation has while they run.
+func steps() map[rotator.Phase]string {
+	return map[rotator.Phase]string{
+		"": "plan", rotator.PhasePlanned: "upload", rotator.PhaseUploaded: "prove", rotator.PhaseProven: "deliver",
+		rotator.PhaseDelivered: "confirm", rotator.PhaseConfirmed: "retire",
+	}
+}
+
+// Requests as they are shown.
+const (
+	askMetadata = "GET /TENANT/v2.0/.well-known/openid-configuration"
+	askToken    = "POST /TENANT/oauth2/v2.0/token"
+	askList     = "GET /v1.0/applications/ID"
+	askAdd      = "POST /v1.0/applications/ID/addKey"
+	askRemove   = "POST /v1.0/applications/ID/removeKey"
+	askPolicies = "GET /v1.0/applications/ID/appManagementPolicies"
+	askPolicy   = "GET /v1.0/policies/defaultAppManagementPolicy"
+)
+
+// Reasons that come again.
+const (
+	whyMetadata = "where tokens are to be had; asked once for each credential"
+	whyAgain    = "needless: the answer is known, but MSAL keeps it for one credential only, and a cold sign-in is a new one"
+	whyRefresh  = "the kept token has expired (1 h) during the wait"
+)
+
+// cold is one cold sign-in with a key pair of the app.
+func cold(step, why string) []asked {
+	return []asked{{step, "", askMetadata, whyAgain}, {step, "app", askToken, why}}
+}
+
+// proof is what the step prove sends in every mode: three sign-ins with the new
+// pair, one second apart, and one with the current pair to compare with.
+func proof() []asked {
+	wait := []asked{{"prove", "", "wait 1s", "prove.spacing"}}
+	var all []asked
+	for _, more := range [][]asked{
+		cold("prove", "first cold sign-in with the new pair"), wait,
+		cold("prove", "second"), wait,
+		cold("prove", "third"),
+		cold("prove", "the same with the current pair: what it can do, the new one must do"),
+	} {
+		all = append(all, more...)
+	}
+	return all
+}
+
+// wantRequests are all requests of a rotation that meets no trouble, in order,
+// with three proofs, one delivery, automatic confirmation and both waits.
+func wantRequests(mode string) []asked {
+	reload := asked{"confirm", "", "wait 1m0s", "reload_within"}
+	overlap := asked{"retire", "", "wait 1h0m0s", "overlap"}
+	var all []asked
+	add := func(more ...asked) { all = append(all, more...) }
+	switch mode {
+	case "self":
+		add(
+			asked{"upload", "", askMetadata, whyMetadata},
+			asked{"upload", "app", askToken, "token of the current pair, kept for this step"},
+			asked{"upload", "app", askList, "is the certificate there already; what else is there"},
+			asked{"upload", "app", askAdd, "adds the certificate"},
+		)
+		add(proof()...)
+		add(
+			asked{"deliver", "", askMetadata, whyAgain},
+			asked{"deliver", "app", askToken, "token of the new pair, kept for the reads and the removal that follow"},
+			asked{"deliver", "app", askList, "is the new certificate still there, before anybody gets it"},
+			asked{"confirm", "app", askList, "needless: the step only finds that it must wait, and the list was read a moment ago"},
+			reload,
+			asked{"confirm", "app", askList, "is it still there, after the wait"},
+		)
+		add(cold("confirm", "does it still sign in (and pass the probes)")...)
+		add(
+			asked{"retire", "app", askList, "needless: the step only finds that it must wait, and the list was read a moment ago"},
+			overlap,
+			asked{"retire", "app", askToken, whyRefresh},
+			asked{"retire", "app", askList, "is the new certificate still there, before the old one goes"},
+		)
+		add(cold("retire", "does it still sign in; Entra's clock says whether the overlap is over")...)
+		add(asked{"retire", "app", askRemove, "removes the old certificate"})
+	case "self, may not read":
+		add(
+			asked{"upload", "", askMetadata, whyMetadata},
+			asked{"upload", "app", askToken, "token of the current pair, kept for this step"},
+			asked{"upload", "app", askList, "may the app read by now? Answered 403; not asked again in this rotation"},
+			asked{"upload", "app", askAdd, "adds the certificate"},
+		)
+		add(proof()...)
+		add(cold("deliver", "is the new certificate still accepted, before anybody gets it")...)
+		add(cold("confirm", "needless: the step only finds that it must wait, and the pair signed in a moment ago")...)
+		add(reload)
+		add(cold("confirm", "is it still accepted, after the wait")...)
+		add(cold("confirm", "needless without probes: the same question once more (does it still sign in and pass the probes)")...)
+		add(cold("retire", "needless: the step only finds that it must wait, and the pair signed in a moment ago")...)
+		add(overlap)
+		add(cold("retire", "is the new certificate still accepted, before the old one goes")...)
+		add(cold("retire", "needless: Entra's clock, which the sign-in before told too")...)
+		add(
+			asked{"retire", "", askMetadata, whyAgain},
+			asked{"retire", "app", askToken, "token of the new pair for the removal"},
+			asked{"retire", "app", askRemove, "removes the old certificate"},
+		)
+	case "managed":
+		add(
+			asked{"plan", "", askMetadata, whyMetadata},
+			asked{"plan", "admin", askToken, "token of the tenant's identity, kept"},
+			asked{"plan", "admin", askPolicies, "the longest lifetime that the app's own policy allows"},
+			asked{"plan", "admin", askPolicy, "the tenant's, for what the app's own leaves open"},
+			asked{"upload", "admin", askList, "is the certificate there already; what else is there"},
+			asked{"upload", "admin", askAdd, "adds the certificate"},
+		)
+		add(proof()...)
+		add(
+			asked{"deliver", "admin", askList, "is the new certificate still there, before anybody gets it"},
+			asked{"confirm", "admin", askList, "needless: the step only finds that it must wait, and the list was read a moment ago"},
+			reload,
+			asked{"confirm", "admin", askList, "is it still there, after the wait"},
+		)
+		add(cold("confirm", "does it still sign in (and pass the probes)")...)
+		add(
+			asked{"retire", "admin", askList, "needless: the step only finds that it must wait, and the list was read a moment ago"},
+			overlap,
+			asked{"retire", "admin", askToken, whyRefresh},
+			asked{"retire", "admin", askList, "is the new certificate still there, before the old one goes"},
+		)
+		add(cold("retire", "does it still sign in; Entra's clock says whether the overlap is over")...)
+		add(asked{"retire", "admin", askRemove, "removes the old certificate"})
+	}
+	return all
+}
+
+// TestRequestsPerRotation compares every request that a rotation sends, to the
+// login host and to Graph, with a list in which each has its reason. One more
+// must be thought about, and one less taken off the list.
 func TestRequestsPerRotation(t *testing.T) {
 	keys()
-	for name, o := range map[string]options{
-		"self":            {},
-		"self unreadable": {permissions: []string{}},
-		"managed":         {mode: rotator.ModeManaged},
+	for mode, o := range map[string]options{
+		"self":               {},
+		"self, may not read": {permissions: []string{}},
+		"managed":            {mode: rotator.ModeManaged},
 	} {
 		o.defaults = fast()
 		o.defaults.Prove = &rotator.ProvePolicy{Successes: 3, Spacing: time.Second, Within: 10 * time.Minute}
-		t.Run(name, func(t *testing.T) {
+		t.Run(mode, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, o)
-				w.schedule = every(1000 * time.Hour)
+				w.schedule = every(1000 * time.Hour) // no check looks at what waits
 				r, closeStore := w.rotator()
-				var got []string
+				var got []asked
+				var last time.Time
 				w.tenant.Configure(func(tenant *emulator.Tenant) {
 					tenant.Log = func(e emulator.Entry) {
-						app, err := r.Store.App(t.Context(), "app-1")
-						if err != nil {
-							t.Error(err)
+						if pause := e.Time.Sub(last).Round(time.Second); !last.IsZero() && pause > 0 {
+							got = append(got, asked{step: w.step(r), what: "wait " + pause.String()})
 						}
-						phase := "none"
-						if app.LastRotation != "" {
-							rot, _ := r.Store.Rotation(t.Context(), app.LastRotation)
-							phase = string(rot.Phase)
-						}
-						who := "app"
-						if e.ClientID == w.admin.ClientID {
-							who = "admin"
-						}
-						path := strings.ReplaceAll(e.Path, w.apps[0].objectID, "ID")
-						got = append(got, fmt.Sprintf("%-10s %-5s %s %s %s %d", phase, who, e.Method, path, e.Query, e.Status))
+						got, last = append(got, w.asked(r, e)), e.Time
 					}
 				})
 				stop := run(t, r)
@@ -50,8 +191,74 @@ func TestRequestsPerRotation(t *testing.T) {
 				stop()
 				closeStore()
 				w.checkTenant()
-				t.Logf("%d\n%s", len(got), strings.Join(got, "\n"))
+				want := wantRequests(mode)
+				for i := range want {
+					want[i].why = ""
+				}
+				if diff := cmp.Diff(want, got, cmp.AllowUnexported(asked{})); diff != "" {
+					t.Errorf("requests (-want +got):\n%s", diff)
+				}
 			})
 		})
+	}
+}
+
+// step is the one that works on app-1 now.
+func (w *world) step(r *rotator.Rotator) string {
+	app, err := r.Store.App(w.t.Context(), "app-1")
+	if err != nil {
+		w.t.Error(err)
+	}
+	if app.LastRotation == "" {
+		return steps()[""]
+	}
+	rot, err := r.Store.Rotation(w.t.Context(), app.LastRotation)
+	if err != nil {
+		w.t.Error(err)
+	}
+	return steps()[rot.Phase]
+}
+
+// asked describes a request without IDs.
+func (w *world) asked(r *rotator.Rotator, e emulator.Entry) asked {
+	path := strings.NewReplacer(w.apps[0].objectID, "ID", tenantID, "TENANT").Replace(e.Path)
+	if e.Query != "" {
+		path += "?" + e.Query
+	}
+	by := ""
+	switch e.ClientID {
+	case w.apps[0].clientID:
+		by = "app"
+	case w.admin.ClientID:
+		by = "admin"
+	}
+	return asked{step: w.step(r), by: by, what: e.Method + " " + path}
+}
+
+// TestRequestsAreDocumented keeps the lists in docs/performance.md the same as
+// those that [TestRequestsPerRotation] compares with.
+func TestRequestsAreDocumented(t *testing.T) {
+	data, err := os.ReadFile(filepath.Join("..", "docs", "performance.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, mode := range []string{"self", "self, may not read", "managed"} {
+		var table strings.Builder
+		n, needless := 0, 0
+		for _, a := range wantRequests(mode) {
+			number := ""
+			if !strings.HasPrefix(a.what, "wait ") {
+				n++
+				number = fmt.Sprint(n)
+			}
+			if strings.HasPrefix(a.why, "needless") {
+				needless++
+			}
+			fmt.Fprintf(&table, "| %s | %s | %s | `%s` | %s |\n", number, a.step, a.by, a.what, a.why)
+		}
+		want := fmt.Sprintf("#### %s: %d requests, %d of them needless\n\n| | step | as | request | why |\n| --: | --- | --- | --- | --- |\n%s", mode, n, needless, table.String())
+		if !strings.Contains(string(data), want) {
+			t.Errorf("docs/performance.md does not hold:\n%s", want)
+		}
 	}
 }
