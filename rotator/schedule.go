@@ -36,9 +36,13 @@ func lastSafeDate(notAfter time.Time, p Policy) time.Time {
 	return notAfter.Add(-p.Overlap)
 }
 
+// isLate reports whether a last safe instant has passed. A zero one never does:
+// nothing is in danger then.
+func isLate(lastSafe, now time.Time) bool { return !lastSafe.IsZero() && !now.Before(lastSafe) }
+
 // pauseEnd is when a pause ends: as asked, but never after the last safe start.
 func pauseEnd(until, lastSafe time.Time) time.Time {
-	if lastSafe.Before(until) {
+	if isLate(lastSafe, until) {
 		return lastSafe
 	}
 	return until
@@ -167,14 +171,14 @@ func startsAllowed(configured, apps int) int {
 // windowAt returns when scheduled work may run: now if the window is open, else
 // when it opens next, but never later than the last safe instant.
 func windowAt(s Schedule, span time.Duration, now, lastSafe time.Time) time.Time {
-	if s == nil || !now.Before(lastSafe) {
+	if s == nil || isLate(lastSafe, now) {
 		return now
 	}
 	opened := s.Next(now.Add(-span))
 	if opened.IsZero() || !opened.After(now) {
 		return now
 	}
-	if lastSafe.Before(opened) {
+	if isLate(lastSafe, opened) {
 		return lastSafe
 	}
 	return opened

@@ -124,11 +124,18 @@ func TestWindowAt(t *testing.T) {
 	for _, test := range []struct{ name, now, lastSafe, want string }{
 		{"before it opens", "2026-06-01 01:00", "2026-12-01 00:00", "2026-06-01 02:00"},
 		{"as it opens", "2026-06-01 02:00", "2026-12-01 00:00", "2026-06-01 02:00"},
+		{"nothing is in danger", "2026-06-01 07:00", "", "2026-06-02 02:00"},
 		{"open", "2026-06-01 05:59", "2026-12-01 00:00", "2026-06-01 05:59"},
 		{"as it closes", "2026-06-01 06:00", "2026-12-01 00:00", "2026-06-02 02:00"},
 		{"closed, but it cannot wait", "2026-06-01 07:00", "2026-06-01 09:00", "2026-06-01 09:00"},
 		{"closed, and too late already", "2026-06-01 07:00", "2026-05-01 09:00", "2026-06-01 07:00"},
 	} {
+		if test.lastSafe == "" {
+			if got := windowAt(daily(2), 4*time.Hour, at(test.now), time.Time{}); !got.Equal(at(test.want)) {
+				t.Errorf("%s: %v, want %s", test.name, got, test.want)
+			}
+			continue
+		}
 		if got := windowAt(daily(2), 4*time.Hour, at(test.now), at(test.lastSafe)); !got.Equal(at(test.want)) {
 			t.Errorf("%s: %v, want %s", test.name, got, test.want)
 		}
@@ -230,5 +237,22 @@ func TestEntryName(t *testing.T) {
 	}
 	if long := entryName(strings.Repeat("a", 64), "0a1b2c3d", "abcdefghij"); len(long) > 90 || !ourForm.MatchString(long) {
 		t.Errorf("%q has %d characters, at most 90 are kept, and must be of our form", long, len(long))
+	}
+}
+
+func TestPauseEnd(t *testing.T) {
+	until := at("2026-06-10 00:00")
+	for _, test := range []struct {
+		name     string
+		lastSafe time.Time
+		want     time.Time
+	}{
+		{"as asked", at("2026-07-01 00:00"), until},
+		{"before the last safe start", at("2026-06-05 00:00"), at("2026-06-05 00:00")},
+		{"nothing is in danger", time.Time{}, until},
+	} {
+		if got := pauseEnd(until, test.lastSafe); !got.Equal(test.want) {
+			t.Errorf("%s: %v, want %v", test.name, got, test.want)
+		}
 	}
 }

@@ -217,15 +217,15 @@ func (r *Rotator) startsADay(ctx context.Context) (int, error) {
 // dayAllows refuses one more unasked start on a day that has seen enough,
 // unless the app can wait no longer.
 func dayAllows(app *App, state *State, policy Policy, allowed int, now time.Time) error {
-	lastSafe := app.AddedAt
+	var lastSafe time.Time
 	if app.Current != nil {
 		lastSafe = lastSafeStart(app.Current.NotAfter, policy, app.Confirm.rule())
 	}
-	if len(within(state.Starts, now, day)) < allowed || !now.Before(lastSafe) {
+	if len(within(state.Starts, now, day)) < allowed || isLate(lastSafe, now) {
 		return nil
 	}
-	return refusedf("app %s: %d rotations started unasked in the last 24 h, the most that is allowed (max_starts_per_day); it starts when the brake lets it, at the latest %s",
-		app.Name, allowed, lastSafe.Format(time.RFC3339))
+	return refusedf("app %s: %d rotations started unasked in the last 24 h, the most that is allowed (max_starts_per_day); it starts when the brake lets it, before it is too late",
+		app.Name, allowed)
 }
 
 // backdate is how far NotBefore lies in the past, so that a host whose clock

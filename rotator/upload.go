@@ -223,6 +223,7 @@ func (t *turn) refuse(ctx context.Context, f *Failure) error {
 	return t.enter(ctx, PhaseRolledBack, func(rec *Records) {
 		rec.Rotation.Outcome = "the tenant's policy refused the certificate: " + f.Message
 		rec.Rotation.Back = &Back{By: "schedule", At: now, From: PhasePlanned, Reason: "policy"}
+		rec.Rotation.New.RemovedAt = now // it was never there
 		t.dropNew(rec)
 		if f.LongestLifetime > 0 {
 			rec.App.LifetimeLimit = f.LongestLifetime

@@ -1,0 +1,183 @@
+package rotator_test
+
+import (
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/binary"
+	"fmt"
+	"log/slog"
+	"math/big"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/seed-f0abd057/rotate/deliver"
+	"github.com/seed-f0abd057/rotate/emulator"
+	"github.com/seed-f0abd057/rotate/graph"
+	"github.com/seed-f0abd057/rotate/rotator"
+	"github.com/seed-f0abd057/rotate/store"
+)
+
+// host is a store and a tenant for benchmarks.
+type host struct {
+	store.Options
+	tenant *emulator.Tenant
+}
+
+func newHost(b *testing.B) host {
+	b.Helper()
+	dir := b.TempDir()
+	if err := os.Chmod(dir, 0o700); err != nil {
+		b.Fatal(err)
+	}
+	h := host{
+		Options: store.Options{Path: filepath.Join(dir, "rotate.db"), IdentityFile: filepath.Join(dir, "store.key")},
+		tenant:  &emulator.Tenant{ID: tenantID, KeyReadsPerMinute: -1, SigningKey: keys()[2]},
+	}
+	if _, err := store.Init(b.Context(), store.InitOptions{Path: h.Path, IdentityFile: h.IdentityFile}); err != nil {
+		b.Fatal(err)
+	}
+	return h
+}
+
+func (h host) dir() string { return filepath.Dir(h.Path) }
+
+// open opens the store and wires a rotator as the daemon does, with two workers.
+func (h host) open(b *testing.B, defaults rotator.PolicyOverride) *rotator.Rotator {
+	b.Helper()
+	db, err := store.Open(b.Context(), h.Options)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { db.Close() })
+	client, err := graph.New(graph.Config{Tenants: []graph.Tenant{{
+		Name: "contoso", ID: tenantID,
+		Cloud: graph.Cloud{Login: "https://login.microsoftonline.com", Graph: "https://graph.microsoft.com", Transport: h.tenant.Transport()},
+	}}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { client.Close() })
+	return &rotator.Rotator{
+		Store: db, Entra: client, Encoder: encoder{}, Defaults: defaults, Workers: 2, MaxStartsPerDay: 1 << 30,
+		Schedule:      every(time.Hour),
+		Deliverer:     &deliver.Deliverer{Encoder: encoder{}, RuntimeDir: filepath.Join(h.dir(), "run"), Logger: slog.New(slog.DiscardHandler)},
+		ParseSchedule: parseSchedule,
+	}
+}
+
+// fill tracks n apps, each with a sealed pair, one rotation in its history and
+// nothing to do for a month.
+func (h host) fill(b *testing.B, n int) {
+	b.Helper()
+	h.NoSync = true
+	db, err := store.Open(b.Context(), h.Options)
+	if err != nil {
+		b.Fatal(err)
+	}
+	now := time.Now().UTC()
+	der := benchCertificate(b, now.Add(365*24*time.Hour))
+	serial := serialOf(b, der)
+	file, err := encoder{}.Encode("modern", keys()[0], der, nil, password)
+	if err != nil {
+		b.Fatal(err)
+	}
+	names := make([]string, n)
+	for i := range names {
+		names[i] = fmt.Sprintf("app-%06d", i)
+	}
+	i := 0
+	for batch := range slices.Chunk(names, 1000) {
+		err := db.ChangeAll(b.Context(), batch, func(name string, r *rotator.Records) error {
+			i++
+			binary.BigEndian.PutUint64(serial, uint64(i)) // another certificate, as far as the store knows
+			current, err := rotator.CredentialOf(der)
+			if err != nil {
+				return err
+			}
+			current.KeyID = rotator.KeyID(fmt.Sprintf("00000000-0000-0000-0001-%012d", i))
+			current.NotAfter = now.Add(80*24*time.Hour + time.Duration(i)*time.Minute)
+			began := now.Add(-time.Duration(i) * time.Second)
+			r.App = &rotator.App{
+				Name: name, Tenant: "contoso", Mode: rotator.ModeSelf, DisplayName: "Backup of " + name,
+				ClientID: rotator.ClientID(fmt.Sprintf("00000000-0000-0000-0002-%012d", i)),
+				ObjectID: rotator.ObjectID(fmt.Sprintf("00000000-0000-0000-0003-%012d", i)),
+				Current:  &current, LastRotation: fmt.Sprintf("r%09d", i), AddedAt: began, AddedBy: "bench",
+				Permissions: vendor(), Deliveries: []rotator.Delivery{{Kind: rotator.DeliverFile, Path: "/var/lib/consumer/" + name + ".pfx"}},
+			}
+			r.Rotation = &rotator.Rotation{
+				ID: r.App.LastRotation, App: name, Mode: rotator.ModeSelf, By: "schedule", Phase: rotator.PhaseRetired, New: current,
+				StartedAt: began, EndedAt: now, PhaseAt: map[rotator.Phase]time.Time{rotator.PhasePlanned: began, rotator.PhaseRetired: now},
+				Outcome: "the certificate was replaced",
+			}
+			r.Seal = []rotator.KeyPair{{Key: keys()[0], Certificate: slices.Clone(der), Password: password, Encoded: map[string][]byte{"modern": file}}}
+			r.Wakes = []rotator.Wake{{Kind: rotator.WakeStart, App: name, At: current.NotAfter.Add(-45 * 24 * time.Hour)}}
+			for _, what := range []string{"app added", "rotation planned", "certificate upload begun", "rotation uploaded", "rotation proven", "rotation delivered", "rotation confirmed", "certificate removed", "rotation retired"} {
+				r.Audit = append(r.Audit, rotator.AuditEntry{At: now, By: "schedule", What: what, App: name, Rotation: r.App.LastRotation, Thumbprint: current.ThumbprintSHA256})
+			}
+			return nil
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := db.Close(); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// serialOf is where the certificate has its serial number.
+func serialOf(b *testing.B, der []byte) []byte {
+	b.Helper()
+	c, err := x509.ParseCertificate(der)
+	if err != nil {
+		b.Fatal(err)
+	}
+	raw := c.SerialNumber.Bytes()
+	for i := range der {
+		if slices.Equal(der[i:i+len(raw)], raw) {
+			return der[i+8 : i+16]
+		}
+	}
+	b.Fatal("the certificate has no serial number")
+	return nil
+}
+
+// benchCertificate is a self-signed certificate of the first key.
+func benchCertificate(b *testing.B, notAfter time.Time) []byte {
+	b.Helper()
+	template := &x509.Certificate{
+		SerialNumber: new(big.Int).Lsh(big.NewInt(1), 126), Subject: pkix.Name{CommonName: "bench"},
+		NotBefore: time.Now().Add(-24 * time.Hour), NotAfter: notAfter, SignatureAlgorithm: x509.SHA256WithRSA,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &keys()[0].PublicKey, keys()[0])
+	if err != nil {
+		b.Fatal(err)
+	}
+	return der
+}
+
+// BenchmarkCheck is the check when nothing is due, which the schedule runs: with
+// the commit of its result synced to the disk, and without, which shows what the
+// check itself costs. It must not grow with the number of apps.
+func BenchmarkCheck(b *testing.B) {
+	for _, n := range []int{1_000, 10_000, 100_000} {
+		h := newHost(b)
+		h.fill(b, n)
+		for _, noSync := range []bool{false, true} {
+			b.Run(fmt.Sprintf("apps=%d/fsync=%v", n, !noSync), func(b *testing.B) {
+				h.NoSync = noSync
+				r := h.open(b, rotator.PolicyOverride{})
+				for b.Loop() {
+					report, err := r.Check(b.Context(), "bench")
+					if err != nil || report.Apps != n || len(report.Started)+len(report.Held)+len(report.Attention)+len(report.Continued) > 0 {
+						b.Fatalf("%+v, %v", report, err)
+					}
+				}
+			})
+		}
+	}
+}
