@@ -16,10 +16,9 @@ import (
 // newAdapter makes what the generated request builders send through.
 //
 // It is made for one operation, so that the exchange belongs to it alone; the
-// connections and the token are the tenant's. The JSON factories are handed
-// over because the root client type, which would register them, is not used: it
-// doubles the build. Without the root client no change-tracking store is
-// enabled either; see [newEntries] for what that store does to a PATCH.
+// connections and the token are the tenant's. The JSON reader is handed over
+// because the root client type, which would register it, is not used: it
+// doubles the build. There is no writer: bodies are our own, see [newWrite].
 func newAdapter(t *tenant, token *credential, x *exchange) (*khttp.NetHttpRequestAdapter, error) {
 	provider, err := newTokenProvider(t.Cloud, token)
 	if err != nil {
@@ -27,7 +26,7 @@ func newAdapter(t *tenant, token *credential, x *exchange) (*khttp.NetHttpReques
 	}
 	adapter, err := khttp.NewNetHttpRequestAdapterWithParseNodeFactoryAndSerializationWriterFactoryAndHttpClient(
 		absauth.NewBaseBearerTokenAuthenticationProvider(provider),
-		kjson.NewJsonParseNodeFactory(), kjson.NewJsonSerializationWriterFactory(),
+		kjson.NewJsonParseNodeFactory(), nil,
 		&http.Client{
 			Transport:     khttp.NewCustomTransportWithParentTransport(x, middlewares()...),
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/microsoft/kiota-abstractions-go/serialization"
+	kiota "github.com/microsoft/kiota-abstractions-go"
 	khttp "github.com/microsoft/kiota-http-go"
 	"github.com/microsoftgraph/msgraph-sdk-go/applications"
 	"github.com/microsoftgraph/msgraph-sdk-go/applicationswithappid"
@@ -22,13 +22,6 @@ const (
 	addKey       = "add certificate"
 	removeKey    = "remove certificate"
 	readPolicies = "read app management policies"
-)
-
-// Values of a keyCredential that is a certificate for signing in.
-// https://learn.microsoft.com/graph/api/resources/keycredential
-const (
-	keyType  = "AsymmetricX509Cert"
-	keyUsage = "Verify"
 )
 
 // Keys reads the app's certificates.
@@ -136,7 +129,8 @@ func entryOf(e models.KeyCredentialable) rotator.Entry {
 	return entry
 }
 
-// AddKey adds one certificate with addKey.
+// AddKey adds one certificate with addKey. The KeyID is empty if the answer did
+// not tell it.
 // https://learn.microsoft.com/graph/api/application-addkey
 func (c *Client) AddKey(ctx context.Context, as rotator.Access, proof rotator.KeyPair, add rotator.NewKey) (rotator.KeyID, error) {
 	k := call{Access: as, what: addKey, write: true, proof: true}
@@ -144,25 +138,23 @@ func (c *Client) AddKey(ctx context.Context, as rotator.Access, proof rotator.Ke
 	if err != nil {
 		return "", err
 	}
-	body := applications.NewItemAddKeyPostRequestBody()
-	body.SetKeyCredential(newEntry(add))
-	// Graph wants it to be null. SetPasswordCredential(nil) leaves it away: only
-	// the root client's change-tracking store would write it.
-	body.SetAdditionalData(map[string]any{"passwordCredential": serialization.NewUntypedNull()})
-	body.SetProof(&signed)
-	var answer models.KeyCredentialable
+	body := addKeyBody{KeyCredential: newEntry(add), Proof: signed}
+	var added rotator.KeyID
 	_, err = c.do(ctx, k, func(ctx context.Context, a *khttp.NetHttpRequestAdapter) error {
-		var err error
-		answer, err = item(a, k.ObjectID).AddKey().Post(ctx, body, nil)
+		r, err := newWrite(kiota.POST, item(a, k.ObjectID).AddKey().BaseRequestBuilder, body)
+		if err != nil {
+			return err
+		}
+		answer, err := a.Send(ctx, r, models.CreateKeyCredentialFromDiscriminatorValue, errorAnswers())
+		if e, ok := answer.(models.KeyCredentialable); ok {
+			added = keyID(e.GetKeyId())
+		}
 		return err
 	})
 	if err != nil {
 		return "", c.explainPolicy(ctx, as, err)
 	}
-	if answer == nil {
-		return "", nil
-	}
-	return keyID(answer.GetKeyId()), nil
+	return added, nil
 }
 
 // RemoveKey removes one entry with removeKey.
@@ -177,11 +169,13 @@ func (c *Client) RemoveKey(ctx context.Context, as rotator.Access, proof rotator
 	if err != nil {
 		return k.fix(nil, "", "the KeyID %q is not a GUID", id)
 	}
-	body := applications.NewItemRemoveKeyPostRequestBody()
-	body.SetKeyId(&parsed)
-	body.SetProof(&signed)
+	body := removeKeyBody{KeyID: string(keyID(&parsed)), Proof: signed}
 	_, err = c.do(ctx, k, func(ctx context.Context, a *khttp.NetHttpRequestAdapter) error {
-		return item(a, k.ObjectID).RemoveKey().Post(ctx, body, nil)
+		r, err := newWrite(kiota.POST, item(a, k.ObjectID).RemoveKey().BaseRequestBuilder, body)
+		if err != nil {
+			return err
+		}
+		return a.SendNoContent(ctx, r, errorAnswers())
 	})
 	return err
 }
@@ -205,24 +199,6 @@ func (k call) needObjectID() error {
 			"the object ID of the app is not known; the Entra admin centre shows it under App registrations")
 	}
 	return nil
-}
-
-// newEntry is the keyCredential of a new certificate. SetKey wants DER and does
-// the base64 itself.
-func newEntry(add rotator.NewKey) *models.KeyCredential {
-	e := models.NewKeyCredential()
-	if id, err := uuid.Parse(string(add.KeyID)); err == nil {
-		e.SetKeyId(&id)
-	}
-	e.SetDisplayName(&add.DisplayName)
-	e.SetTypeEscaped(new(keyType))
-	e.SetUsage(new(keyUsage))
-	e.SetKey(add.Certificate)
-	// Whole seconds within the certificate's own dates: a later end is refused.
-	// https://github.com/Azure/azure-rest-api-specs/issues/11985
-	e.SetStartDateTime(new(add.NotBefore.UTC().Truncate(time.Second)))
-	e.SetEndDateTime(new(add.NotAfter.UTC().Truncate(time.Second)))
-	return e
 }
 
 func keyID(id *uuid.UUID) rotator.KeyID {

@@ -143,8 +143,36 @@ func TestAddKeySendsWhatGraphWants(t *testing.T) {
 	if d := cmp.Diff(want, body); d != "" {
 		t.Errorf("body (-want +got):\n%s", d)
 	}
-	if q := w.sent.of("POST", "/addKey")[0]; q.Header.Get("Content-Encoding") != "" {
-		t.Errorf("Content-Encoding is %q, want none", q.Header.Get("Content-Encoding"))
+	checkHeader(t, w.sent.of("POST", "/addKey")[0])
+}
+
+func TestRemoveKeySendsWhatGraphWants(t *testing.T) {
+	w := newWorld(t, nil)
+	other, err := w.tenant.AddKeyCredential(w.app.ClientID, emulator.KeyCredential{Certificate: newPair(t, 1, time.Hour).Certificate})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.client.RemoveKey(t.Context(), w.self(), w.pair, rotator.KeyID(strings.ToUpper(other))); err != nil {
+		t.Fatal(err)
+	}
+	body := w.sent.body(t, "POST", "/removeKey")
+	if proof, _ := body["proof"].(string); strings.Count(proof, ".") != 2 {
+		t.Errorf("proof is %v, want a JWT", body["proof"])
+	}
+	delete(body, "proof")
+	if d := cmp.Diff(map[string]any{"keyId": other}, body); d != "" {
+		t.Errorf("body (-want +got):\n%s", d)
+	}
+	checkHeader(t, w.sent.of("POST", "/removeKey")[0])
+}
+
+// checkHeader looks at the header of a request that changes something.
+func checkHeader(t *testing.T, q emulator.Request) {
+	t.Helper()
+	for name, want := range map[string]string{"Content-Type": "application/json", "Accept": "application/json", "Content-Encoding": ""} {
+		if got := strings.Join(q.Header.Values(name), "|"); got != want {
+			t.Errorf("%s %s: %s is %q, want %q", q.Method, q.Path, name, got, want)
+		}
 	}
 }
 

@@ -6,8 +6,8 @@ import (
 	"slices"
 	"time"
 
+	kiota "github.com/microsoft/kiota-abstractions-go"
 	khttp "github.com/microsoft/kiota-http-go"
-	"github.com/microsoftgraph/msgraph-sdk-go/models"
 
 	"github.com/seed-f0abd057/rotate/rotator"
 )
@@ -24,17 +24,24 @@ func (c *Client) PatchKeys(ctx context.Context, as rotator.Access, seen []rotato
 	if err := k.needObjectID(); err != nil {
 		return "", err
 	}
-	before, x, err := c.application(ctx, call{Access: as, what: readKeys}, nil)
+	var before struct {
+		// Nil if the answer has no such property.
+		KeyCredentials []rawEntry `json:"keyCredentials"`
+	}
+	x, err := c.read(ctx, call{Access: as, what: readKeys}, &before, "/applications/{id}")
 	if err != nil {
 		return "", err
 	}
-	known := before.GetKeyCredentials()
-	ids := make([]rotator.KeyID, 0, len(known))
-	for _, e := range known {
-		if e == nil || e.GetKeyId() == nil {
+	if before.KeyCredentials == nil {
+		return "", k.stale(x, "the answer shows no list of certificates, not even an empty one")
+	}
+	ids := make([]rotator.KeyID, 0, len(before.KeyCredentials))
+	for _, e := range before.KeyCredentials {
+		id := e.id()
+		if id == "" {
 			return "", k.stale(x, "an entry of the list has no KeyID")
 		}
-		ids = append(ids, keyID(e.GetKeyId()))
+		ids = append(ids, id)
 	}
 	for _, id := range seen {
 		if !slices.Contains(ids, id) {
@@ -44,20 +51,16 @@ func (c *Client) PatchKeys(ctx context.Context, as rotator.Access, seen []rotato
 	if add.KeyID != "" && slices.Contains(ids, add.KeyID) {
 		return add.KeyID, nil
 	}
-	entries := newEntries(known, add)
-	if len(entries) != len(known)+1 {
+	after := withEntry(before.KeyCredentials, add)
+	if len(after) != len(ids)+1 {
 		return "", k.stale(x, "the list to send is not the list read and one more")
 	}
-	// Never the application that was read: sent back, it would carry all its
-	// properties, or with the root client's change-tracking store none at all
-	// and Graph would answer 204 to it.
-	// https://github.com/microsoftgraph/msgraph-sdk-go/issues/643
-	body := models.NewApplication()
-	body.SetKeyCredentials(entries)
 	_, err = c.do(ctx, k, func(ctx context.Context, a *khttp.NetHttpRequestAdapter) error {
-		// 204: the result is nil.
-		_, err := item(a, k.ObjectID).Patch(ctx, body, nil)
-		return err
+		r, err := newWrite(kiota.PATCH, item(a, k.ObjectID).BaseRequestBuilder, patchBody{after})
+		if err != nil {
+			return err
+		}
+		return a.SendNoContent(ctx, r, errorAnswers())
 	})
 	if err != nil {
 		return "", c.explainPolicy(ctx, as, err)
@@ -73,46 +76,24 @@ func (k call) stale(x *exchange, text string) *rotator.Failure {
 	}
 }
 
-// newEntries returns the list to send: every entry as it was read, and the new
+// withEntry returns the list to send: every entry as it was read, and the new
 // one.
 //
-// Each is copied into a fresh object. Objects that were read are frozen when
-// the root client has enabled its change-tracking store: then only what was
-// set after the read is written. Without key: Graph keeps the one it has.
+// An entry goes back as the very JSON that came, so that Graph takes it for
+// unchanged; a changed one is refused ("Update to existing credential … is not
+// allowed"). That holds for customKeyIdentifier, which may be hex or base64,
+// for fractions of seconds, and for properties that are newer than this
+// program. Only key stays away: Graph keeps the one it has.
+// https://github.com/Azure/azure-cli/issues/9124
 // https://github.com/microsoftgraph/microsoft-graph-docs/issues/3579
-func newEntries(known []models.KeyCredentialable, add rotator.NewKey) []models.KeyCredentialable {
-	entries := make([]models.KeyCredentialable, 0, len(known)+1)
-	for _, e := range known {
-		entries = append(entries, resent(e))
+func withEntry(read []rawEntry, add rotator.NewKey) []any {
+	entries := make([]any, 0, len(read)+1)
+	for _, e := range read {
+		resent := maps.Clone(e)
+		delete(resent, "key")
+		entries = append(entries, resent)
 	}
 	return append(entries, newEntry(add))
-}
-
-// resent copies an entry so that Graph takes it for unchanged; a changed one is
-// refused ("Update to existing credential … is not allowed").
-//
-// customKeyIdentifier goes back as the very bytes: as JSON it may be hex or
-// base64, and the model reads both as base64, so what was hex is hex again.
-// Dates go as text, because the SDK writes times without the fraction of a
-// second that Graph sends.
-// https://github.com/microsoft/kiota-serialization-json-go/blob/main/json_serialization_writer.go (WriteTimeValue)
-// https://github.com/Azure/azure-cli/issues/9124
-func resent(e models.KeyCredentialable) models.KeyCredentialable {
-	c := models.NewKeyCredential()
-	c.SetKeyId(e.GetKeyId())
-	c.SetDisplayName(e.GetDisplayName())
-	c.SetTypeEscaped(e.GetTypeEscaped())
-	c.SetUsage(e.GetUsage())
-	c.SetCustomKeyIdentifier(e.GetCustomKeyIdentifier())
-	more := map[string]any{}
-	maps.Copy(more, e.GetAdditionalData())
-	for name, at := range map[string]*time.Time{"startDateTime": e.GetStartDateTime(), "endDateTime": e.GetEndDateTime()} {
-		if at != nil {
-			more[name] = at.UTC().Format(time.RFC3339Nano)
-		}
-	}
-	c.SetAdditionalData(more)
-	return c
 }
 
 // added looks once for the entry that a PATCH added: under the KeyID we chose,

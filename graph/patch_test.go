@@ -1,6 +1,9 @@
 package graph_test
 
 import (
+	"bytes"
+	"encoding/json"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -43,10 +46,10 @@ func TestPatchKeepsEveryEntry(t *testing.T) {
 		t.Errorf("%d secrets, want the foreign one", n)
 	}
 	body := w.sent.body(t, http.MethodPatch, w.app.ObjectID)
-	delete(body, "@odata.type")
 	if len(body) != 1 {
-		t.Errorf("the body has %d properties, want keyCredentials and @odata.type only", len(body))
+		t.Errorf("the body has %d properties, want keyCredentials only", len(body))
 	}
+	checkHeader(t, w.sent.of(http.MethodPatch, w.app.ObjectID)[0])
 	sent, _ := body["keyCredentials"].([]any)
 	for i, item := range sent {
 		entry, _ := item.(map[string]any)
@@ -112,18 +115,89 @@ func TestPatchGivesUpOnAStaleRead(t *testing.T) {
 	}
 }
 
-// TestPatchNeedsKeyIDs: an entry without one cannot be sent back unchanged.
-func TestPatchNeedsKeyIDs(t *testing.T) {
-	for _, list := range []string{`[{"displayName":"a"}]`, `[null]`} {
+// TestPatchSendsBackWhatItRead: Graph takes an entry for changed, and refuses
+// the whole list, if one property of it looks different.
+func TestPatchSendsBackWhatItRead(t *testing.T) {
+	id := func(n int) string { return fmt.Sprintf(`"keyId":"3F2504E0-4F89-11D3-9A0C-0305E82C330%d"`, n) }
+	for _, c := range []struct{ name, entry string }{
+		{"fractions of seconds", id(1) + `,"startDateTime":"2026-01-02T03:04:05.1234567Z","endDateTime":"2027-01-02T03:04:05.1200000Z"`},
+		{"offset in dates", id(1) + `,"startDateTime":"2026-01-02T03:04:05+02:00","endDateTime":null`},
+		{"identifier in hex", id(1) + `,"customKeyIdentifier":"0F2B3C4D5E6F708192A3B4C5D6E7F8091A2B3C4D"`},
+		{"identifier in base64", id(1) + `,"customKeyIdentifier":"DyNFZ4mrze8PI0VniavN7w8jRWc="`},
+		{"identifier that is neither", id(1) + `,"customKeyIdentifier":"not base64!"`},
+		{"nulls", id(1) + `,"customKeyIdentifier":null,"displayName":null,"usage":null`},
+		{"unknown properties", id(1) + `,"fromTheFuture":{"a":[1,2.50,12345678901234567890],"key":"inner"},"@odata.type":"#microsoft.graph.keyCredential"`},
+		{"another type", id(1) + `,"type":"X509CertAndPassword","usage":"Sign"`},
+		{"odd name", id(1) + `,"displayName":"ünï <&> \"quoted\" \ud83d\ude00"`},
+		{"several", id(1) + `},{` + id(2) + `},{` + id(3) + `,"displayName":"last"`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var sent []byte
+			w := newWorld(t, instead(func(r *http.Request) (*http.Response, error) {
+				if r.Method == http.MethodPatch {
+					sent = readAll(t, r)
+					return answer(r, 204, "", ""), nil
+				}
+				// The key comes last, so that what is before it is the want.
+				list := strings.ReplaceAll(`{`+c.entry, `},{`, `,"key":null},{`) + `,"key":"AAAA"}`
+				return answer(r, 200, "application/json", `{"id":"o","keyCredentials":[`+list+`],"passwordCredentials":[{}]}`), nil
+			}))
+			add := newKey(t, newPair(t, 1, time.Hour))
+			if _, err := w.client.PatchKeys(t.Context(), w.managed(), nil, add); err != nil {
+				t.Fatal(err)
+			}
+			certificate := base64Of(add.Certificate)
+			want := `{"keyCredentials":[{` + c.entry + `},{"keyId":"` + string(add.KeyID) + `","displayName":"` + add.DisplayName +
+				`","type":"AsymmetricX509Cert","usage":"Verify","key":"` + certificate +
+				`","startDateTime":"` + add.NotBefore.UTC().Format(time.RFC3339) + `","endDateTime":"` + add.NotAfter.UTC().Format(time.RFC3339) + `"}]}`
+			if d := cmp.Diff(decoded(t, []byte(want)), decoded(t, sent)); d != "" {
+				t.Errorf("body (-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
+// decoded reads JSON without changing numbers.
+func decoded(tb testing.TB, body []byte) any {
+	tb.Helper()
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.UseNumber()
+	var v any
+	if err := d.Decode(&v); err != nil {
+		tb.Fatalf("%v in %s", err, body)
+	}
+	return v
+}
+
+// TestPatchNeedsAWholeList: an entry without KeyID cannot be sent back
+// unchanged, and an answer without the list would mean to delete all of it.
+func TestPatchNeedsAWholeList(t *testing.T) {
+	for _, c := range []struct {
+		body   string
+		reason rotator.Reason
+	}{
+		{`{"id":"o","keyCredentials":[{"displayName":"a"}]}`, rotator.ReasonStaleRead},
+		{`{"id":"o","keyCredentials":[null]}`, rotator.ReasonStaleRead},
+		{`{"id":"o","keyCredentials":[{"keyId":null}]}`, rotator.ReasonStaleRead},
+		{`{"id":"o","keyCredentials":[{"keyId":"x"}]}`, rotator.ReasonStaleRead},
+		{`{"id":"o","keyCredentials":[{"keyId":5}]}`, rotator.ReasonStaleRead},
+		{`{"id":"o","keyCredentials":null}`, rotator.ReasonStaleRead},
+		{`{"id":"o"}`, rotator.ReasonStaleRead},
+		{`null`, rotator.ReasonStaleRead},
+		{`{"id":"o","keyCredentials":{}}`, rotator.ReasonOther},
+		{`{"id":"o","keyCredentials":[1]}`, rotator.ReasonOther},
+		{`{"id":"o","keyCredentials":[`, rotator.ReasonOther},
+		{``, rotator.ReasonOther},
+	} {
 		w := newWorld(t, instead(func(r *http.Request) (*http.Response, error) {
 			if r.Method != http.MethodGet {
-				t.Errorf("%s was sent", r.Method)
+				t.Errorf("%s was sent after %s", r.Method, c.body)
 			}
-			return answer(r, 200, "application/json", `{"id":"o","keyCredentials":`+list+`}`), nil
+			return answer(r, 200, "application/json", c.body), nil
 		}))
 		_, err := w.client.PatchKeys(t.Context(), w.managed(), nil, newKey(t, newPair(t, 1, time.Hour)))
-		if f := failure(t, err); f.Reason != rotator.ReasonStaleRead {
-			t.Errorf("list %s: %v %q, want %v", list, f.Reason, f.Message, rotator.ReasonStaleRead)
+		if f := failure(t, err); f.Class != rotator.ClassWait || f.Reason != c.reason || f.Ambiguous {
+			t.Errorf("answer %s: %v %v %q, ambiguous %v, want wait, %v", c.body, f.Class, f.Reason, f.Message, f.Ambiguous, c.reason)
 		}
 	}
 }

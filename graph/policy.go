@@ -12,7 +12,6 @@ import (
 
 	kiota "github.com/microsoft/kiota-abstractions-go"
 	khttp "github.com/microsoft/kiota-http-go"
-	"github.com/microsoftgraph/msgraph-sdk-go/models/odataerrors"
 
 	"github.com/seed-f0abd057/rotate/rotator"
 )
@@ -63,7 +62,7 @@ func (c *Client) LongestLifetime(ctx context.Context, as rotator.Access) (time.D
 	var custom struct {
 		Value []customPolicy `json:"value"`
 	}
-	if err := c.read(ctx, k, &custom, "/applications/{id}/appManagementPolicies"); err != nil {
+	if _, err := c.read(ctx, k, &custom, "/applications/{id}/appManagementPolicies"); err != nil {
 		return 0, "", err
 	}
 	for _, p := range custom.Value {
@@ -77,7 +76,7 @@ func (c *Client) LongestLifetime(ctx context.Context, as rotator.Access) (time.D
 		}
 	}
 	var tenant defaultPolicy
-	if err := c.read(ctx, k, &tenant, "/policies/defaultAppManagementPolicy"); err != nil {
+	if _, err := c.read(ctx, k, &tenant, "/policies/defaultAppManagementPolicy"); err != nil {
 		return 0, "", err
 	}
 	if !tenant.IsEnabled {
@@ -131,12 +130,12 @@ func (c *Client) createdBefore(ctx context.Context, k call, t time.Time) bool {
 }
 
 // read gets a path below /v1.0 and decodes its JSON. {id} is the object ID.
-func (c *Client) read(ctx context.Context, k call, into any, path string) error {
-	_, err := c.do(ctx, k, func(ctx context.Context, a *khttp.NetHttpRequestAdapter) error {
+func (c *Client) read(ctx context.Context, k call, into any, path string) (*exchange, error) {
+	return c.do(ctx, k, func(ctx context.Context, a *khttp.NetHttpRequestAdapter) error {
 		r := kiota.NewRequestInformationWithMethodAndUrlTemplateAndPathParameters(
 			kiota.GET, "{+baseurl}"+path, map[string]string{"id": string(k.ObjectID)})
 		r.Headers.TryAdd("Accept", "application/json")
-		raw, err := a.SendPrimitive(ctx, r, "[]byte", kiota.ErrorMappings{"XXX": odataerrors.CreateODataErrorFromDiscriminatorValue})
+		raw, err := a.SendPrimitive(ctx, r, "[]byte", errorAnswers())
 		if err != nil {
 			return err
 		}
@@ -146,7 +145,6 @@ func (c *Client) read(ctx context.Context, k call, into any, path string) error 
 		}
 		return json.Unmarshal(body, into)
 	})
-	return err
 }
 
 // explainPolicy adds to a refusal by policy the longest lifetime, if it can be
