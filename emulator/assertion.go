@@ -149,14 +149,16 @@ func (e *keyCredential) named(header map[string]any, name string) bool {
 	return ok && slices.Equal(thumbprint, want)
 }
 
-// decodeThumbprint reads base64url, as documented, and standard base64 with
-// padding, as MSAL Go sends it.
+// decodeThumbprint reads base64url as documented, base64url with padding as MSAL
+// for Python sends it, and standard base64 with padding as MSAL Go does.
 //
 // https://github.com/AzureAD/microsoft-authentication-library-for-go
+// https://github.com/AzureAD/microsoft-authentication-library-for-python (JwtAssertionCreator)
 func decodeThumbprint(value string) ([]byte, bool) {
-	if b, err := base64.RawURLEncoding.DecodeString(value); err == nil {
-		return b, true
+	for _, encoding := range []*base64.Encoding{base64.RawURLEncoding, base64.URLEncoding, base64.StdEncoding} {
+		if b, err := encoding.DecodeString(value); err == nil {
+			return b, true
+		}
 	}
-	b, err := base64.StdEncoding.DecodeString(value)
-	return b, err == nil
+	return nil, false
 }
