@@ -299,16 +299,27 @@ func (r *Rotator) locate(ctx context.Context, app *App, pair KeyPair, added *Add
 		"app %s: the certificate %s is not among the %d on the app", app.Name, app.Current.ThumbprintSHA1, len(listing.Entries))
 }
 
-// recall finds earlier keys of ours on the app: those whose sealed pair the
-// store still holds. The newest valid one becomes current where no file was
-// given; the others are removed by the next rotation.
+// recall finds earlier keys of ours on the app: those that the journal made or
+// replaced on this very registration, and whose sealed pair the store still
+// holds. The one that lives longest becomes current where no file was given; the
+// others are removed by the next rotation. A certificate that is ours elsewhere
+// and was put here by somebody is foreign here.
 func (r *Rotator) recall(ctx context.Context, app *App, listing Listing, added *Added) error {
+	var ours map[Thumbprint]bool // read once it is needed: the journal is long
 	for _, e := range listing.Entries {
 		held, err := r.Store.HasKeyPair(ctx, e.Thumbprint)
 		if err != nil {
 			return err
 		}
 		if !held || app.Current != nil && app.Current.ThumbprintSHA256 == e.Thumbprint {
+			continue
+		}
+		if ours == nil {
+			if ours, err = r.journalled(ctx, app); err != nil {
+				return err
+			}
+		}
+		if !ours[e.Thumbprint] {
 			continue
 		}
 		pair, err := r.Store.KeyPair(ctx, e.Thumbprint)
@@ -321,13 +332,45 @@ func (r *Rotator) recall(ctx context.Context, app *App, listing Listing, added *
 		}
 		c.KeyID = e.KeyID
 		added.Found = append(added.Found, "an earlier certificate of ours, "+c.ThumbprintSHA1+", is on the app")
-		if given := app.Current; given == nil && time.Now().Before(c.NotAfter) {
-			app.Current = &c
-			continue
-		}
 		app.Former = append(app.Former, c)
 	}
+	if app.Current != nil {
+		return nil
+	}
+	newest := -1
+	for i, c := range app.Former {
+		if time.Now().Before(c.NotAfter) && (newest < 0 || c.NotAfter.After(app.Former[newest].NotAfter)) {
+			newest = i
+		}
+	}
+	if newest >= 0 {
+		c := app.Former[newest]
+		app.Current, app.Former = &c, slices.Delete(app.Former, newest, newest+1)
+	}
 	return nil
+}
+
+// journalled are the certificates that rotations of this registration made or
+// replaced, under whatever local name.
+func (r *Rotator) journalled(ctx context.Context, app *App) (map[Thumbprint]bool, error) {
+	rotations, err := r.Store.Rotations(ctx, "", 0)
+	if err != nil {
+		return nil, err
+	}
+	ours := map[Thumbprint]bool{}
+	for _, rot := range rotations {
+		if rot.ClientID != app.ClientID {
+			continue
+		}
+		ours[rot.New.ThumbprintSHA256] = true
+		if rot.Old != nil {
+			ours[rot.Old.ThumbprintSHA256] = true
+		}
+		for _, c := range rot.Extra {
+			ours[c.ThumbprintSHA256] = true
+		}
+	}
+	return ours, nil
 }
 
 // targetAtAdoption warns about a target that the first delivery would find
@@ -372,6 +415,9 @@ func (r *Rotator) Remove(ctx context.Context, name string, req RemoveRequest, by
 				rec.Forget = append(rec.Forget, c.ThumbprintSHA256)
 			}
 		}
+		if req.Purge && rec.Rotation != nil {
+			rec.Forget = append(rec.Forget, rec.Rotation.New.ThumbprintSHA256) // even if it was never sent
+		}
 		if rot := rec.Rotation; rot != nil {
 			rot.PhaseAt = maps.Clone(rot.PhaseAt)
 			rot.Phase, rot.EndedAt, rot.WakeAt = PhaseRolledBack, now, time.Time{}
@@ -402,6 +448,9 @@ func allCredentials(app *App, rot *Rotation) []Credential {
 	add(app.Previous)
 	for i := range app.Former {
 		add(&app.Former[i])
+	}
+	for i := range app.Orphans {
+		add(&app.Orphans[i].Credential)
 	}
 	if rot != nil {
 		if rot.Upload.Sends > 0 {

@@ -13,6 +13,11 @@ import (
 // "field: old → new". Nothing is changed in Entra; an open rotation goes on
 // with the new settings.
 func (r *Rotator) Edit(ctx context.Context, name string, edit Edit, by string) (App, []string, error) {
+	release, err := r.claim(ctx, name)
+	if err != nil {
+		return App{}, nil, err
+	}
+	defer release()
 	app, err := r.Store.App(ctx, name)
 	if err != nil {
 		return App{}, nil, fmt.Errorf("app %s: %w", name, err)
@@ -36,6 +41,11 @@ func (r *Rotator) Edit(ctx context.Context, name string, edit Edit, by string) (
 		if err != nil {
 			return err
 		}
+		if edit.KeyID != nil {
+			if err := tellKeyID(&next, rec.Rotation, KeyID(strings.ToLower(string(*edit.KeyID)))); err != nil {
+				return err
+			}
+		}
 		if fields = differences(rec.App, &next); len(fields) == 0 {
 			app = *rec.App
 			return nil
@@ -44,9 +54,7 @@ func (r *Rotator) Edit(ctx context.Context, name string, edit Edit, by string) (
 		rec.App, app = &next, next
 		if rec.Rotation != nil {
 			rec.Rotation.WakeAt = time.Now().UTC() // the edit may be what it waited for
-			if edit.KeyID != nil && rec.Rotation.Old != nil {
-				rec.Rotation.Old.KeyID = oldKeyID(&next, rec.Rotation)
-			}
+			rec.Rotation.Unreadable = false
 			rec.Rotation.Seq++
 		}
 		rec.Audit = append(rec.Audit, AuditEntry{At: time.Now().UTC(), By: by, What: "app edited", App: name, Note: strings.Join(fields, "; ")})
@@ -56,14 +64,32 @@ func (r *Rotator) Edit(ctx context.Context, name string, edit Edit, by string) (
 	return app, fields, err
 }
 
-// oldKeyID finds the KeyID of the pair that an open rotation replaces.
-func oldKeyID(app *App, rot *Rotation) KeyID {
-	for _, c := range []*Credential{app.Current, app.Previous} {
-		if c != nil && c.ThumbprintSHA256 == rot.Old.ThumbprintSHA256 {
-			return c.KeyID
+// tellKeyID notes the KeyID that a person read in the portal, for the one
+// certificate of which nobody knew it: that being replaced, else the one in
+// service. What Entra told is not overwritten; what a person told may be
+// corrected.
+func tellKeyID(app *App, rot *Rotation, id KeyID) error {
+	tell := func(thumbprint Thumbprint) {
+		for _, c := range []**Credential{&app.Current, &app.Previous} {
+			if *c != nil && (*c).ThumbprintSHA256 == thumbprint {
+				told := **c
+				told.KeyID = id
+				*c = &told
+			}
+		}
+		if rot != nil && rot.Old != nil && rot.Old.ThumbprintSHA256 == thumbprint {
+			rot.Old.KeyID = id
 		}
 	}
-	return rot.Old.KeyID
+	switch {
+	case rot != nil && rot.Old != nil && rot.Old.RemovedAt.IsZero() && (rot.Old.KeyID == "" || rot.Old.Adopted):
+		tell(rot.Old.ThumbprintSHA256)
+	case app.Current != nil && (app.Current.KeyID == "" || app.Current.Adopted):
+		tell(app.Current.ThumbprintSHA256)
+	default:
+		return refusedf("app %s: the key IDs of its certificates are known from Entra; none is missing", app.Name)
+	}
+	return nil
 }
 
 // edited returns the app with the edit's fields in place.
@@ -82,13 +108,8 @@ func edited(app App, e Edit) (App, error) {
 	if e.ObjectID != nil {
 		app.ObjectID = ObjectID(strings.ToLower(string(*e.ObjectID)))
 	}
-	if e.KeyID != nil {
-		if app.Current == nil {
-			return App{}, usagef("app %s: it has no certificate of ours yet, so there is no key ID to tell", app.Name)
-		}
-		c := *app.Current
-		c.KeyID = KeyID(strings.ToLower(string(*e.KeyID)))
-		app.Current = &c
+	if e.KeyID != nil && app.Current == nil {
+		return App{}, usagef("app %s: it has no certificate of ours yet, so there is no key ID to tell", app.Name)
 	}
 	set(&app.Permissions, e.Permissions)
 	set(&app.Tags, e.Tags)
@@ -129,6 +150,9 @@ func differences(old, next *App) []string {
 	add("object_id", old.ObjectID, next.ObjectID)
 	if old.Current != nil && next.Current != nil {
 		add("key_id", old.Current.KeyID, next.Current.KeyID)
+	}
+	if old.Previous != nil && next.Previous != nil {
+		add("key_id of the previous certificate", old.Previous.KeyID, next.Previous.KeyID)
 	}
 	add("permissions", old.Permissions, next.Permissions)
 	add("tags", old.Tags, next.Tags)

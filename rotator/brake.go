@@ -91,8 +91,26 @@ func (r *Rotator) Resume(ctx context.Context, app, by string) ([]string, error) 
 		rec.Audit = append(rec.Audit, AuditEntry{At: now, By: by, What: "resumed", Note: state.Stopped})
 		return nil
 	})
+	if err != nil {
+		return seen, err
+	}
+	return append(seen, "the store goes on"), r.wakeHeld(ctx)
+}
+
+// wakeHeld lets every open rotation go on that a pause or a stop held.
+func (r *Rotator) wakeHeld(ctx context.Context) error {
+	now := time.Now().UTC()
+	open, err := r.Store.Due(ctx, WakeOpen, now.Add(100*365*day), 0)
+	for _, w := range open {
+		err = errors.Join(err, r.change(ctx, w.App, func(rec *Records) error {
+			if rec.Rotation != nil && (rec.Rotation.WaitingFor == WaitingPause || rec.Rotation.WaitingFor == WaitingRetry) {
+				rec.Rotation.WakeAt = now
+			}
+			return nil
+		}))
+	}
 	r.wake()
-	return append(seen, "the store goes on"), err
+	return err
 }
 
 // verifyAll compares every app's stored pair with Entra.
@@ -117,6 +135,13 @@ func (r *Rotator) verifyAll(ctx context.Context) ([]string, error) {
 func (r *Rotator) verify(ctx context.Context, app *App) error {
 	if app.Current == nil {
 		return nil
+	}
+	state, err := r.state(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.checkHosts(&state, app.Tenant); err != nil {
+		return err
 	}
 	pair, err := r.Store.KeyPair(ctx, app.Current.ThumbprintSHA256)
 	if err != nil {

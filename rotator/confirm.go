@@ -16,16 +16,28 @@ func (t *turn) confirm(ctx context.Context) (*wait, error) {
 	if w, err := t.look(ctx); w != nil || err != nil || t.rot.Phase != PhaseDelivered {
 		return w, err
 	}
-	now := time.Now().UTC()
-	if old := t.rot.Old; old != nil && now.After(old.NotAfter) {
+	rule := t.rule()
+	expired := t.rot.Old != nil && time.Now().After(t.rot.Old.NotAfter)
+	if expired && rule != ConfirmAutomatic {
 		if done, err := t.closeExpired(ctx); done || err != nil {
 			return nil, err
 		}
 	}
+	w, err := t.ask(ctx, rule)
+	if expired && err != nil && failureOf(err).Class == ClassFix {
+		if done, closeErr := t.closeExpired(ctx); done {
+			return nil, closeErr
+		}
+	}
+	return w, err
+}
+
+// ask asks by the app's rule whether the consumer uses the new pair.
+func (t *turn) ask(ctx context.Context, rule string) (*wait, error) {
+	now := time.Now().UTC()
 	if err := t.redeliver(ctx, &t.rot.New); err != nil {
 		return nil, err
 	}
-	rule := t.rule()
 	switch rule {
 	case ConfirmPerson:
 		return &wait{WaitingPerson, t.personWake(now)}, nil
@@ -41,15 +53,16 @@ func (t *turn) confirm(ctx context.Context) (*wait, error) {
 		if err != nil {
 			return nil, err
 		}
-	default:
-		if at := t.rot.PhaseAt[PhaseDelivered].Add(t.policy.ReloadWithin); now.Before(at) {
-			return &wait{WaitingReload, at}, nil
-		}
-		if err := t.stillWorks(ctx); err != nil {
-			return nil, err
-		}
+		return nil, t.confirmed(ctx, rule, time.Time{})
 	}
-	return nil, t.confirmed(ctx, rule, rule, "")
+	if at := t.rot.PhaseAt[PhaseDelivered].Add(t.policy.ReloadWithin); now.Before(at) {
+		return &wait{WaitingReload, at}, nil
+	}
+	at, err := t.stillWorks(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return nil, t.confirmed(ctx, rule, at)
 }
 
 // rule is the confirmation rule in force. What cannot be proven from this host
@@ -78,7 +91,7 @@ func (t *turn) personWake(now time.Time) time.Time {
 // asked, it brings the pair again; else another certificate stops the rotation.
 func (t *turn) redeliver(ctx context.Context, c *Credential) error {
 	if !t.rot.Redeliver {
-		return t.astray(ctx, c)
+		return t.astray(ctx, c, t.rot.Deliveries)
 	}
 	pkg, err := t.packageOf(ctx, c)
 	if err != nil {
@@ -95,18 +108,18 @@ func (t *turn) redeliver(ctx context.Context, c *Credential) error {
 }
 
 // stillWorks asks once more that the new pair signs in and passes what it
-// passed before.
-func (t *turn) stillWorks(ctx context.Context) error {
+// passed before. It returns Entra's time; zero if there was no sign-in.
+func (t *turn) stillWorks(ctx context.Context) (time.Time, error) {
 	if t.rot.Proof.Unprovable {
-		return nil
+		return time.Time{}, nil
 	}
 	next, err := t.pair(ctx, &t.rot.New)
 	if err != nil {
-		return err
+		return time.Time{}, err
 	}
 	got, err := t.r.Entra.SignIn(ctx, t.app.registration(), next, t.app.Probe)
 	if err != nil {
-		return err
+		return time.Time{}, err
 	}
 	for _, p := range got.Probes {
 		failedBefore := false
@@ -114,21 +127,19 @@ func (t *turn) stillWorks(ctx context.Context) error {
 			failedBefore = failedBefore || strings.HasPrefix(w, "probe "+p.Path+" fails")
 		}
 		if p.Err != nil && !failedBefore {
-			return fmt.Errorf("app %s: probe %s no longer works with the new certificate: %w", t.app.Name, p.Path, p.Err)
+			return time.Time{}, fmt.Errorf("app %s: probe %s no longer works with the new certificate: %w", t.app.Name, p.Path, p.Err)
 		}
 	}
-	return nil
+	return got.At, nil
 }
 
-// confirmed records that the new pair is in service. how is the rule, by who
-// said so.
-func (t *turn) confirmed(ctx context.Context, how, by, note string) error {
-	now := time.Now().UTC()
+// confirmed records that the new pair is in service. how is the rule. at is
+// Entra's time, from which the overlap runs; zero: the next step asks for it.
+func (t *turn) confirmed(ctx context.Context, how string, at time.Time) error {
 	return t.enter(ctx, PhaseConfirmed, func(rec *Records) {
-		rec.Rotation.Confirmation, rec.Rotation.ConfirmedBy = how, by
-		rec.Rotation.RetiresAt = now.Add(t.policy.Overlap)
-		if note != "" {
-			rec.Rotation.Warnings = appendNew(rec.Rotation.Warnings, "note: "+note)
+		rec.Rotation.Confirmation, rec.Rotation.ConfirmedBy = how, how
+		if !at.IsZero() {
+			rec.Rotation.RetiresAt = at.UTC().Add(t.policy.Overlap)
 		}
 		promote(rec)
 	})
@@ -238,16 +249,29 @@ func (r *Rotator) Confirm(ctx context.Context, app, code, note, by string) (Rota
 		}
 		return Rotation{}, refusedf("app %s: %s is not the code of the certificate to confirm, nor of any other of this app; it is the first %d digits of the thumbprint that the consumer shows", app, code, codeDigits)
 	}
+	now := time.Now().UTC()
+	said := AuditEntry{At: now, By: by, What: "confirmed by a person", App: app, Rotation: t.rot.ID, Thumbprint: next.ThumbprintSHA256, Note: note}
 	switch t.rot.Phase {
 	case PhaseDelivered:
-		err = t.confirmed(ctx, ConfirmPerson, by, note)
+		if !t.rot.Missing.IsZero() {
+			return Rotation{}, refusedf("app %s: the new certificate is gone from Entra, so the consumer cannot be using it; to upload it again: rotate now %s --force", app, app)
+		}
+		err = t.enter(ctx, PhaseConfirmed, func(rec *Records) {
+			rec.Rotation.Confirmation, rec.Rotation.ConfirmedBy = ConfirmPerson, by
+			if note != "" {
+				rec.Rotation.Warnings = appendNew(rec.Rotation.Warnings, "note: "+note)
+			}
+			promote(rec)
+			rec.Audit = append(rec.Audit, said)
+		})
 	case PhaseRollingBack:
 		if t.rot.Back.Delivered.IsZero() {
 			return Rotation{}, refusedf("app %s: the previous certificate has not been delivered yet", app)
 		}
-		err = t.record(ctx, "rollback confirmed", func(rec *Records) {
-			rec.Rotation.Back.Confirmed = time.Now().UTC()
-			rec.Rotation.WakeAt, rec.Rotation.WaitingFor = time.Now().UTC(), ""
+		err = t.record(ctx, "", func(rec *Records) {
+			rec.Rotation.Back.Confirmed = now
+			rec.Rotation.WakeAt, rec.Rotation.WaitingFor = now, ""
+			rec.Audit = append(rec.Audit, said)
 		})
 	case PhaseConfirmed:
 		return t.rot, nil
@@ -255,9 +279,6 @@ func (r *Rotator) Confirm(ctx context.Context, app, code, note, by string) (Rota
 		return Rotation{}, refusedf("app %s: nothing to confirm yet: the rotation is %s", app, t.rot.Phase)
 	}
 	if err != nil {
-		return Rotation{}, err
-	}
-	if err := r.noteBy(ctx, t, by, "confirmed by a person"); err != nil {
 		return Rotation{}, err
 	}
 	r.ask(app)
@@ -279,14 +300,4 @@ func (r *Rotator) openFor(ctx context.Context, app, what string) (*turn, error) 
 		return nil, refusedf("app %s: no rotation is open, so there is nothing to %s", app, what)
 	}
 	return t, nil
-}
-
-// noteBy adds an audit line with the person's name.
-func (r *Rotator) noteBy(ctx context.Context, t *turn, by, what string) error {
-	return t.record(ctx, "", func(rec *Records) {
-		rec.Audit = append(rec.Audit, AuditEntry{
-			At: time.Now().UTC(), By: by, What: what, App: t.app.Name, Rotation: t.rot.ID,
-			Thumbprint: t.rot.New.ThumbprintSHA256,
-		})
-	})
 }

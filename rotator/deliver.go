@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -22,7 +23,7 @@ func (t *turn) deliver(ctx context.Context) (*wait, error) {
 	if err != nil {
 		return nil, err
 	}
-	if t.rot.Reach.IsZero() && len(t.app.Deliveries) > 0 {
+	if t.rot.Reach.IsZero() {
 		// From here on a consumer may hold the new pair.
 		err := t.record(ctx, "delivery begun", func(rec *Records) { rec.Rotation.Reach = time.Now().UTC() })
 		if err != nil {
@@ -41,14 +42,15 @@ func (t *turn) deliver(ctx context.Context) (*wait, error) {
 // stores results as they come.
 func (t *turn) bring(ctx context.Context, pkg Package, done []DeliveryResult, keep func(*Records, []DeliveryResult)) ([]DeliveryResult, error) {
 	wanted := pkg.Credential.ThumbprintSHA256
-	results := make([]DeliveryResult, len(t.app.Deliveries))
-	for i, d := range t.app.Deliveries {
+	deliveries := t.app.Deliveries // an edit holds from the next attempt on
+	results := make([]DeliveryResult, len(deliveries))
+	for i, d := range deliveries {
 		results[i] = DeliveryResult{Name: d.Name()}
 		if i < len(done) && done[i].Name == d.Name() {
 			results[i] = done[i]
 		}
 	}
-	for i, d := range t.app.Deliveries {
+	for i, d := range deliveries {
 		held, err := t.r.Deliverer.Holds(ctx, d, pkg.Passwords)
 		cannotTell := errors.Is(err, ErrCannotTell)
 		if (held == wanted || cannotTell) && results[i].Thumbprint == wanted {
@@ -74,7 +76,7 @@ func (t *turn) bring(ctx context.Context, pkg Package, done []DeliveryResult, ke
 			return results, errors.Join(recorded, fmt.Errorf("app %s: deliver to %s: %w", t.app.Name, d.Name(), err))
 		}
 		results[i] = DeliveryResult{Name: d.Name(), Thumbprint: wanted, At: now}
-		if i == len(t.app.Deliveries)-1 {
+		if i == len(deliveries)-1 {
 			break // recorded with the phase
 		}
 		if err := t.record(ctx, "", func(rec *Records) { keep(rec, results) }); err != nil {
@@ -107,6 +109,9 @@ func (t *turn) packageOf(ctx context.Context, c *Credential) (Package, error) {
 	for _, o := range append(append([]Credential{}, t.app.Former...), t.rot.Extra...) {
 		pkg.Known = append(pkg.Known, o.ThumbprintSHA256)
 	}
+	for _, o := range t.app.Orphans {
+		pkg.Known = append(pkg.Known, o.ThumbprintSHA256)
+	}
 	if old := t.rot.Old; old != nil && !old.GivenUp && old.ThumbprintSHA256 != c.ThumbprintSHA256 {
 		pkg.Previous, err = t.pair(ctx, old)
 		if err != nil && !errors.Is(err, ErrNotFound) {
@@ -116,8 +121,9 @@ func (t *turn) packageOf(ctx context.Context, c *Credential) (Package, error) {
 	return pkg, nil
 }
 
-// astray reports a target that no longer holds the pair that was delivered.
-func (t *turn) astray(ctx context.Context, wanted *Credential) error {
+// astray reports a target that does not hold the pair that was delivered, or a
+// hook that has not run for it. results are those of the delivery.
+func (t *turn) astray(ctx context.Context, wanted *Credential, results []DeliveryResult) error {
 	passwords, err := t.passwords(ctx)
 	if err != nil {
 		return err
@@ -125,7 +131,14 @@ func (t *turn) astray(ctx context.Context, wanted *Credential) error {
 	for _, d := range t.app.Deliveries {
 		held, err := t.r.Deliverer.Holds(ctx, d, passwords)
 		switch {
-		case errors.Is(err, ErrCannotTell), err == nil && held == wanted.ThumbprintSHA256:
+		case errors.Is(err, ErrCannotTell):
+			ran := func(r DeliveryResult) bool { return r.Name == d.Name() && r.Thumbprint == wanted.ThumbprintSHA256 }
+			if slices.ContainsFunc(results, ran) {
+				continue
+			}
+			return fix(ReasonOther, "to run it: rotate now "+t.app.Name,
+				"app %s: delivery %s was added and has not run for this certificate; nothing is retired", t.app.Name, d.Name())
+		case err == nil && held == wanted.ThumbprintSHA256:
 			continue
 		case err != nil:
 			return fmt.Errorf("app %s: look at delivery %s: %w", t.app.Name, d.Name(), err)

@@ -61,7 +61,7 @@ func (r *Rotator) advance(ctx context.Context, c *claim, name string) error {
 	for !t.rot.Phase.IsEnd() {
 		before := t.rot.Seq
 		w, err := t.gate(ctx)
-		if err == nil && w == nil {
+		if err == nil && w == nil && !t.rot.Phase.IsEnd() {
 			w, err = t.step(ctx)
 		}
 		switch {
@@ -119,9 +119,22 @@ func (t *turn) gate(ctx context.Context) (*wait, error) {
 		return nil, err
 	}
 	outward := t.rot.Phase == PhaseProven || t.rot.Phase == PhaseConfirmed
-	if !outward {
+	if !outward || t.rot.Compromised != nil {
 		return nil, nil //nolint:nilnil // nothing holds it back
 	}
+	w, err := t.held(&state)
+	if w == nil || err != nil {
+		return nil, err
+	}
+	// While it is held, its facts are looked at all the same.
+	if looked, err := t.look(ctx); looked != nil || err != nil || t.rot.Phase.IsEnd() {
+		return looked, err
+	}
+	return w, nil
+}
+
+// held tells until when a pause or a closed window holds the next step.
+func (t *turn) held(state *State) (*wait, error) {
 	now := time.Now()
 	lastSafe := t.lastSafe()
 	for _, until := range []time.Time{state.PausedUntil, t.app.PausedUntil} {
@@ -148,7 +161,18 @@ func (t *turn) lastSafe() time.Time {
 	if t.rot.Old == nil {
 		return t.rot.New.NotAfter
 	}
-	return lastSafeDate(t.rot.Old.NotAfter, t.policy)
+	safe := lastSafeDate(t.rot.Old.NotAfter, t.policy)
+	if t.rot.Phase == PhaseProven {
+		// Before the delivery, the consumer still needs its time to read it.
+		safe = safe.Add(-t.policy.lead(t.rule()))
+	}
+	return safe
+}
+
+// isLate reports whether the certificate in service can no longer leave the
+// overlap.
+func (t *turn) isLate(now time.Time) bool {
+	return t.rot.Old != nil && t.rot.Confirmation == "" && isLate(lastSafeDate(t.rot.Old.NotAfter, t.policy), now)
 }
 
 // errRecord marks that the store could not be written. The rotation stops: it
@@ -213,11 +237,14 @@ func (t *turn) enter(ctx context.Context, phase Phase, change func(rec *Records)
 
 // park records what the rotation waits for.
 func (t *turn) park(ctx context.Context, w wait) error {
-	if t.rot.WaitingFor == w.what && t.rot.WakeAt.Equal(w.until) && t.rot.Trouble == nil {
+	if t.rot.WaitingFor == w.what && t.rot.WakeAt.Equal(w.until) && (t.rot.Trouble == nil || w.what == WaitingLimit) {
 		return nil
 	}
 	return t.record(ctx, "", func(rec *Records) {
-		rec.Rotation.Trouble, rec.Rotation.WaitingFor, rec.Rotation.WakeAt = nil, w.what, w.until.UTC()
+		rec.Rotation.WaitingFor, rec.Rotation.WakeAt = w.what, w.until.UTC()
+		if w.what != WaitingLimit {
+			rec.Rotation.Trouble = nil // the limit is only met because something failed
+		}
 	})
 }
 
@@ -253,8 +280,14 @@ func (t *turn) fail(ctx context.Context, f *Failure) error {
 			At: now, Attempts: attempts, RetryAt: retryAt,
 		}
 		rot.WaitingFor, rot.WakeAt = WaitingRetry, retryAt
-		needsPerson := f.Class == ClassFix || f.Class == ClassGone || f.Class == ClassClock
-		if needsPerson && !known {
+		late := t.isLate(now) && rot.LateSince.IsZero()
+		if late {
+			rot.LateSince = now
+		}
+		switch {
+		case late:
+			rec.Events = append(rec.Events, t.event(EventRotationFailed, SeverityCritical, "past its last safe date: "+f.Message, f.Next))
+		case rot.Trouble.needsPerson() && (!known || attempts == manyAttempts):
 			rec.Events = append(rec.Events, t.event(EventRotationFailed, SeverityWarning, f.Message, f.Next))
 		}
 		if f.Class == ClassFix && uploaded {

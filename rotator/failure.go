@@ -159,3 +159,15 @@ type Trouble struct {
 	Attempts int       `json:"attempts"`
 	RetryAt  time.Time `json:"retry_at,omitzero"`
 }
+
+// manyAttempts in a row of a failure that should pass by itself are a person's
+// matter too: by the backoff that is after about 48 minutes.
+const manyAttempts = 6
+
+// needsPerson reports whether somebody should look. A nil trouble needs nobody.
+func (t *Trouble) needsPerson() bool {
+	if t == nil {
+		return false
+	}
+	return t.Class == ClassFix || t.Class == ClassGone || t.Class == ClassClock || t.Attempts >= manyAttempts
+}

@@ -40,31 +40,51 @@ func (t *turn) see(ctx context.Context, as KeyPair) (sight, error) {
 			s.present, s.keyID = true, e.KeyID
 		}
 	}
-	var unseen []KeyID
-	for _, e := range listing.Entries {
-		if !slices.Contains(t.rot.Upload.Seen, e.KeyID) {
-			unseen = append(unseen, e.KeyID)
-		}
-	}
-	learnt := s.present && t.rot.New.KeyID != s.keyID
-	if len(unseen) > 0 || learnt || (t.app.ObjectID == "" && listing.ObjectID != "") {
-		err = t.record(ctx, "", func(rec *Records) {
-			rec.Rotation.Upload.Seen = append(rec.Rotation.Upload.Seen, unseen...)
-			if rec.App.ObjectID == "" {
-				rec.App.ObjectID = listing.ObjectID
-			}
-			if rec.App.DisplayName == "" {
-				rec.App.DisplayName = listing.DisplayName
-			}
-			if learnt {
-				setKeyID(rec, s.keyID)
-			}
-		})
-		if err != nil {
-			return sight{}, err
-		}
+	if err := t.remember(ctx, &s); err != nil {
+		return sight{}, err
 	}
 	return s, t.strangers(ctx, listing)
+}
+
+// remember records what only a reading can tell: the KeyID of the new
+// certificate, the app's own facts, and which entries were seen. An entry that
+// was seen and is absent by the rule is reported: nobody should find out by an
+// outage that something else took it away.
+func (t *turn) remember(ctx context.Context, s *sight) error {
+	now := time.Now().UTC()
+	listed := make([]KeyID, 0, len(s.listing.Entries))
+	for _, e := range s.listing.Entries {
+		listed = append(listed, e.KeyID)
+	}
+	seen := t.rot.Upload.Seen
+	unseen := slices.DeleteFunc(slices.Clone(listed), func(id KeyID) bool { return slices.Contains(seen, id) })
+	gone := slices.DeleteFunc(slices.Clone(seen), func(id KeyID) bool { return slices.Contains(listed, id) })
+	absence := Absence{}
+	if len(gone) > 0 {
+		absence = t.rot.SeenAbsence.missed(now)
+	}
+	learnt := s.present && t.rot.New.KeyID != s.keyID
+	newFacts := t.app.ObjectID == "" && s.listing.ObjectID != ""
+	if len(unseen) == 0 && absence == t.rot.SeenAbsence && !learnt && !newFacts {
+		return nil
+	}
+	return t.record(ctx, "", func(rec *Records) {
+		rec.Rotation.Upload.Seen = append(rec.Rotation.Upload.Seen, unseen...)
+		rec.Rotation.SeenAbsence = absence
+		if absence.isAbsent() {
+			rec.Rotation.SeenAbsence = Absence{}
+			rec.Rotation.Upload.Seen = slices.DeleteFunc(rec.Rotation.Upload.Seen, func(id KeyID) bool { return slices.Contains(gone, id) })
+			rec.Events = append(rec.Events, t.event(EventForeignCredential, SeverityWarning,
+				fmt.Sprintf("certificates that were on the app are gone from it (KeyID %v)", gone),
+				"if nobody removed them on purpose, add them again"))
+		}
+		if newFacts {
+			rec.App.ObjectID, rec.App.DisplayName = s.listing.ObjectID, s.listing.DisplayName
+		}
+		if learnt {
+			setKeyID(rec, s.keyID)
+		}
+	})
 }
 
 // isNew reports whether the entry is the rotation's certificate: by its own
@@ -185,10 +205,23 @@ func (t *turn) look(ctx context.Context) (*wait, error) {
 		}
 		return &wait{WaitingPropagation, now.Add(every)}, nil
 	}
-	if t.rot.Reach.IsZero() && t.rot.Phase != PhaseConfirmed {
-		return nil, t.vanish(ctx)
+	return nil, t.gone(ctx)
+}
+
+// gone ends or stops the rotation whose certificate was removed by somebody:
+// it ends if nobody has the new pair yet.
+func (t *turn) gone(ctx context.Context) error {
+	if t.isReached() {
+		return t.missing(ctx)
 	}
-	return nil, t.missing(ctx)
+	return t.vanish(ctx)
+}
+
+// isReached reports whether a consumer may hold the new pair.
+func (t *turn) isReached() bool { return t.rot.isReached() }
+
+func (rot *Rotation) isReached() bool {
+	return !rot.Reach.IsZero() || !rot.PhaseAt[PhaseDelivered].IsZero()
 }
 
 // accepted asks the token service whether it knows the pair.
@@ -236,6 +269,7 @@ func (t *turn) missing(ctx context.Context) error {
 	}
 	err := t.record(ctx, "certificate missing", func(rec *Records) {
 		rec.Rotation.Missing = time.Now().UTC()
+		rec.Rotation.Trouble = &Trouble{Class: f.Class, Reason: f.Reason, Message: f.Message} // told by this event
 		rec.Events = append(rec.Events, t.event(EventCertificateMissing, SeverityCritical, f.Message, f.Next))
 	})
 	if err != nil {

@@ -163,8 +163,8 @@ func (p Policy) Check(rule string) error {
 	if p.Validity <= 0 {
 		add("validity: %s is not a lifetime", days(p.Validity))
 	}
-	if p.RenewBefore >= p.Validity {
-		add("renew_before: %s is not shorter than validity %s: every new certificate would be due at once", days(p.RenewBefore), days(p.Validity))
+	if p.RenewBefore+p.Jitter >= p.Validity {
+		add("renew_before: %s (and jitter) is not shorter than validity %s: every new certificate would be due at once", days(p.RenewBefore), days(p.Validity))
 	}
 	if p.Prove.Successes < 1 {
 		add("prove.successes: %d proves nothing; use 1 or more", p.Prove.Successes)
@@ -174,6 +174,9 @@ func (p Policy) Check(rule string) error {
 	}
 	if p.UploadLimit.PerHour < 1 || p.UploadLimit.PerDay < 1 {
 		add("upload_limit: per_hour %d and per_day %d must be at least 1", p.UploadLimit.PerHour, p.UploadLimit.PerDay)
+	}
+	if w := p.Window; w != nil && w.Duration <= 0 {
+		add("window.duration: %s opens no window", days(w.Duration))
 	}
 	lead, margin := p.lead(rule), p.retryMargin()
 	if need := p.Prove.Within + lead + margin + p.Overlap; need > p.RenewBefore {

@@ -85,48 +85,36 @@ func (t *turn) unknownYet(ctx context.Context) (*wait, error) {
 	if err := t.record(ctx, "", func(rec *Records) { rec.Rotation.Proof = proof }); err != nil {
 		return nil, err
 	}
-	uploadedAt := t.rot.PhaseAt[PhaseUploaded]
-	late := now.Sub(uploadedAt) >= t.policy.Prove.Within
-	if !t.rot.Unreadable {
-		signer, err := t.signer(ctx)
+	signer, err := t.signer(ctx)
+	if err != nil {
+		return nil, err
+	}
+	readable := !t.rot.Unreadable && (t.app.Mode == ModeManaged || !signer.IsZero())
+	if readable {
+		s, err := t.see(ctx, signer)
 		if err != nil {
 			return nil, err
 		}
-		if t.app.Mode == ModeManaged || !signer.IsZero() {
-			s, err := t.see(ctx, signer)
-			if err != nil {
-				return nil, err
-			}
-			if s.readable && !s.present {
-				return t.countAbsence(ctx, true)
-			}
-			if s.present && late {
-				return nil, fix(ReasonNotRegistered, "rotate rollback "+t.app.Name+", then rotate now "+t.app.Name,
-					"app %s: the app lists the new certificate, but the token service has not accepted it for %s", t.app.Name, days(t.policy.Prove.Within))
-			}
+		readable = s.readable
+		switch late := now.Sub(t.rot.PhaseAt[PhaseUploaded]) >= t.policy.Prove.Within; {
+		case s.present && late:
+			return nil, fix(ReasonNotRegistered, "rotate rollback "+t.app.Name+", then rotate now "+t.app.Name,
+				"app %s: the app lists the new certificate, but the token service has not accepted it for %s", t.app.Name, days(t.policy.Prove.Within))
+		case s.present:
+			return &wait{WaitingPropagation, now.Add(pollIn(proof.Attempts, t.policy.Prove))}, nil
 		}
 	}
-	if late {
-		return nil, t.vanish(ctx)
-	}
-	return &wait{WaitingPropagation, now.Add(pollIn(proof.Attempts, t.policy.Prove))}, nil
-}
-
-// countAbsence counts one read without the new certificate and ends the
-// rotation when they suffice. Nobody has the new pair yet.
-func (t *turn) countAbsence(ctx context.Context, readable bool) (*wait, error) {
-	now := time.Now().UTC()
 	absence := t.rot.Absence.missed(now)
 	if err := t.record(ctx, "", func(rec *Records) { rec.Rotation.Absence = absence }); err != nil {
 		return nil, err
 	}
 	if t.isGone(absence, readable) {
-		return nil, t.vanish(ctx)
+		return nil, t.gone(ctx)
 	}
-	return &wait{WaitingPropagation, now.Add(absentEvery)}, nil
+	return &wait{WaitingPropagation, now.Add(pollIn(proof.Attempts, t.policy.Prove))}, nil
 }
 
-// current returns the pair to compare with: the one in service if it is still
+// comparable returns the pair to compare with: the one in service if it is still
 // within its dates and was not given up. Nil otherwise.
 func (t *turn) comparable() *Credential {
 	c, now := t.rot.Old, time.Now()

@@ -2,23 +2,22 @@ package rotator
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
 // retire removes what was replaced, after the overlap and after checking again
 // that the new pair works, is listed, and is what every target holds. Time is
-// Entra's.
+// Entra's. What a person gave up goes first, at once.
 func (t *turn) retire(ctx context.Context) (*wait, error) {
+	if w, err := t.look(ctx); w != nil || err != nil {
+		return w, err
+	}
 	if c := t.rot.Compromised; c != nil && c.RemovedAt.IsZero() {
-		// What was given up goes as soon as the fresh pair is confirmed.
 		if err := t.cut(ctx); err != nil {
 			return nil, err
 		}
-	}
-	if w, err := t.look(ctx); w != nil || err != nil {
-		return w, err
 	}
 	never := t.rot.Confirmation == "never"
 	if !never {
@@ -26,8 +25,7 @@ func (t *turn) retire(ctx context.Context) (*wait, error) {
 			return nil, err
 		}
 	}
-	left := t.toRemove()
-	if len(left) == 0 {
+	if len(t.toRemove()) == 0 {
 		return nil, t.retired(ctx)
 	}
 	if now := time.Now(); now.Before(t.rot.RetiresAt) {
@@ -36,6 +34,10 @@ func (t *turn) retire(ctx context.Context) (*wait, error) {
 	at, err := t.entraTime(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if t.rot.RetiresAt.IsZero() {
+		// Confirmed without asking Entra: the overlap runs from now on.
+		return nil, t.record(ctx, "", func(rec *Records) { rec.Rotation.RetiresAt = at.UTC().Add(t.policy.Overlap) })
 	}
 	if at.Before(t.rot.RetiresAt) {
 		// This host's clock is a little fast.
@@ -50,10 +52,12 @@ func (t *turn) retire(ctx context.Context) (*wait, error) {
 			return nil, fmt.Errorf("the confirmation no longer holds, so nothing is retired: %w", err)
 		}
 	}
-	for _, c := range left {
-		if err := t.remove(ctx, c); err != nil {
-			return nil, err
-		}
+	next, err := t.pair(ctx, &t.rot.New)
+	if err != nil {
+		return nil, err
+	}
+	if w, err := t.removeAll(ctx, next, t.toRemove()); w != nil || err != nil {
+		return w, err
 	}
 	return nil, t.retired(ctx)
 }
@@ -73,47 +77,132 @@ func (t *turn) toRemove() []Credential {
 	return left
 }
 
-// remove takes one certificate of ours off the app. The proof is signed by the
-// new pair. A removal may be sent again: Entra answers "No credentials found to
-// be removed" to the second.
-func (t *turn) remove(ctx context.Context, c Credential) error {
-	next, err := t.pair(ctx, &t.rot.New)
+// removeAll takes certificates of ours off the app, with proofs by signer. Where
+// the list can be read, it says which entries they are: an entry that carries
+// our certificate is ours, whatever KeyID we believed in, and one that carries
+// another is not.
+func (t *turn) removeAll(ctx context.Context, signer KeyPair, list []Credential) (*wait, error) {
+	listed, err := t.entriesOf(ctx, signer, list)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return t.removeAs(ctx, next, c)
+	for _, c := range list {
+		if w, err := t.remove(ctx, signer, c, listed[c.ThumbprintSHA256]); w != nil || err != nil {
+			return w, err
+		}
+	}
+	return nil, nil //nolint:nilnil // all are gone
 }
 
-func (t *turn) removeAs(ctx context.Context, signer KeyPair, c Credential) error {
-	id := c.KeyID
-	if id == "" {
-		id = c.AskedKeyID
+// entriesOf reads which entries carry which of our certificates. Nothing is
+// known where the list cannot be read.
+func (t *turn) entriesOf(ctx context.Context, signer KeyPair, list []Credential) (map[Thumbprint][]KeyID, error) {
+	if t.rot.Unreadable {
+		return nil, nil //nolint:nilnil // nothing is known
 	}
-	if id == "" {
-		return t.orphan(ctx, c, "nobody could tell its KeyID (self mode reads no list)")
+	listing, err := t.r.Entra.Keys(ctx, t.access(signer), true)
+	if t.app.Mode == ModeSelf && reasonOf(err) == ReasonForbidden {
+		return nil, nil //nolint:nilnil // nothing is known
 	}
-	err := t.record(ctx, "certificate removal begun", func(rec *Records) { rec.Rotation.RemovalSent = true })
 	if err != nil {
-		return err
+		return nil, err
 	}
-	err = t.r.Entra.RemoveKey(ctx, t.access(signer), signer, id)
-	switch reason := reasonOf(err); {
-	case reason == ReasonNoSuchKey && c.KeyID == "":
-		return t.orphan(ctx, c, "Entra gave its entry a KeyID of its own, and the answer that named it was lost")
-	case reason == ReasonNoSuchKey:
-		// It is gone already: an earlier request of ours, or somebody else's.
-	case reason == ReasonBadProof && time.Since(t.rot.PhaseAt[PhaseUploaded]) > acceptedLate && t.rot.Phase != PhaseRollingBack:
-		f := *failureOf(err)
-		f.Class = ClassFix
-		return &f
-	case err != nil:
-		return err
+	found := map[Thumbprint][]KeyID{}
+	for _, e := range listing.Entries {
+		found[e.Thumbprint] = append(found[e.Thumbprint], e.KeyID)
+		for _, c := range list {
+			if e.KeyID == c.KeyID && e.Thumbprint != c.ThumbprintSHA256 {
+				return nil, fix(ReasonOther, "correct it: rotate app edit "+t.app.Name+" --key-id ID",
+					"app %s: the key ID %s is that of another certificate (%s), not of ours (%s); nothing is removed", t.app.Name, e.KeyID, e.Thumbprint, c.ThumbprintSHA256)
+			}
+		}
 	}
+	return found, nil
+}
+
+// remove takes one certificate of ours off the app: every entry that carries
+// it, or the one that the records name. A removal may be sent again: Entra
+// answers "No credentials found to be removed" to the second.
+func (t *turn) remove(ctx context.Context, signer KeyPair, c Credential, listed []KeyID) (*wait, error) {
+	ids := listed
+	switch {
+	case len(ids) > 0:
+	case c.KeyID != "":
+		ids = []KeyID{c.KeyID}
+	case c.AskedKeyID != "":
+		ids = []KeyID{c.AskedKeyID}
+	default:
+		return nil, t.orphan(ctx, c, "nobody could tell its KeyID (self mode reads no list)")
+	}
+	sentBefore := t.rot.RemovalSentAt
+	if sentBefore.IsZero() {
+		err := t.record(ctx, "certificate removal begun", func(rec *Records) { rec.Rotation.RemovalSentAt = time.Now().UTC() })
+		if err != nil {
+			return nil, err
+		}
+	}
+	guessed := len(listed) == 0 && c.KeyID == ""
+	for _, id := range ids {
+		err := t.r.Entra.RemoveKey(ctx, t.access(signer), signer, id)
+		switch reason := reasonOf(err); {
+		case reason == ReasonNoSuchKey && guessed:
+			return t.unfound(ctx, c, sentBefore)
+		case reason == ReasonNoSuchKey:
+			// It is gone already: an earlier request of ours, or somebody else's.
+		case reason == ReasonBadProof:
+			return nil, t.proofRefused(ctx, signer, c, err)
+		case err != nil:
+			return nil, err
+		}
+	}
+	return nil, t.markGone(ctx, "certificate removed", c)
+}
+
+// markGone records that a certificate of ours is not on the app any more.
+func (t *turn) markGone(ctx context.Context, what string, c Credential) error {
 	now := time.Now().UTC()
-	return t.record(ctx, "certificate removed", func(rec *Records) {
-		rec.Rotation.RemovalSent = false
+	return t.record(ctx, what, func(rec *Records) {
+		rec.Rotation.RemovalSentAt = time.Time{}
 		markRemoved(rec, c.ThumbprintSHA256, now)
 	})
+}
+
+// unfound decides about a certificate that is not under the KeyID that we chose
+// for it: an earlier removal of ours may have taken it, or Entra gave it another
+// KeyID. Whether it still gets a token tells, once that had time to spread.
+func (t *turn) unfound(ctx context.Context, c Credential, sentBefore time.Time) (*wait, error) {
+	pair, err := t.pair(ctx, &c)
+	if err != nil {
+		return nil, err
+	}
+	there, err := t.accepted(ctx, pair)
+	now := time.Now().UTC()
+	switch {
+	case err != nil:
+		return nil, err
+	case !there && t.rot.Upload.SentAt.IsZero():
+		return nil, t.markGone(ctx, "certificate not on the app", c)
+	case !there && now.Sub(t.rot.Upload.SentAt) >= t.policy.Prove.Within:
+		// Its upload was never answered, and it had the time to spread.
+		return nil, t.markGone(ctx, "certificate not on the app", c)
+	case !there, !sentBefore.IsZero() && now.Sub(sentBefore) < t.policy.Prove.Within:
+		return &wait{WaitingAnswer, now.Add(time.Minute)}, nil
+	}
+	return nil, t.orphan(ctx, c, "Entra gave its entry a KeyID of its own, and the answer that named it was lost")
+}
+
+// proofRefused decides about a refused proof of a removal: right after an upload
+// the key may not have spread; a certificate may not sign its own removal.
+func (t *turn) proofRefused(ctx context.Context, signer KeyPair, c Credential, err error) error {
+	if time.Since(t.rot.PhaseAt[PhaseUploaded]) < acceptedLate {
+		return err
+	}
+	if signer.Thumbprint() == c.ThumbprintSHA256 {
+		return t.orphan(ctx, c, "no other certificate of ours is valid, and Entra does not let a certificate sign its own removal")
+	}
+	f := *failureOf(err)
+	f.Class = ClassFix
+	return &f
 }
 
 // markRemoved notes wherever the certificate is described that it left Entra.
@@ -133,26 +222,46 @@ func markRemoved(rec *Records, thumbprint Thumbprint, at time.Time) {
 	if c := rec.Rotation.Compromised; c != nil && c.Thumbprint == thumbprint {
 		c.RemovedAt = at
 	}
+	for _, c := range all {
+		if c != nil && c.ThumbprintSHA256 == thumbprint {
+			rec.Rotation.Upload.Seen = slices.DeleteFunc(rec.Rotation.Upload.Seen, func(id KeyID) bool { return id == c.KeyID })
+		}
+	}
 }
 
 // orphan leaves a certificate to a person, because nobody can tell its KeyID.
 func (t *turn) orphan(ctx context.Context, c Credential, reason string) error {
 	now := time.Now().UTC()
 	next := fmt.Sprintf("remove the certificate with thumbprint %s from the app %s in the Entra portal", c.ThumbprintSHA1, t.app.ClientID)
+	severity := SeverityWarning
+	if c.GivenUp {
+		severity = SeverityCritical
+	}
 	return t.record(ctx, "certificate left to a person", func(rec *Records) {
+		rec.Rotation.RemovalSentAt = time.Time{}
 		rec.App.Orphans = append(rec.App.Orphans, Orphan{Credential: c, Reason: reason, Since: now})
 		markRemoved(rec, c.ThumbprintSHA256, now)
-		rec.Events = append(rec.Events, t.event(EventRotationFailed, SeverityWarning,
+		rec.Events = append(rec.Events, t.event(EventRotationFailed, severity,
 			fmt.Sprintf("the certificate %s stays on the app: %s", c.ThumbprintSHA1, reason), next))
 	})
 }
 
 // cut removes the pair that a person gave up.
 func (t *turn) cut(ctx context.Context) error {
+	next, err := t.pair(ctx, &t.rot.New)
+	if err != nil {
+		return err
+	}
 	for _, c := range t.toRemove() {
-		if c.ThumbprintSHA256 == t.rot.Compromised.Thumbprint {
-			return t.remove(ctx, c)
+		if c.ThumbprintSHA256 != t.rot.Compromised.Thumbprint {
+			continue
 		}
+		w, err := t.removeAll(ctx, next, []Credential{c})
+		if w != nil {
+			// Whether it is gone shows later; the rotation goes on meanwhile.
+			return nil
+		}
+		return err
 	}
 	// It is not on the app any more.
 	return t.record(ctx, "", func(rec *Records) { rec.Rotation.Compromised.RemovedAt = time.Now().UTC() })
@@ -182,72 +291,4 @@ func (t *turn) retired(ctx context.Context) error {
 		rec.App.Trouble, rec.App.Hold = nil, ""
 		rec.Events = append(rec.Events, t.event(EventRotated, SeverityInfo, summary, ""))
 	})
-}
-
-// RollBack goes back to the previous pair, before it was retired.
-func (r *Rotator) RollBack(ctx context.Context, app, by string) (Rotation, error) {
-	release, err := r.claim(ctx, app)
-	if err != nil {
-		return Rotation{}, err
-	}
-	defer release()
-	t, err := r.openFor(ctx, app, "roll back")
-	if err != nil {
-		return Rotation{}, err
-	}
-	if t.rot.Phase == PhaseRollingBack {
-		r.ask(app)
-		return t.rot, nil
-	}
-	if err := t.mayRollBack(ctx); err != nil {
-		return Rotation{}, err
-	}
-	now := time.Now().UTC()
-	err = t.enter(ctx, PhaseRollingBack, func(rec *Records) {
-		rec.Rotation.Back = &Back{By: by, At: now, From: t.rot.Phase, Reason: "person"}
-		rec.Rotation.Asked = true
-	})
-	if err != nil {
-		return Rotation{}, err
-	}
-	if err := r.noteBy(ctx, t, by, "rollback asked"); err != nil {
-		return Rotation{}, err
-	}
-	r.ask(app)
-	return t.rot, nil
-}
-
-// mayRollBack refuses where the previous pair is no ground to stand on.
-func (t *turn) mayRollBack(ctx context.Context) error {
-	old := t.rot.Old
-	if old == nil {
-		if t.rot.Reach.IsZero() {
-			return nil
-		}
-		return refusedf("app %s: this is its first certificate; there is none to go back to", t.app.Name)
-	}
-	if old.GivenUp {
-		return refusedf("app %s: the previous certificate was given up as compromised", t.app.Name)
-	}
-	if !old.RemovedAt.IsZero() {
-		return refusedf("app %s: the previous certificate is no longer on the app", t.app.Name)
-	}
-	if t.rot.Reach.IsZero() && t.rot.Phase != PhaseConfirmed {
-		return nil // nobody has the new pair: nothing to hand back
-	}
-	if left := time.Until(old.NotAfter); left < t.policy.Overlap || left <= 0 {
-		return refusedf("app %s: the previous certificate ends %s, within the overlap of %s; going back would only lead to its end",
-			t.app.Name, old.NotAfter.Format(time.DateOnly), days(t.policy.Overlap))
-	}
-	pair, err := t.pair(ctx, old)
-	if errors.Is(err, ErrNotFound) {
-		return refusedf("app %s: the previous private key is no longer held", t.app.Name)
-	}
-	if err != nil {
-		return err
-	}
-	if _, err := t.r.Entra.SignIn(ctx, t.app.registration(), pair, nil); err != nil && reasonOf(err) != ReasonBlocked {
-		return refusedf("app %s: the previous certificate gets no token, so going back would lock the app out: %v", t.app.Name, err)
-	}
-	return nil
 }

@@ -7,11 +7,85 @@ import (
 	"time"
 )
 
+// RollBack goes back to the previous pair, before it was retired.
+//
+// It returns [ErrRefused] where that pair is no ground to stand on: given up,
+// removed, ending soon, or refused by Entra.
+func (r *Rotator) RollBack(ctx context.Context, app, by string) (Rotation, error) {
+	release, err := r.claim(ctx, app)
+	if err != nil {
+		return Rotation{}, err
+	}
+	defer release()
+	t, err := r.openFor(ctx, app, "roll back")
+	if err != nil {
+		return Rotation{}, err
+	}
+	if t.rot.Phase == PhaseRollingBack {
+		r.ask(app)
+		return t.rot, nil
+	}
+	state, err := r.state(ctx)
+	if err != nil {
+		return Rotation{}, err
+	}
+	if err := r.checkHosts(&state, t.app.Tenant); err != nil {
+		return Rotation{}, err
+	}
+	if err := t.mayRollBack(ctx); err != nil {
+		return Rotation{}, err
+	}
+	now := time.Now().UTC()
+	from := t.rot.Phase
+	err = t.enter(ctx, PhaseRollingBack, func(rec *Records) {
+		rec.Rotation.Back = &Back{By: by, At: now, From: from, Reason: "person"}
+		rec.Rotation.Asked = true
+		rec.Audit = append(rec.Audit, AuditEntry{At: now, By: by, What: "rollback asked", App: app, Rotation: t.rot.ID, Thumbprint: t.rot.New.ThumbprintSHA256})
+	})
+	if err != nil {
+		return Rotation{}, err
+	}
+	r.ask(app)
+	return t.rot, nil
+}
+
+// mayRollBack refuses where the previous pair is no ground to stand on.
+func (t *turn) mayRollBack(ctx context.Context) error {
+	if !t.isReached() {
+		return nil // nobody has the new pair: nothing to hand back
+	}
+	old := t.rot.Old
+	switch {
+	case old == nil:
+		return refusedf("app %s: this is its first certificate; there is none to go back to", t.app.Name)
+	case old.GivenUp:
+		return refusedf("app %s: the previous certificate was given up as compromised", t.app.Name)
+	case !old.RemovedAt.IsZero():
+		return refusedf("app %s: the previous certificate is no longer on the app", t.app.Name)
+	case !t.rot.RemovalSentAt.IsZero():
+		return refusedf("app %s: the removal of the previous certificate was sent and may have been carried out", t.app.Name)
+	}
+	if need, left := t.policy.Overlap+t.policy.lead(t.rule()), time.Until(old.NotAfter); left < need || left <= 0 {
+		return refusedf("app %s: the previous certificate ends %s; delivering it, confirming it and the overlap take %s, so going back would only lead to its end",
+			t.app.Name, old.NotAfter.Format(time.RFC3339), days(need))
+	}
+	pair, err := t.pair(ctx, old)
+	if errors.Is(err, ErrNotFound) {
+		return refusedf("app %s: the previous private key is no longer held", t.app.Name)
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := t.r.Entra.SignIn(ctx, t.app.registration(), pair, nil); err != nil && reasonOf(err) != ReasonBlocked {
+		return refusedf("app %s: the previous certificate gets no token, so going back would lock the app out: %v", t.app.Name, err)
+	}
+	return nil
+}
+
 // rollBack brings the previous pair back and only then removes the new one. A
 // rotation in rolling_back never goes forward again.
 func (t *turn) rollBack(ctx context.Context) (*wait, error) {
-	handed := !t.rot.Reach.IsZero() || t.rot.Back.From == PhaseConfirmed
-	if handed {
+	if t.isReached() {
 		if w, err := t.handBack(ctx); w != nil || err != nil {
 			return w, err
 		}
@@ -22,21 +96,12 @@ func (t *turn) rollBack(ctx context.Context) (*wait, error) {
 	return nil, t.rolledBack(ctx)
 }
 
-// handBack gives the consumer the previous pair again: proven, delivered,
-// confirmed by the app's rule.
+// handBack gives the consumer the previous pair again: delivered, confirmed by
+// the app's rule, and accepted by Entra directly before each step that relies
+// on it.
 func (t *turn) handBack(ctx context.Context) (*wait, error) {
-	old, err := t.pair(ctx, t.rot.Old)
-	if err != nil {
+	if err := t.standOnOld(ctx); err != nil {
 		return nil, err
-	}
-	if !t.rot.Back.Proven {
-		_, err := t.r.Entra.SignIn(ctx, t.app.registration(), old, nil)
-		if err != nil && reasonOf(err) != ReasonBlocked {
-			return nil, fmt.Errorf("sign in with the previous certificate: %w", err)
-		}
-		if err := t.record(ctx, "previous certificate proven", func(rec *Records) { rec.Rotation.Back.Proven = true }); err != nil {
-			return nil, err
-		}
 	}
 	if t.rot.Back.Delivered.IsZero() {
 		pkg, err := t.packageOf(ctx, t.rot.Old)
@@ -55,8 +120,11 @@ func (t *turn) handBack(ctx context.Context) (*wait, error) {
 			return nil, err
 		}
 	}
+	if err := t.astray(ctx, t.rot.Old, t.rot.Back.Results); err != nil {
+		return nil, err
+	}
 	if !t.rot.Back.Confirmed.IsZero() {
-		return nil, t.astray(ctx, t.rot.Old)
+		return nil, nil //nolint:nilnil // handed back
 	}
 	now := time.Now().UTC()
 	switch t.rule() {
@@ -79,97 +147,98 @@ func (t *turn) handBack(ctx context.Context) (*wait, error) {
 			return &wait{WaitingReload, at}, nil
 		}
 	}
-	if err := t.astray(ctx, t.rot.Old); err != nil {
-		return nil, err
-	}
 	return nil, t.record(ctx, "rollback confirmed", func(rec *Records) { rec.Rotation.Back.Confirmed = now })
 }
 
-// takeAway removes the new certificate, if Entra ever had it. The proof is
-// signed by the pair we go back to.
-func (t *turn) takeAway(ctx context.Context) (*wait, error) {
-	if t.rot.Upload.Sends == 0 || !t.rot.New.RemovedAt.IsZero() {
-		return nil, nil //nolint:nilnil // nothing to remove
+// standOnOld makes sure that the previous pair still works, by Entra's own time
+// and answer.
+func (t *turn) standOnOld(ctx context.Context) error {
+	const next = "the new certificate stays on the app; to start afresh from here: rotate now "
+	old, err := t.pair(ctx, t.rot.Old)
+	if err != nil {
+		return err
 	}
+	got, err := t.r.Entra.SignIn(ctx, t.app.registration(), old, nil)
+	now := time.Now()
+	if err == nil && !got.At.IsZero() {
+		now = got.At
+	}
+	reason := reasonOf(err)
+	if reason == ReasonExpired || now.After(t.rot.Old.NotAfter) {
+		return fix(ReasonExpired, next+t.app.Name+" --force", "app %s: the previous certificate ended on %s, before the rollback was done",
+			t.app.Name, t.rot.Old.NotAfter.Format(time.RFC3339))
+	}
+	if reason == ReasonNotRegistered {
+		return fix(ReasonNotRegistered, next+t.app.Name+" --force", "app %s: Entra no longer accepts the previous certificate", t.app.Name)
+	}
+	if err != nil && reason != ReasonBlocked {
+		return fmt.Errorf("sign in with the previous certificate: %w", err)
+	}
+	return nil
+}
+
+// takeAway removes the new certificate, if Entra ever had it, and what a closed
+// rotation left. The proof is signed by the pair we go back to.
+func (t *turn) takeAway(ctx context.Context) (*wait, error) {
 	signer, err := t.backSigner(ctx)
 	if err != nil {
 		return nil, err
 	}
-	s, err := t.see(ctx, signer)
-	if err != nil {
-		return nil, err
-	}
-	if s.readable && !s.present && !t.rot.RemovalSent {
-		absence := t.rot.Absence.missed(time.Now().UTC())
-		if err := t.record(ctx, "", func(rec *Records) { rec.Rotation.Absence = absence }); err != nil {
-			return nil, err
-		}
-		if absence.isAbsent() {
-			return nil, t.record(ctx, "certificate not on the app", func(rec *Records) {
-				markRemoved(rec, t.rot.New.ThumbprintSHA256, time.Now().UTC())
-			})
-		}
-		if t.rot.New.KeyID == "" {
-			return &wait{WaitingAnswer, time.Now().UTC().Add(absentEvery)}, nil
+	var list []Credential
+	for _, c := range t.rot.Extra {
+		if c.RemovedAt.IsZero() {
+			list = append(list, c)
 		}
 	}
-	c := t.rot.New
-	if c.AskedKeyID == "" {
-		c.AskedKeyID = t.rot.Upload.Chosen
+	uploaded := !t.rot.PhaseAt[PhaseUploaded].IsZero() || !t.rot.Upload.SentAt.IsZero()
+	if uploaded && t.rot.New.RemovedAt.IsZero() {
+		w, err := t.lookForUnanswered(ctx, signer)
+		if w != nil || err != nil {
+			return w, err
+		}
+		if c := t.rot.New; c.RemovedAt.IsZero() {
+			if c.AskedKeyID == "" {
+				c.AskedKeyID = t.rot.Upload.Chosen
+			}
+			list = append(list, c)
+		}
 	}
-	if c.KeyID == "" && !s.readable && !t.rot.Upload.SentAt.IsZero() {
-		return t.takeAwayUnseen(ctx, signer, c)
+	if len(list) == 0 {
+		return nil, nil //nolint:nilnil // nothing to remove
 	}
-	err = t.removeAs(ctx, signer, c)
-	if err != nil && signer.Thumbprint() == c.ThumbprintSHA256 && failureOf(err).Class == ClassFix {
-		return nil, t.orphan(ctx, c, "no other certificate of ours is valid, and Entra does not let a certificate sign its own removal")
-	}
-	return nil, err
+	return t.removeAll(ctx, signer, list)
 }
 
-// takeAwayUnseen removes a certificate whose upload was never answered and
-// whose list cannot be read: by the KeyID that we chose, else it is an orphan
-// if it gets a token, and was never there if it gets none for prove.within.
-func (t *turn) takeAwayUnseen(ctx context.Context, signer KeyPair, c Credential) (*wait, error) {
-	err := t.r.Entra.RemoveKey(ctx, t.access(signer), signer, c.AskedKeyID)
-	if err == nil {
-		return nil, t.record(ctx, "certificate removed", func(rec *Records) {
-			markRemoved(rec, c.ThumbprintSHA256, time.Now().UTC())
-		})
+// lookForUnanswered waits for an upload whose answer was lost to show in the
+// list, or to be absent by the rule. Where the list cannot be read, the removal
+// itself finds out.
+func (t *turn) lookForUnanswered(ctx context.Context, signer KeyPair) (*wait, error) {
+	if t.rot.Upload.SentAt.IsZero() {
+		return nil, nil //nolint:nilnil // it was answered
 	}
-	if reasonOf(err) != ReasonNoSuchKey {
+	s, err := t.see(ctx, signer)
+	if err != nil || !s.readable || s.present {
 		return nil, err
 	}
-	next, err := t.pair(ctx, &t.rot.New)
-	if err != nil {
+	absence := t.rot.Absence.missed(time.Now().UTC())
+	if err := t.record(ctx, "", func(rec *Records) { rec.Rotation.Absence = absence }); err != nil {
 		return nil, err
 	}
-	there, err := t.accepted(ctx, next)
-	if err != nil {
-		return nil, err
+	if absence.isAbsent() {
+		return nil, t.markGone(ctx, "certificate not on the app", t.rot.New)
 	}
-	if there {
-		return nil, t.orphan(ctx, c, "Entra gave its entry a KeyID of its own, and the answer that named it was lost")
-	}
-	now := time.Now().UTC()
-	if now.Sub(t.rot.Upload.SentAt) < t.policy.Prove.Within {
-		return &wait{WaitingAnswer, now.Add(time.Minute)}, nil
-	}
-	return nil, t.record(ctx, "certificate not on the app", func(rec *Records) {
-		markRemoved(rec, c.ThumbprintSHA256, now)
-	})
+	return &wait{WaitingAnswer, time.Now().UTC().Add(absentEvery)}, nil
 }
 
 // backSigner is the pair that signs while rolling back: the one we go back to.
+// Only where nobody has the new pair may it be missing; then the new pair signs.
 func (t *turn) backSigner(ctx context.Context) (KeyPair, error) {
 	if t.rot.Old != nil && time.Now().Before(t.rot.Old.NotAfter) && t.rot.Old.RemovedAt.IsZero() {
 		pair, err := t.pair(ctx, t.rot.Old)
-		if !errors.Is(err, ErrNotFound) {
+		if !errors.Is(err, ErrNotFound) || t.isReached() {
 			return pair, err
 		}
 	}
-	// A first certificate, or one that had expired: the new pair signs its own
-	// removal. Whether Entra accepts that is not documented.
 	return t.pair(ctx, &t.rot.New)
 }
 
@@ -184,10 +253,7 @@ func (t *turn) rolledBack(ctx context.Context) error {
 			app.Current, app.Previous = &old, nil
 		}
 		t.dropNew(rec)
-		app.Hold = "the last rotation was rolled back by " + rec.Rotation.Back.By + "; to start again: rotate now " + app.Name + " --force"
-		if rec.Rotation.Back.Reason != "person" {
-			app.Hold = ""
-		}
+		app.Hold = "the last rotation was rolled back by " + rec.Rotation.Back.By + "; to start again: rotate now " + app.Name
 		rec.Events = append(rec.Events, t.event(EventRolledBack, SeverityWarning, summary, ""))
 	})
 }

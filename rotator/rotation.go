@@ -7,6 +7,8 @@ import "time"
 type Rotation struct {
 	ID  string `json:"id"`
 	App string `json:"app"`
+	// ClientID of the registration that it changed.
+	ClientID ClientID `json:"client_id,omitempty"`
 	// Mode at the start.
 	Mode Mode `json:"mode"`
 	// By is who asked: "schedule", or a person as the control API knows them.
@@ -31,9 +33,14 @@ type Rotation struct {
 	// Outcome says in one sentence how it ended.
 	Outcome string `json:"outcome,omitempty"`
 
-	Upload  Upload  `json:"upload"`
-	Absence Absence `json:"absence,omitzero"`
-	Proof   Proof   `json:"proof,omitzero"`
+	Upload Upload `json:"upload"`
+	// Absence counts reads without the new certificate, SignerAbsence reads
+	// without the one that signs, SeenAbsence reads that lack an entry of
+	// Upload.Seen.
+	Absence       Absence `json:"absence,omitzero"`
+	SignerAbsence Absence `json:"signer_absence,omitzero"`
+	SeenAbsence   Absence `json:"seen_absence,omitzero"`
+	Proof         Proof   `json:"proof,omitzero"`
 	// Deliveries has one entry per delivery of the app, in order; it is made
 	// when the first delivery begins.
 	Deliveries []DeliveryResult `json:"deliveries,omitempty"`
@@ -47,8 +54,9 @@ type Rotation struct {
 	Confirmation string    `json:"confirmation,omitempty"`
 	ConfirmedBy  string    `json:"confirmed_by,omitempty"`
 	RetiresAt    time.Time `json:"retires_at,omitzero"`
-	// RemovalSent tells that a removal was sent and may have been carried out.
-	RemovalSent bool `json:"removal_sent,omitempty"`
+	// RemovalSentAt is when a removal was first sent that is not settled: it may
+	// have been carried out. Zero: none is open.
+	RemovalSentAt time.Time `json:"removal_sent_at,omitzero"`
 	// Compromised is set when the rotation answers a compromise.
 	Compromised *Compromise `json:"compromised,omitempty"`
 	Back        *Back       `json:"back,omitempty"`
@@ -62,6 +70,8 @@ type Rotation struct {
 	WakeAt time.Time `json:"wake_at,omitzero"`
 	// LookedAt is when its facts were last compared with Entra.
 	LookedAt time.Time `json:"looked_at,omitzero"`
+	// LateSince is when it was first found past the last safe date.
+	LateSince time.Time `json:"late_since,omitzero"`
 	// Missing tells since when its certificate is known to be gone from Entra.
 	Missing time.Time `json:"missing,omitzero"`
 	// Unreadable tells that the app's list could not be read by who asks.

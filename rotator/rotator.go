@@ -68,6 +68,8 @@ type StartRequest struct {
 	// CutNow removes it as soon as the fresh pair is proven, accepting the
 	// outage. Only with Compromised.
 	CutNow bool
+	// sweep tells that no single app was named.
+	sweep bool
 }
 
 // log never returns nil.

@@ -159,7 +159,11 @@ func (r *Rotator) trouble(ctx context.Context, app string, f *Failure) error {
 func (r *Rotator) dispatch(ctx context.Context, work *sync.WaitGroup, slots chan struct{}) time.Time {
 	now := time.Now()
 	later := now.Add(loopNap)
-	wakes, err := r.Store.Due(ctx, WakeContinue, later, batch)
+	limit := batch
+	if r.Schedule == nil {
+		limit = 0 // only a few of them were asked for
+	}
+	wakes, err := r.Store.Due(ctx, WakeContinue, later, limit)
 	if err != nil {
 		if ctx.Err() == nil {
 			r.log().ErrorContext(ctx, "cannot read the due index", "err", err)
@@ -342,8 +346,11 @@ func (r *Rotator) reviewOne(ctx context.Context, app string, now time.Time, repo
 	if err != nil || t == nil {
 		return err
 	}
-	if f := t.rot.Trouble; f != nil && (f.Class == ClassFix || f.Class == ClassGone || f.Class == ClassClock) {
+	if f := t.rot.Trouble; f.needsPerson() {
 		report.Attention[app] = f.Message
+	}
+	if t.isLate(now) && report.Attention[app] == "" {
+		report.Attention[app] = "is past its last safe date"
 	}
 	if t.rot.WaitingFor == WaitingPerson {
 		report.Attention[app] = "waits for a person's confirmation"
@@ -364,7 +371,7 @@ func (r *Rotator) reviewOne(ctx context.Context, app string, now time.Time, repo
 // now rather than when its wait ends.
 func (t *turn) needsLook(now time.Time) bool {
 	switch t.rot.WaitingFor {
-	case WaitingReload, WaitingCommand, WaitingPerson, WaitingOverlap:
+	case WaitingReload, WaitingCommand, WaitingPerson, WaitingOverlap, WaitingPause, WaitingWindow:
 		return now.Sub(t.rot.LookedAt) >= lookEvery && (t.rot.WakeAt.IsZero() || t.rot.WakeAt.Sub(now) >= lookEvery)
 	}
 	return false
@@ -437,7 +444,7 @@ func (r *Rotator) StartDue(ctx context.Context, by string) ([]Rotation, error) {
 	var rotations []Rotation
 	var failed []error
 	for _, w := range append(open, due...) {
-		rot, err := r.Start(ctx, w.App, StartRequest{}, by)
+		rot, err := r.Start(ctx, w.App, StartRequest{sweep: true}, by)
 		if err != nil {
 			failed = append(failed, err)
 			continue
@@ -527,7 +534,7 @@ func (r *Rotator) startAt(app *App) time.Time {
 	policy := policyOf(app, r.Defaults)
 	at := app.AddedAt // without a certificate: at once
 	if app.Current != nil {
-		at = dueAt(app.Current.NotAfter, policy, app.Name)
+		at = app.Current.dueAt(policy, app.Name)
 	}
 	if app.Trouble != nil && app.Trouble.RetryAt.After(at) {
 		at = app.Trouble.RetryAt

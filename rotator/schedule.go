@@ -14,6 +14,19 @@ func dueAt(notAfter time.Time, p Policy, name string) time.Time {
 	return notAfter.Add(-p.RenewBefore).Add(-jitterOf(name, p.Jitter))
 }
 
+// dueAt is when the certificate's replacement should start. One of ours that the
+// tenant's policy made shorter than wanted is renewed earlier in proportion,
+// for it would be due at once otherwise.
+func (c *Credential) dueAt(p Policy, name string) time.Time {
+	life := c.NotAfter.Sub(c.NotBefore)
+	if !c.Adopted && life < p.Validity {
+		share := float64(life) / float64(p.Validity)
+		p.RenewBefore = time.Duration(float64(p.RenewBefore) * share)
+		p.Jitter = time.Duration(float64(p.Jitter) * share)
+	}
+	return dueAt(c.NotAfter, p, name)
+}
+
 // jitterOf spreads apps over the span, the same for a name every time.
 func jitterOf(name string, span time.Duration) time.Duration {
 	if span <= 0 {

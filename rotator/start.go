@@ -39,25 +39,36 @@ func (r *Rotator) Start(ctx context.Context, app string, req StartRequest, by st
 		return Rotation{}, fmt.Errorf("app %s: %w", app, err)
 	}
 	defer r.ask(app)
-	if t != nil && req.Compromised == "" {
-		return r.carryOn(ctx, t, req, by)
+	if t == nil || req.Compromised != "" || t.isStuckBack() && req.Force {
+		return r.plan(ctx, app, t, req, by)
 	}
-	return r.plan(ctx, app, t, req, by)
+	return r.carryOn(ctx, t, req, by)
+}
+
+// isStuckBack reports whether a rollback cannot be done, so that a person may
+// close it into a fresh rotation.
+func (t *turn) isStuckBack() bool {
+	return t.rot.Phase == PhaseRollingBack && t.rot.Trouble != nil && t.rot.Trouble.Class == ClassFix
 }
 
 // carryOn makes the open rotation go on at once.
 func (r *Rotator) carryOn(ctx context.Context, t *turn, req StartRequest, by string) (Rotation, error) {
-	again := req.Force && !t.rot.Missing.IsZero()
+	again := req.Force && !t.rot.Missing.IsZero() && t.rot.Phase != PhaseRollingBack
 	err := t.record(ctx, "", func(rec *Records) {
 		rot := rec.Rotation
 		rot.Asked, rot.Force = true, rot.Force || req.Force
 		rot.Trouble, rot.WaitingFor, rot.WakeAt = nil, "", time.Now().UTC()
-		rot.LookedAt = time.Time{}
-		rot.Redeliver = len(rot.Deliveries) > 0 && (rot.Phase == PhaseDelivered || rot.Phase == PhaseConfirmed)
+		rot.LookedAt, rot.Unreadable = time.Time{}, false
+		// Not for a sweep: a target that holds something else may do so on purpose.
+		rot.Redeliver = !req.sweep && (rot.Phase == PhaseDelivered || rot.Phase == PhaseConfirmed)
 		if again {
 			// A person decided that a certificate which vanished comes back.
+			old := rot.New.KeyID
+			rot.Upload.Seen = slices.DeleteFunc(rot.Upload.Seen, func(id KeyID) bool { return id == old })
 			rot.Phase, rot.Missing, rot.Absence = PhasePlanned, time.Time{}, Absence{}
-			rot.New.KeyID, rot.Upload.Chosen, rot.Upload.SentAt = "", newGUID(), time.Time{}
+			rot.Upload.Chosen, rot.Upload.SentAt = newGUID(), time.Time{}
+			rot.New.AskedKeyID = ""
+			setKeyID(rec, "")
 		}
 		rec.Audit = append(rec.Audit, AuditEntry{
 			At: time.Now().UTC(), By: by, What: "rotation carried on", App: t.app.Name, Rotation: rot.ID,
@@ -103,6 +114,9 @@ func (r *Rotator) plan(ctx context.Context, name string, open *turn, req StartRe
 		}
 		if by == bySchedule {
 			// Once more, inside the transaction: others start side by side.
+			if r.startAt(rec.App).After(now) {
+				return refusedf("app %s: no longer due: somebody rotated it meanwhile", name)
+			}
 			if err := dayAllows(rec.App, rec.State, policy, allowed, now); err != nil {
 				return err
 			}
@@ -115,6 +129,10 @@ func (r *Rotator) plan(ctx context.Context, name string, open *turn, req StartRe
 			closed.PhaseAt[PhaseRolledBack] = now
 			closed.Outcome = "closed into rotation " + rot.ID + " because the " + req.Compromised + " pair was given up"
 			closed.Back = &Back{By: by, At: now, From: open.rot.Phase, Reason: "compromised"}
+			if req.Compromised == "" {
+				closed.Outcome = "closed into rotation " + rot.ID + " because it could not be rolled back"
+				closed.Back.Reason = "stuck"
+			}
 			closed.Seq++
 			rec.Closed = &closed
 		}
@@ -161,7 +179,10 @@ func (r *Rotator) mayStart(ctx context.Context, app *App, state *State, policy P
 	if req.Compromised == "next" && open == nil {
 		return refusedf("app %s: no rotation is open, so there is no next pair to give up; to replace the one in service: --compromised current", app.Name)
 	}
-	if open != nil && open.rot.Phase == PhaseRollingBack {
+	if req.Compromised == "current" && app.Current == nil {
+		return refusedf("app %s: it has no certificate of ours yet, so there is none to give up", app.Name)
+	}
+	if open != nil && open.rot.Phase == PhaseRollingBack && !open.isStuckBack() {
 		return refusedf("app %s: its rotation is rolling back; let it end first", app.Name)
 	}
 	if app.Mode == ModeSelf && (app.Current == nil || now.After(app.Current.NotAfter)) {
@@ -294,7 +315,7 @@ func (r *Rotator) passwordFor(ctx context.Context, app *App) (string, error) {
 func (r *Rotator) newRotation(app *App, open *turn, next Credential, req StartRequest, by string, now time.Time) Rotation {
 	id := newID()
 	rot := Rotation{
-		ID: id, App: app.Name, Mode: app.Mode, By: by, Asked: by != bySchedule, Force: req.Force,
+		ID: id, App: app.Name, ClientID: app.ClientID, Mode: app.Mode, By: by, Asked: by != bySchedule, Force: req.Force,
 		Phase: PhasePlanned, New: next, DisplayName: entryName(app.Name, r.Store.ID(), id),
 		StartedAt: now, PhaseAt: map[Phase]time.Time{PhasePlanned: now}, WakeAt: now,
 		Upload: Upload{Chosen: newGUID()},
@@ -306,10 +327,14 @@ func (r *Rotator) newRotation(app *App, open *turn, next Credential, req StartRe
 	if open != nil {
 		rot.Extra = append(rot.Extra, open.leftovers()...)
 	}
-	for _, c := range app.Former {
+	earlier := slices.Clone(app.Former)
+	if app.Previous != nil {
+		earlier = append(earlier, *app.Previous)
+	}
+	for _, c := range earlier {
 		// What an earlier rotation may have left is taken along.
-		inExtra := func(e Credential) bool { return e.ThumbprintSHA256 == c.ThumbprintSHA256 }
-		if c.RemovedAt.IsZero() && c.KeyID != "" && !slices.ContainsFunc(rot.Extra, inExtra) {
+		taken := func(e Credential) bool { return e.ThumbprintSHA256 == c.ThumbprintSHA256 }
+		if c.RemovedAt.IsZero() && (c.KeyID != "" || c.AskedKeyID != "") && !slices.ContainsFunc(rot.Extra, taken) {
 			rot.Extra = append(rot.Extra, c)
 		}
 	}
@@ -320,11 +345,6 @@ func (r *Rotator) newRotation(app *App, open *turn, next Credential, req StartRe
 		}
 	case "next":
 		rot.Compromised = &Compromise{Which: "next", Thumbprint: open.rot.New.ThumbprintSHA256, CutNow: req.CutNow}
-		if open.rot.Phase == PhaseConfirmed {
-			// It became the current one when it was confirmed; the one before it
-			// is what the consumer can still fall back on.
-			rot.Old.GivenUp = true
-		}
 	}
 	return rot
 }
@@ -333,11 +353,11 @@ func (r *Rotator) newRotation(app *App, open *turn, next Credential, req StartRe
 // app, besides the one in service.
 func (t *turn) leftovers() []Credential {
 	var left []Credential
-	if t.rot.Phase == PhaseConfirmed {
+	if c := t.app.Current; c != nil && c.ThumbprintSHA256 == t.rot.New.ThumbprintSHA256 {
 		if t.rot.Old != nil && t.rot.Old.RemovedAt.IsZero() {
 			left = append(left, *t.rot.Old)
 		}
-	} else if t.rot.Upload.Sends > 0 && t.rot.New.RemovedAt.IsZero() {
+	} else if uploaded := !t.rot.PhaseAt[PhaseUploaded].IsZero() || !t.rot.Upload.SentAt.IsZero(); uploaded && t.rot.New.RemovedAt.IsZero() {
 		c := t.rot.New
 		if c.AskedKeyID == "" {
 			c.AskedKeyID = t.rot.Upload.Chosen

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -22,8 +23,17 @@ func (t *turn) upload(ctx context.Context) (*wait, error) {
 			"app %s: no certificate of ours is valid any more, so the app cannot sign a proof for a new one (self mode)", t.app.Name)
 	}
 	s, err := t.see(ctx, signer)
+	if t.app.Mode == ModeSelf && reasonOf(err) == ReasonNotRegistered {
+		return t.signerMissing(ctx)
+	}
 	if err != nil {
 		return nil, err
+	}
+	if signer, err = t.listedSigner(ctx, signer, s); err != nil {
+		return nil, err
+	}
+	if t.rot.SignerAbsence.Reads > 0 && !t.rot.SignerAbsence.isAbsent() {
+		return &wait{WaitingPropagation, time.Now().UTC().Add(absentEvery)}, nil
 	}
 	switch {
 	case s.present:
@@ -43,15 +53,85 @@ func (t *turn) upload(ctx context.Context) (*wait, error) {
 	if err := t.targets(ctx); err != nil {
 		return nil, err
 	}
-	return t.send(ctx, signer)
+	w, err := t.send(ctx, signer)
+	if t.app.Mode == ModeSelf && reasonOf(err) == ReasonNotRegistered {
+		return t.signerMissing(ctx)
+	}
+	return w, err
+}
+
+// signerMissing handles a token service that does not know the pair in service
+// any more: after the time that a key may take to spread, somebody removed it.
+func (t *turn) signerMissing(ctx context.Context) (*wait, error) {
+	now := time.Now().UTC()
+	absence := t.rot.SignerAbsence.missed(now)
+	err := t.record(ctx, "", func(rec *Records) { rec.Rotation.SignerAbsence = absence })
+	if err != nil {
+		return nil, err
+	}
+	if !absence.isAbsent() {
+		return &wait{WaitingPropagation, now.Add(absentEvery)}, nil
+	}
+	return nil, fix(ReasonNotRegistered,
+		"find out who removed it; upload a certificate by hand in the Entra portal and add the app again with it, or give the tenant an identity that owns the app and \"rotate app edit "+t.app.Name+" --mode managed\"",
+		"app %s: Entra no longer knows the certificate in service; its consumer cannot sign in, and the app cannot sign a proof for a new certificate (self mode)", t.app.Name)
+}
+
+// listedSigner drops a signer that is no longer on the app, once that is sure:
+// then the list has to be replaced (managed mode).
+func (t *turn) listedSigner(ctx context.Context, signer KeyPair, s sight) (KeyPair, error) {
+	id := t.keyIDOf(signer)
+	if !s.readable || t.app.Mode != ModeManaged || id == "" ||
+		slices.ContainsFunc(s.listing.Entries, func(e Entry) bool { return e.KeyID == id }) {
+		if t.rot.SignerAbsence.Reads == 0 {
+			return signer, nil
+		}
+		return signer, t.record(ctx, "", func(rec *Records) { rec.Rotation.SignerAbsence = Absence{} })
+	}
+	absence := t.rot.SignerAbsence.missed(time.Now().UTC())
+	if err := t.record(ctx, "", func(rec *Records) { rec.Rotation.SignerAbsence = absence }); err != nil {
+		return KeyPair{}, err
+	}
+	if absence.isAbsent() {
+		return KeyPair{}, nil
+	}
+	return signer, nil
+}
+
+// keyIDOf finds the KeyID of one of the app's pairs; empty if it is not known.
+func (t *turn) keyIDOf(pair KeyPair) KeyID {
+	if pair.IsZero() {
+		return ""
+	}
+	for _, c := range t.own() {
+		if c.ThumbprintSHA256 == pair.Thumbprint() {
+			return c.KeyID
+		}
+	}
+	return ""
+}
+
+// own lists every certificate of ours that the records name, the new one
+// excepted.
+func (t *turn) own() []*Credential {
+	var list []*Credential
+	for _, c := range []*Credential{t.app.Current, t.rot.Old, t.app.Previous} {
+		if c != nil {
+			list = append(list, c)
+		}
+	}
+	for i := range t.rot.Extra {
+		list = append(list, &t.rot.Extra[i])
+	}
+	return list
 }
 
 // signer returns a pair of ours that can sign a proof now: the one in service
 // or the one it replaced. Zero if none is valid.
 func (t *turn) signer(ctx context.Context) (KeyPair, error) {
 	now := time.Now()
-	for _, c := range []*Credential{t.app.Current, t.rot.Old, t.app.Previous} {
-		if c == nil || c.ThumbprintSHA256 == t.rot.New.ThumbprintSHA256 ||
+	for _, c := range t.own() {
+		if c.ThumbprintSHA256 == t.rot.New.ThumbprintSHA256 ||
 			!c.RemovedAt.IsZero() || now.Before(c.NotBefore) || now.After(c.NotAfter) {
 			continue
 		}
@@ -169,6 +249,7 @@ func (t *turn) send(ctx context.Context, signer KeyPair) (*wait, error) {
 		rec.Rotation.Upload.Way, rec.Rotation.Upload.SentAt = way, now
 		rec.Rotation.Upload.Sends++
 		rec.Rotation.Absence = Absence{}
+		rec.Rotation.Force = false // it lifts the ceiling for one request
 	})
 	if err != nil {
 		return nil, err
@@ -194,7 +275,14 @@ func (t *turn) send(ctx context.Context, signer KeyPair) (*wait, error) {
 	if f.Reason == ReasonPolicy {
 		return nil, t.refuse(ctx, f)
 	}
-	settled := t.record(ctx, "", func(rec *Records) { rec.Rotation.Upload.SentAt = time.Time{} })
+	settled := t.record(ctx, "", func(rec *Records) {
+		rec.Rotation.Upload.SentAt = time.Time{}
+		if f.Reason == ReasonStaleRead {
+			// Nothing was sent, so nothing counts.
+			rec.App.Uploads = slices.DeleteFunc(rec.App.Uploads, now.Equal)
+			rec.Rotation.Upload.Sends--
+		}
+	})
 	return nil, errors.Join(settled, err)
 }
 
@@ -216,7 +304,7 @@ func (t *turn) uploaded(ctx context.Context, id KeyID) error {
 func (t *turn) refuse(ctx context.Context, f *Failure) error {
 	now := time.Now().UTC()
 	retryAt := now.Add(retryIn(f, 1, t.timeLeft(now), spread()))
-	if t.rot.Phase != PhasePlanned || f.LongestLifetime > 0 && f.LongestLifetime != t.app.LifetimeLimit {
+	if f.LongestLifetime > 0 && f.LongestLifetime != t.app.LifetimeLimit {
 		retryAt = now.Add(backoff(1))
 	}
 	t.log.ErrorContext(ctx, "tenant policy refuses the certificate", "err", f.Message, "next", f.Next)

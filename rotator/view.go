@@ -55,7 +55,7 @@ func (r *Rotator) appStatus(ctx context.Context, app *App, state *State, now tim
 	s := AppStatus{App: *app, Policy: policy, Cloud: r.cloudOf(app.Tenant), DueAt: r.startAt(app)}
 	if app.Current != nil {
 		s.NotAfter = app.Current.NotAfter
-		s.DueAt = dueAt(s.NotAfter, policy, app.Name)
+		s.DueAt = app.Current.dueAt(policy, app.Name)
 		s.LastSafeStart = lastSafeStart(s.NotAfter, policy, rule)
 	}
 	s.Trouble = app.Trouble
@@ -78,6 +78,7 @@ func (r *Rotator) appStatus(ctx context.Context, app *App, state *State, now tim
 			}
 		}
 		s.Warnings = append(s.Warnings, s.Rotation.Warnings...)
+		s.Late = s.Rotation.Old != nil && s.Rotation.Confirmation == "" && isLate(lastSafeDate(s.Rotation.Old.NotAfter, policy), now)
 	} else {
 		s.Late = app.Current != nil && now.After(s.LastSafeStart)
 		if app.Hold != "" {
@@ -94,8 +95,7 @@ func (r *Rotator) appStatus(ctx context.Context, app *App, state *State, now tim
 		s.Warnings = append(s.Warnings, fmt.Sprintf("the certificate %s is left on the app (%s); remove it in the Entra portal, then rotate app edit %s --forget-orphan %s",
 			o.ThumbprintSHA1, o.Reason, app.Name, o.ThumbprintSHA1))
 	}
-	needsPerson := s.Trouble != nil && s.Trouble.Class != ClassWait && s.Trouble.Class != ClassRetry
-	s.Attention = needsPerson || s.Late || s.WaitingFor == WaitingPerson || app.Hold != "" || len(app.Orphans) > 0 ||
+	s.Attention = s.Trouble.needsPerson() || s.Late || s.WaitingFor == WaitingPerson || app.Hold != "" || len(app.Orphans) > 0 ||
 		s.Open && !s.Rotation.Missing.IsZero() || state.ReadOnly
 	return s, nil
 }
@@ -176,6 +176,13 @@ func (r *Rotator) Test(ctx context.Context, name string) ([]TestCheck, error) {
 	app, err := r.Store.App(ctx, name)
 	if err != nil {
 		return nil, fmt.Errorf("app %s: %w", name, err)
+	}
+	state, err := r.state(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.checkHosts(&state, app.Tenant); err != nil {
+		return nil, err
 	}
 	var checks []TestCheck
 	add := func(what, result, fact, next string) {
