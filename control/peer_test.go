@@ -1,6 +1,7 @@
 package control_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -54,12 +55,13 @@ func TestHelperAsk(t *testing.T) {
 	if path == "" {
 		return
 	}
-	transport := &http.Transport{Dial: func(string, string) (net.Conn, error) { return net.Dial("unix", path) }}
+	transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", path) }}
 	answer, err := (&http.Client{Transport: transport}).Get("http://rotate/v1/status")
 	if err != nil {
 		t.Fatal(err)
 	}
 	body, err := io.ReadAll(answer.Body)
+	_ = answer.Body.Close()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -222,7 +222,7 @@ func TestBadRequests(t *testing.T) {
 	w := newWorld(t, 0)
 	path := socketPath(t)
 	w.serve(t, path)
-	client := &http.Client{Transport: &http.Transport{Dial: func(string, string) (net.Conn, error) { return net.Dial("unix", path) }}}
+	client := &http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", path) }}}
 	for _, test := range []struct {
 		name, method, path, body string
 		status                   int
