@@ -97,9 +97,13 @@ func writeAdded(t *terminal, added control.Added, status control.Status, local b
 			rows.row("  "+t.paint(dim, name), value)
 		}
 	}
-	row("certificate", credentialText(tracked.Current, now))
+	if tracked.Current == nil {
+		row("certificate", "none of ours yet; the first rotation makes it")
+	} else {
+		row("certificate", credentialText(tracked.Current, now))
+		row("its token", rolesText(added.Roles))
+	}
 	row("mode", modeText(tracked.Mode))
-	row("its token", rolesText(added.Roles))
 	for _, found := range added.Found {
 		row("found", found)
 	}
@@ -116,11 +120,7 @@ func writeAdded(t *terminal, added control.Added, status control.Status, local b
 		}
 	}
 	rows.write(t.w)
-	warnings := added.Warnings
-	if len(tracked.Deliveries) == 0 && !mentions(warnings, "deliver") {
-		warnings = append(warnings, fmt.Sprintf("no delivery is set up: nothing brings the new key to the consumer; rotate app edit %s --deliver-file PATH", tracked.Name))
-	}
-	for _, warning := range warnings {
+	for _, warning := range added.Warnings {
 		fmt.Fprintln(t.w, t.paint(yellow, "  ! "+warning))
 	}
 	next := fmt.Sprintf("  Next: the daemon rotates it when it is due; \"rotate now %s\" does it at once.", tracked.Name)
@@ -135,13 +135,4 @@ func rolesText(roles []string) string {
 		return "works; it carries no permission"
 	}
 	return "works; it carries " + strings.Join(roles, ", ")
-}
-
-func mentions(all []string, word string) bool {
-	for _, text := range all {
-		if strings.Contains(text, word) {
-			return true
-		}
-	}
-	return false
 }

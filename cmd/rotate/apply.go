@@ -22,7 +22,17 @@ func newApplyCommand(a *app) *cobra.Command {
 		Short: "Track or change many apps as a file declares them",
 		Long: `Reads apps from a YAML file and tracks those that are new, changes those that
 differ, and leaves others alone: applying twice changes nothing. What changes is
-printed.`,
+printed. The PFX of an app is read only while it is not tracked yet.
+
+  apps:
+    - name: contoso-sync
+      tenant: contoso
+      client_id: 22222222-3333-4444-5555-666666666666
+      pfx: contoso-sync.pfx
+      password_file: contoso-sync.password
+      deliveries:
+        - {kind: file, path: /srv/contoso-sync/contoso-sync.pfx}
+      policy: {overlap: 7d}`,
 		Example: "  rotate apply -f apps.yaml --dry-run",
 		Args:    arguments(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -31,7 +41,7 @@ printed.`,
 			}
 			apps, err := config.LoadAppsFile(file)
 			if err != nil {
-				return &ended{exitUsage, err}
+				return &ended{exitUsage, withoutHints(err)}
 			}
 			for _, warning := range apps.Warnings() {
 				fmt.Fprintf(a.stderr, "rotate: warning: %s\n", warning)
@@ -104,6 +114,15 @@ func (a *app) apply(ctx context.Context, conn *connection, request control.Apply
 		return &ended{code, errors.Join(failed...)}
 	}
 	return nil
+}
+
+// withoutHints leaves out hints that are about the configuration.
+func withoutHints(err error) error {
+	var all []error
+	for _, one := range split(err) {
+		all = append(all, withHint(one))
+	}
+	return joined(all)
 }
 
 func writeDifferences(t *terminal, differences []control.Difference, dryRun bool) {

@@ -42,7 +42,7 @@ func (a *app) configPath() string {
 func (a *app) loadConfig() (*config.Config, error) {
 	cfg, err := config.LoadFile(a.configPath())
 	if _, isPath := errors.AsType[*fs.PathError](err); isPath {
-		return nil, fmt.Errorf("%w: %w", errConfig, err)
+		return nil, &unusable{err}
 	}
 	if err != nil {
 		return nil, err

@@ -107,12 +107,15 @@ func split(err error) []error {
 }
 
 func exitCode(err error) int {
+	if err == nil {
+		return exitDone
+	}
 	if end, ok := errors.AsType[*ended](err); ok {
 		return end.code
 	}
 	_, usage := errors.AsType[*usageError](err)
 	_, form := errors.AsType[*config.Error](err)
-	if usage || form || errors.Is(err, config.ErrEmpty) || errors.Is(err, errConfig) || errors.Is(err, rotator.ErrUsage) {
+	if usage || form || errors.Is(err, config.ErrEmpty) || isUnusable(err) || errors.Is(err, rotator.ErrUsage) {
 		return exitUsage
 	}
 	return exitFailed
@@ -132,8 +135,8 @@ func hints(err error) []string {
 	if wire, ok := errors.AsType[*control.Error](err); ok && wire.Next != "" {
 		return []string{wire.Next}
 	}
-	if failure, ok := errors.AsType[*rotator.Failure](err); ok && failure.Next != "" {
-		return []string{failure.Next}
+	if failure, ok := errors.AsType[*rotator.Failure](err); ok {
+		return failureHints(failure)
 	}
 	if usage, ok := errors.AsType[*usageError](err); ok && strings.HasPrefix(usage.message, "unknown command") {
 		return []string{`"rotate --help" lists the commands`}
@@ -152,10 +155,34 @@ func hints(err error) []string {
 		return []string{"nothing is lost: the rotation goes on when the daemon starts again"}
 	case errors.Is(err, config.ErrEmpty), isConfigError(err):
 		return []string{`"rotate config schema" prints every key that is allowed`}
-	case errors.Is(err, errConfig) && errors.Is(err, fs.ErrNotExist):
+	case isUnusable(err) && errors.Is(err, fs.ErrNotExist):
 		return []string{"name the configuration with -c FILE or $ROTATE_CONFIG; config.example.yaml shows every key"}
 	}
 	return nil
+}
+
+// failureHints helps where Entra refused and the failure itself says no more.
+func failureHints(f *rotator.Failure) []string {
+	if f.Next != "" {
+		return []string{f.Next}
+	}
+	switch f.Reason { //nolint:exhaustive // the others say it themselves or pass
+	case rotator.ReasonNotRegistered:
+		return []string{"Entra does not list this certificate on the app: is it the file that the consumer signs in with today, and the client ID of the same app?"}
+	case rotator.ReasonNetwork:
+		return []string{`no answer: look at the network, the firewall, and "proxy" in the configuration`}
+	}
+	return nil
+}
+
+// unusable is a configuration that cannot be used, though its form is good.
+type unusable struct{ error }
+
+func (e *unusable) Unwrap() error { return e.error }
+
+func isUnusable(err error) bool {
+	_, ok := errors.AsType[*unusable](err)
+	return ok
 }
 
 func isConfigError(err error) bool {

@@ -65,8 +65,13 @@ func (l *lines) update(r control.Rotation) {
 }
 
 func sameWait(a, b control.Rotation) bool {
-	return a.WaitingFor != nil && b.WaitingFor != nil && *a.WaitingFor == *b.WaitingFor && a.Phase == b.Phase &&
-		*b.WaitingFor != rotator.WaitingRetry
+	if a.WaitingFor == nil || b.WaitingFor == nil || *a.WaitingFor != *b.WaitingFor || a.Phase != b.Phase {
+		return false
+	}
+	if *b.WaitingFor != rotator.WaitingRetry || a.WaitingUntil == nil || b.WaitingUntil == nil {
+		return true
+	}
+	return a.WaitingUntil.Equal(*b.WaitingUntil)
 }
 
 // frameEvery is how often live lines are drawn.

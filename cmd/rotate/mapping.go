@@ -36,7 +36,7 @@ func policyOf(p, base config.Policy) (rotator.PolicyOverride, error) {
 	if p.Key != "" {
 		bits, err := strconv.Atoi(strings.TrimPrefix(p.Key, "rsa-"))
 		if err != nil {
-			return o, fmt.Errorf("%w: key %q is not of the form rsa-2048", errConfig, p.Key)
+			return o, &unusable{fmt.Errorf("key %q is not of the form rsa-2048", p.Key)}
 		}
 		o.KeyBits = bits
 	}
@@ -93,7 +93,7 @@ func tenantsOf(tenants []config.Tenant, keys *store.Store) ([]graph.Tenant, erro
 		if t.Cloud.Name != "" {
 			named, err := graph.CloudByName(t.Cloud.Name)
 			if err != nil {
-				return nil, fmt.Errorf("%w: tenant %s: %w", errConfig, t.Name, err)
+				return nil, &unusable{fmt.Errorf("tenant %s: %w", t.Name, err)}
 			}
 			cloud = named
 		}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"path/filepath"
 	"time"
@@ -15,9 +14,6 @@ import (
 	"github.com/seed-f0abd057/rotate/rotator"
 	"github.com/seed-f0abd057/rotate/store"
 )
-
-// errConfig says that the configuration cannot be used.
-var errConfig = errors.New("configuration")
 
 // lockTimeout is how long a command waits for another one that ends just now.
 const lockTimeout = 3 * time.Second
@@ -49,7 +45,7 @@ func openService(ctx context.Context, cfg *config.Config, schedule rotator.Sched
 	}
 	entra, err := graph.New(graph.Config{Tenants: tenants, Proxy: cfg.Proxy, Logger: log})
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%w: %w", errConfig, err), keys.Close())
+		return nil, errors.Join(&unusable{err}, keys.Close())
 	}
 	s.close = func() error { return errors.Join(entra.Close(), keys.Close()) }
 	if runtimeDir != "" {
