@@ -30,9 +30,16 @@ import (
 //
 //	go test -tags e2e ./cmd/rotate
 
+// givenProgram is the environment variable that names a program to test, built
+// before.
+const givenProgram = "ROTATE_TEST_PROGRAM"
+
 // buildProgram builds the program once a run, beside the test binary: in the
 // folder that "go test" removes when it ends.
 var buildProgram = sync.OnceValues(func() (string, error) {
+	if given := os.Getenv(givenProgram); given != "" {
+		return filepath.Abs(given)
+	}
 	self, err := os.Executable()
 	if err != nil {
 		return "", err
@@ -255,6 +262,15 @@ func (m *machine) run(t *testing.T, args ...string) (code int, stdout, stderr st
 	p := m.start(t, args...)
 	code = p.wait(t, commandTime)
 	return code, p.stdout.String(), p.stderr.String()
+}
+
+// try runs a command and returns its failure.
+func (m *machine) try(t *testing.T, args ...string) error {
+	t.Helper()
+	if code, stdout, stderr := m.run(t, args...); code != 0 {
+		return fmt.Errorf("rotate %s: exit code %d: %s%s", strings.Join(args, " "), code, stdout, stderr)
+	}
+	return nil
 }
 
 // must runs a command that has to end with the code, and returns its output.

@@ -47,7 +47,7 @@ func (s secrets) addPair(what string, p keyPair) {
 }
 
 // shapes are secrets that are known by their form: tokens, PEM, age identities.
-var shapes = regexp.MustCompile(`eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}|-----BEGIN [A-Z ]*PRIVATE KEY|AGE-SECRET-KEY-1`)
+var shapes = regexp.MustCompile(`eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}|-----BEGIN [A-Z ]*PRIVATE KEY|AGE-SECRET-KEY-1[0-9A-Z]{10,}`)
 
 // find returns what of the secrets stands in the data.
 func (s secrets) find(data []byte) []string {
@@ -145,7 +145,7 @@ func TestSecretsAreFound(t *testing.T) {
 		"password, base64":       {[]byte(base64.StdEncoding.EncodeToString([]byte("a correct horse battery b"))), "PFX password of app-1"},
 		"token":                  {[]byte("Authorization: Bearer eyJhbGciOiJSUzI1NiJ9.eyJhdWQiOiJodHRwcyJ9.AAAA"), "something that begins like a secret"},
 		"PEM of a key":           {[]byte("-----BEGIN RSA PRIVATE KEY-----"), "something that begins like a secret"},
-		"age identity":           {[]byte("AGE-SECRET-KEY-1QQQQ"), "something that begins like a secret"},
+		"age identity":           {[]byte("AGE-SECRET-KEY-1QQQQQQQQQQQQ"), "something that begins like a secret"},
 		"nothing":                {[]byte("level=INFO msg=ready certificate=" + base64.StdEncoding.EncodeToString(key.N.Bytes())), ""},
 	} {
 		if found := strings.Join(known.find(c.data), ", "); !strings.HasPrefix(found, c.want) || (c.want == "") != (found == "") {
