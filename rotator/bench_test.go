@@ -91,7 +91,7 @@ func (h host) fill(b *testing.B, n int) {
 		names[i] = fmt.Sprintf("app-%06d", i)
 	}
 	i := 0
-	for batch := range slices.Chunk(names, 256) { // as many as the rotator itself changes at a time
+	for batch := range slices.Chunk(names, 8) {
 		err := db.ChangeAll(b.Context(), batch, func(name string, r *rotator.Records) error {
 			i++
 			binary.BigEndian.PutUint64(serial, uint64(i)) // another certificate, as far as the store knows

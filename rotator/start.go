@@ -185,7 +185,9 @@ func (r *Rotator) mayStart(ctx context.Context, app *App, state *State, policy P
 	if open != nil && open.rot.Phase == PhaseRollingBack && !open.isStuckBack() {
 		return refusedf("app %s: its rotation is rolling back; let it end first", app.Name)
 	}
-	if app.Mode == ModeSelf && (app.Current == nil || now.After(app.Current.NotAfter)) {
+	canSign := app.Current != nil && now.Before(app.Current.NotAfter) ||
+		open != nil && slices.ContainsFunc(open.leftovers(), func(c Credential) bool { return now.Before(c.NotAfter) })
+	if app.Mode == ModeSelf && !canSign {
 		return fix(ReasonExpired,
 			"upload a new certificate by hand in the Entra portal and add the app again with it, or give the tenant an identity that owns the app and \"rotate app edit "+app.Name+" --mode managed\"",
 			"app %s: its certificate is no longer valid, so the app cannot sign a proof for a new one (self mode)", app.Name)
