@@ -258,9 +258,7 @@ func (r *Rotator) Confirm(ctx context.Context, app, code, note, by string) (Rota
 		}
 		err = t.enter(ctx, PhaseConfirmed, func(rec *Records) {
 			rec.Rotation.Confirmation, rec.Rotation.ConfirmedBy = ConfirmPerson, by
-			if note != "" {
-				rec.Rotation.Warnings = appendNew(rec.Rotation.Warnings, "note: "+note)
-			}
+			rec.Rotation.Note = note
 			promote(rec)
 			rec.Audit = append(rec.Audit, said)
 		})

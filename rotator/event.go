@@ -33,7 +33,6 @@ const (
 	EventForeignCredential  EventKind = "foreign_credential"
 	EventCertificateMissing EventKind = "certificate_missing"
 	EventRecovered          EventKind = "recovered"
-	EventExpiring           EventKind = "expiring"
 	EventStopped            EventKind = "stopped"
 )
 

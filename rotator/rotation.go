@@ -51,9 +51,11 @@ type Rotation struct {
 	Redeliver bool `json:"redeliver,omitempty"`
 	// Confirmation is how the new pair was confirmed: automatic, command,
 	// person, never; empty: not yet.
-	Confirmation string    `json:"confirmation,omitempty"`
-	ConfirmedBy  string    `json:"confirmed_by,omitempty"`
-	RetiresAt    time.Time `json:"retires_at,omitzero"`
+	Confirmation string `json:"confirmation,omitempty"`
+	ConfirmedBy  string `json:"confirmed_by,omitempty"`
+	// Note is what the person said who confirmed.
+	Note      string    `json:"note,omitempty"`
+	RetiresAt time.Time `json:"retires_at,omitzero"`
 	// RemovalSentAt is when a removal was first sent that is not settled: it may
 	// have been carried out. Zero: none is open.
 	RemovalSentAt time.Time `json:"removal_sent_at,omitzero"`
