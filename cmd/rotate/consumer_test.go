@@ -89,7 +89,7 @@ func (c *consumer) signIn(ctx context.Context) error {
 		}
 		refused, isRefusal := errors.AsType[*refusal](err)
 		if !isRefusal {
-			return nil //nolint:nilerr // no answer says nothing
+			return nil // no answer says nothing
 		}
 		if after, err := c.read(); err != nil || after == before {
 			return errors.Join(fmt.Errorf("locked out: the pair %s it holds is refused: %w", c.pair.thumbprint(), refused), err)

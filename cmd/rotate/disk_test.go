@@ -96,8 +96,8 @@ func newDiskWorld(t *testing.T, defaults string, flags ...string) *diskWorld {
 	t.Helper()
 	s := startTenant(t, "contoso", flags...)
 	m := newMachine(t)
-	w := &diskWorld{m, newDisk(t, m.folder(t, "store")), nil}
-	m.configure(t, "store", defaults, s)
+	w := &diskWorld{m, newDisk(t, m.folder(t, "disk")), nil}
+	m.configure(t, "disk", defaults, s)
 	m.must(t, 0, "init", "--no-recovery")
 	w.app = newAdopted(t, m, s, "app-1", "self", s.ready.Apps[0])
 	m.must(t, 0, w.app.add()...)
@@ -192,7 +192,7 @@ func TestDiskFull(t *testing.T) {
 			w.daemon.kill()
 		}
 		checkWorld(t, w.machine, w.app)
-		checkLeaks(t, w.machine, "store", w.app)
+		checkLeaks(t, w.machine, "disk", w.app)
 	})
 }
 

@@ -33,18 +33,20 @@ func TestKill(t *testing.T) {
 	k.adopt()
 	stop := watchConsumers(t, k.apps)
 
-	for begun := time.Now(); k.kills < kills; {
+	begun := time.Now()
+	for k.kills < kills {
 		if time.Since(begun) > 5*time.Minute {
 			t.Fatalf("only %d kills of %d hit an open rotation", k.kills, kills)
 		}
 		k.round()
 	}
-	t.Logf("%d kills of the daemon hit an open rotation, %d another moment, %d a command; open rotations were %s",
-		k.kills, k.misses, k.commands, summary(k.phases))
+	t.Logf("in %s %d kills of the daemon hit an open rotation, %d another moment, %d a command; open rotations were %s",
+		time.Since(begun).Round(time.Second), k.kills, k.misses, k.commands, summary(k.phases))
 
 	// Left alone, everything ends.
 	k.m.startDaemon(t)
 	eventually(t, 5*time.Minute, func() error { return k.m.atRest(t) })
+	t.Logf("all ended %s after the first kill", time.Since(begun).Round(time.Second))
 	rotations := k.checkHistory()
 	checkWorld(t, k.m, k.apps...)
 
