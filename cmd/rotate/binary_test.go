@@ -26,9 +26,12 @@ import (
 // without package graph), world_test.go (the promises, checked in one place) and
 // secrets_test.go (what may be printed nowhere).
 //
-// TestByHand belongs to the plain run. The long ones need the build tag e2e:
+// TestByHand belongs to the plain run. The others take minutes, or need more than
+// Go on the machine, and have the build tag e2e:
 //
-//	go test -tags e2e ./cmd/rotate
+//	go test -tags e2e -timeout 30m ./cmd/rotate
+//
+// With "-artifacts -outputdir DIR" the folders of every host and tenant are kept.
 
 // givenProgram is the environment variable that names a program to test, built
 // before.

@@ -93,6 +93,7 @@ func TestByHand(t *testing.T) {
 }
 
 func byHandWithDaemon(t *testing.T) {
+	t.Parallel()
 	s := startTenant(t, "contoso", "--apps", "2")
 	m := newMachine(t)
 	m.folder(t, "store")
@@ -176,6 +177,7 @@ func must2(stdout, _ string) string { return stdout }
 // byHandAlone is the same with the service stopped: each command opens the store
 // itself.
 func byHandAlone(t *testing.T) {
+	t.Parallel()
 	s := startTenant(t, "contoso", "--apps", "2", "--permissions", "none")
 	m := newMachine(t)
 	m.folder(t, "store")

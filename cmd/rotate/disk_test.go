@@ -135,6 +135,7 @@ func (w *diskWorld) sent(t *testing.T) []string {
 // TestDiskFull fills the store's disk at several moments: what cannot be recorded
 // is not sent, it is said in plain words, and it goes on when there is room.
 func TestDiskFull(t *testing.T) {
+	t.Parallel()
 	if !ownMounts(t) {
 		return
 	}
@@ -245,6 +246,7 @@ func (w *diskWorld) compare(t *testing.T) {
 
 // TestReadOnlyDisk meets file systems that nobody may write to.
 func TestReadOnlyDisk(t *testing.T) {
+	t.Parallel()
 	if !ownMounts(t) {
 		return
 	}
@@ -281,6 +283,7 @@ func TestReadOnlyDisk(t *testing.T) {
 
 // TestStoreLocked has two processes want one store.
 func TestStoreLocked(t *testing.T) {
+	t.Parallel()
 	s := startTenant(t, "contoso", "--not-after", "300d")
 	m := newMachine(t)
 	m.folder(t, "store")
@@ -323,6 +326,7 @@ func TestStoreLocked(t *testing.T) {
 // refused by commands and by the daemon, with the place and the next step, and left
 // as it is.
 func TestStoreRefused(t *testing.T) {
+	t.Parallel()
 	s := startTenant(t, "contoso", "--not-after", "300d")
 	m := newMachine(t)
 	m.folder(t, "store")

@@ -24,6 +24,7 @@ import (
 // It needs openssl, keytool, npm with Node 20, and python3-msal; a missing one is
 // a failure, not a skip.
 func TestForeignClients(t *testing.T) {
+	t.Parallel()
 	needed(t, "openssl", "apt-get install openssl")
 	needed(t, "keytool", "apt-get install default-jre-headless")
 	needed(t, "node", "apt-get install nodejs, or Node 20 or newer from nodejs.org")

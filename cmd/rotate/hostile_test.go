@@ -11,6 +11,7 @@ import (
 // loses answers and is behind, all at once. It does it alone; a person's only part
 // is "rotate now", which skips the minutes between two tries.
 func TestHostileBinary(t *testing.T) {
+	t.Parallel()
 	const propagation, readLag = 5 * time.Second, 2 * time.Second
 	s := startTenant(t, "hostile", "--apps", "5", "--throttle", "20", "--lose-answers", "10", "--fail", "10",
 		"--propagation", propagation.String(), "--read-lag", readLag.String())

@@ -26,6 +26,7 @@ const leastKills = 40
 // ROTATE_KILL_SEED repeats a run, as far as clocks allow; ROTATE_KILLS asks for
 // more kills.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	seed := number(t, "ROTATE_KILL_SEED", uint64(time.Now().UnixNano()))
 	kills := max(int(number(t, "ROTATE_KILLS", leastKills)), leastKills)
 	t.Logf("to repeat: ROTATE_KILL_SEED=%d", seed)
