@@ -228,11 +228,9 @@ func (t *target) place(f *folder, name string, content []byte) (*occupied, error
 		return p, nil
 	}
 	uid, gid := owner(there.info)
-	switch mode := there.info.Mode().Perm(); mode {
-	case 0o600, 0o640, 0o400, 0o440:
-		if t.mode == 0 {
-			p.mode = mode // who could read the old file reads the new one
-		}
+	kept := []fs.FileMode{0o600, 0o640, 0o400, 0o440}
+	if mode := there.info.Mode().Perm(); t.mode == 0 && slices.Contains(kept, mode) {
+		p.mode = mode // who could read the old file reads the new one
 	}
 	switch {
 	case uid == os.Geteuid():

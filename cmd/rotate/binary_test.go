@@ -267,15 +267,6 @@ func (m *machine) run(t *testing.T, args ...string) (code int, stdout, stderr st
 	return code, p.stdout.String(), p.stderr.String()
 }
 
-// try runs a command and returns its failure.
-func (m *machine) try(t *testing.T, args ...string) error {
-	t.Helper()
-	if code, stdout, stderr := m.run(t, args...); code != 0 {
-		return fmt.Errorf("rotate %s: exit code %d: %s%s", strings.Join(args, " "), code, stdout, stderr)
-	}
-	return nil
-}
-
 // must runs a command that has to end with the code, and returns its output.
 func (m *machine) must(t *testing.T, want int, args ...string) (stdout, stderr string) {
 	t.Helper()

@@ -409,3 +409,12 @@ func newStranger(t *testing.T, m *machine) []byte {
 	m.must(t, 0, "-c", m.path("other.yaml"), "init", "--no-recovery")
 	return must1(os.ReadFile(m.path("other.key")))(t)
 }
+
+// try runs a command and returns its failure.
+func (m *machine) try(t *testing.T, args ...string) error {
+	t.Helper()
+	if code, stdout, stderr := m.run(t, args...); code != 0 {
+		return fmt.Errorf("rotate %s: exit code %d: %s%s", strings.Join(args, " "), code, stdout, stderr)
+	}
+	return nil
+}
