@@ -43,6 +43,9 @@ type Rotation struct {
 	// ConfirmCode is what a person types to confirm the pair that was delivered.
 	ConfirmCode string     `json:"confirm_code,omitempty"`
 	RetiresAt   *time.Time `json:"retires_at"`
+	// LeftBehind are SHA-256 thumbprints of certificates of ours that stay on the
+	// app until a person removes them.
+	LeftBehind []string `json:"left_behind,omitempty"`
 	// Compromised is current or next; empty: the rotation answers no compromise.
 	Compromised string `json:"compromised,omitempty"`
 	// Back is why it rolls back: person, vanished or compromised.
@@ -63,8 +66,13 @@ type Rotation struct {
 const confirmCodeDigits = 8
 
 func rotationOf(r rotator.Rotation) Rotation {
+	var left []string
+	for _, t := range r.LeftBehind {
+		left = append(left, string(t))
+	}
 	wire := Rotation{
-		ID: r.ID, App: r.App, Mode: string(r.Mode), By: r.By,
+		LeftBehind: left,
+		ID:         r.ID, App: r.App, Mode: string(r.Mode), By: r.By,
 		Phase: string(r.Phase), Open: !r.Phase.IsEnd(),
 		Old: credentialOf(r.Old), New: credentialOf(&r.New),
 		StartedAt: r.StartedAt.UTC(), PhaseAt: map[string]time.Time{}, EndedAt: instant(r.EndedAt),

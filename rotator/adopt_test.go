@@ -174,6 +174,9 @@ func TestAddUnreadable(t *testing.T) {
 		if len(s.App.Orphans) != 1 || !s.Attention {
 			t.Fatalf("orphans %v, attention %v: want the adopted certificate, left to a person", s.App.Orphans, s.Attention)
 		}
+		if len(s.Rotation.LeftBehind) != 1 || !strings.Contains(s.Rotation.Outcome, "by hand") {
+			t.Errorf("left behind %v, outcome %q: the rotation says that all is gone", s.Rotation.LeftBehind, s.Rotation.Outcome)
+		}
 		edit := rotator.Edit{ForgetOrphan: s.App.Orphans[0].ThumbprintSHA1}
 		if app, _, err := r.Edit(t.Context(), "new", edit, "a person"); err != nil || len(app.Orphans) != 0 {
 			t.Errorf("forget the orphan: %v, left %v", err, app.Orphans)

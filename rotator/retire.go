@@ -239,6 +239,7 @@ func (t *turn) orphan(ctx context.Context, c Credential, reason string) error {
 	}
 	return t.record(ctx, "certificate left to a person", func(rec *Records) {
 		rec.Rotation.RemovalSentAt = time.Time{}
+		rec.Rotation.LeftBehind = append(rec.Rotation.LeftBehind, c.ThumbprintSHA256)
 		rec.App.Orphans = append(rec.App.Orphans, Orphan{Credential: c, Reason: reason, Since: now})
 		markRemoved(rec, c.ThumbprintSHA256, now)
 		rec.Events = append(rec.Events, t.event(EventRotationFailed, severity,
@@ -271,6 +272,9 @@ func (t *turn) cut(ctx context.Context) error {
 func (t *turn) retired(ctx context.Context) error {
 	now := time.Now().UTC()
 	summary := fmt.Sprintf("the certificate was replaced; the new one is valid until %s", t.rot.New.NotAfter.Format(time.DateOnly))
+	if n := len(t.rot.LeftBehind); n > 0 {
+		summary += fmt.Sprintf("; %d of ours must be removed from the app by hand", n)
+	}
 	return t.enter(ctx, PhaseRetired, func(rec *Records) {
 		rec.Rotation.Outcome = summary
 		forgetAt := now.Add(t.policy.KeepPrevious)

@@ -59,6 +59,8 @@ type Rotation struct {
 	// RemovalSentAt is when a removal was first sent that is not settled: it may
 	// have been carried out. Zero: none is open.
 	RemovalSentAt time.Time `json:"removal_sent_at,omitzero"`
+	// LeftBehind are certificates of ours that it left to a person.
+	LeftBehind []Thumbprint `json:"left_behind,omitempty"`
 	// Compromised is set when the rotation answers a compromise.
 	Compromised *Compromise `json:"compromised,omitempty"`
 	Back        *Back       `json:"back,omitempty"`

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -85,6 +86,9 @@ func fact(p rotator.Phase, r control.Rotation) string {
 	case rotator.PhaseRetired:
 		if r.Old == nil {
 			return "there was no earlier certificate"
+		}
+		if slices.Contains(r.LeftBehind, r.Old.ThumbprintSHA256) {
+			return fmt.Sprintf("old certificate %s stays on the app: its key ID is not known, remove it in the Entra portal", shortThumbprint(r.Old.ThumbprintSHA1))
 		}
 		return fmt.Sprintf("old certificate %s is gone from Entra", shortThumbprint(r.Old.ThumbprintSHA1))
 	case rotator.PhaseRollingBack:
