@@ -2,6 +2,7 @@ package rotator_test
 
 import (
 	"context"
+	"crypto/rsa"
 	"errors"
 	"fmt"
 	"net/http"
@@ -147,7 +148,9 @@ func crashAt(t *testing.T, o options, lag time.Duration, ignore, back bool, at i
 		w := newWorld(t, o)
 		w.tenant.Configure(func(e *emulator.Tenant) { e.ReadLag, e.IgnoreKeyID, e.Propagation = lag, ignore, lag })
 		c := &crasher{at: at, after: after, dead: make(chan struct{})}
+		ready := func(int) (*rsa.PrivateKey, error) { return keys()[2], nil } // the certificates differ all the same
 		w.wrap = func(r *rotator.Rotator) {
+			r.GenerateKey = ready
 			r.Store = crashStore{r.Store, c}
 			r.Entra = crashEntra{r.Entra, c}
 			r.Deliverer = crashDeliverer{r.Deliverer, c}
@@ -162,7 +165,7 @@ func crashAt(t *testing.T, o options, lag time.Duration, ignore, back bool, at i
 		stop()
 		closeStore()
 		reached = c.reached()
-		w.wrap = nil
+		w.wrap = func(r *rotator.Rotator) { r.GenerateKey = ready }
 		r, closeStore = w.rotator()
 		stop = run(t, r)
 		live(t, r, nil, back, goal)

@@ -77,16 +77,12 @@ func CredentialOf(der []byte) (Credential, error) {
 	}, nil
 }
 
-// newCertificate makes an RSA key and a self-signed certificate for it. The
-// dates are cut to whole seconds, UTC.
-func newCertificate(commonName string, bits int, notBefore, notAfter time.Time) (*rsa.PrivateKey, []byte, error) {
-	key, err := rsa.GenerateKey(rand.Reader, bits)
-	if err != nil {
-		return nil, nil, fmt.Errorf("make RSA key: %w", err)
-	}
+// newCertificate makes a self-signed certificate (DER) for the key. The dates
+// are cut to whole seconds, UTC.
+func newCertificate(key *rsa.PrivateKey, commonName string, notBefore, notAfter time.Time) ([]byte, error) {
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
 	if err != nil {
-		return nil, nil, fmt.Errorf("make serial number: %w", err)
+		return nil, fmt.Errorf("make serial number: %w", err)
 	}
 	template := &x509.Certificate{
 		SerialNumber:          serial.Add(serial, big.NewInt(1)),
@@ -100,7 +96,7 @@ func newCertificate(commonName string, bits int, notBefore, notAfter time.Time) 
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
-		return nil, nil, fmt.Errorf("make certificate: %w", err)
+		return nil, fmt.Errorf("make certificate: %w", err)
 	}
-	return key, der, nil
+	return der, nil
 }

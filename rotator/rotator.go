@@ -21,6 +21,8 @@ package rotator
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/rsa"
 	"log/slog"
 	"sync"
 	"time"
@@ -47,6 +49,9 @@ type Rotator struct {
 	ParseSchedule func(cron, zone string) (Schedule, error)
 	// Workers is how many apps are worked on side by side; 0: 4.
 	Workers int
+	// GenerateKey makes the private key of a new certificate; nil:
+	// [rsa.GenerateKey].
+	GenerateKey func(bits int) (*rsa.PrivateKey, error)
 	// Logger may be nil.
 	Logger *slog.Logger
 
@@ -83,6 +88,14 @@ func (r *Rotator) log() *slog.Logger {
 // recordTimeout bounds a write to the store that must finish once begun. It is
 // shorter than a service manager's stop timeout.
 const recordTimeout = 15 * time.Second
+
+// newKey makes a private key.
+func (r *Rotator) newKey(bits int) (*rsa.PrivateKey, error) {
+	if r.GenerateKey != nil {
+		return r.GenerateKey(bits)
+	}
+	return rsa.GenerateKey(rand.Reader, bits)
+}
 
 // lasting returns a context for recording what has happened: it outlives the
 // cancellation of ctx.

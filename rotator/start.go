@@ -261,7 +261,11 @@ func (r *Rotator) newPair(ctx context.Context, app *App, policy Policy, now time
 	if limit := r.lifetimeLimit(ctx, app); limit > 0 && notAfter.Sub(notBefore) > limit {
 		notAfter = notBefore.Add(limit)
 	}
-	key, der, err := newCertificate(app.Name, policy.KeyBits, notBefore, notAfter)
+	key, err := r.newKey(policy.KeyBits)
+	if err != nil {
+		return KeyPair{}, Credential{}, fmt.Errorf("app %s: make RSA key: %w", app.Name, err)
+	}
+	der, err := newCertificate(key, app.Name, notBefore, notAfter)
 	if err != nil {
 		return KeyPair{}, Credential{}, err
 	}
