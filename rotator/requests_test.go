@@ -41,6 +41,7 @@ const (
 	askMetadata = "GET /TENANT/v2.0/.well-known/openid-configuration"
 	askToken    = "POST /TENANT/oauth2/v2.0/token"
 	askList     = "GET /v1.0/applications/ID"
+	askKeys     = askList + "?$select=id,appId,displayName,keyCredentials,passwordCredentials"
 	askAdd      = "POST /v1.0/applications/ID/addKey"
 	askRemove   = "POST /v1.0/applications/ID/removeKey"
 	askPolicies = "GET /v1.0/applications/ID/appManagementPolicies"
@@ -50,7 +51,8 @@ const (
 // Reasons that come again.
 const (
 	whyMetadata = "where tokens are to be had; asked once for each credential"
-	whyAgain    = "needless: the answer is known, but MSAL keeps it for one credential only, and a cold sign-in is a new one"
+	whyAgain    = "needless: MSAL keeps the answer for one credential only, and a cold sign-in is a new one"
+	whyKeys     = "the certificates themselves (150 a minute and tenant): is the key ID to remove that of ours"
 	whyRefresh  = "the kept token has expired (1 h) during the wait"
 )
 
@@ -107,7 +109,10 @@ func wantRequests(mode string) []asked {
 			asked{"retire", "app", askList, "is the new certificate still there, before the old one goes"},
 		)
 		add(cold("retire", "does it still sign in; Entra's clock says whether the overlap is over")...)
-		add(asked{"retire", "app", askRemove, "removes the old certificate"})
+		add(
+			asked{"retire", "app", askKeys, whyKeys},
+			asked{"retire", "app", askRemove, "removes the old certificate"},
+		)
 	case "self, may not read":
 		add(
 			asked{"upload", "", askMetadata, whyMetadata},
@@ -154,7 +159,10 @@ func wantRequests(mode string) []asked {
 			asked{"retire", "admin", askList, "is the new certificate still there, before the old one goes"},
 		)
 		add(cold("retire", "does it still sign in; Entra's clock says whether the overlap is over")...)
-		add(asked{"retire", "admin", askRemove, "removes the old certificate"})
+		add(
+			asked{"retire", "admin", askKeys, whyKeys},
+			asked{"retire", "admin", askRemove, "removes the old certificate"},
+		)
 	}
 	return all
 }
