@@ -138,7 +138,7 @@ func (c *Client) newTenant(t Tenant, proxy proxyOf) (*tenant, error) {
 		return nil, err
 	}
 	made := &tenant{Tenant: t, pace: &pace{}, idle: idle}
-	made.login = &wire{next: base, hosts: t.Cloud.loginHosts(), client: c}
+	made.login = &metadata{next: &wire{next: base, hosts: t.Cloud.loginHosts(), client: c}}
 	made.graph = &wire{next: base, hosts: []string{t.Cloud.graphHost()}, client: c, bearer: true}
 	made.direct = &wire{next: direct, client: c}
 	return made, nil

@@ -113,6 +113,9 @@ func (t *turn) stillWorks(ctx context.Context) (time.Time, error) {
 	if t.rot.Proof.Unprovable {
 		return time.Time{}, nil
 	}
+	if len(t.app.Probe) == 0 && t.isRecent(t.signedIn) {
+		return t.signIn.At, nil
+	}
 	next, err := t.pair(ctx, &t.rot.New)
 	if err != nil {
 		return time.Time{}, err
@@ -190,7 +193,10 @@ func (t *turn) entraTime(ctx context.Context) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, err
 	}
-	got, err := t.r.Entra.SignIn(ctx, t.app.registration(), next, nil)
+	got := t.signIn
+	if !t.isRecent(t.signedIn) {
+		got, err = t.r.Entra.SignIn(ctx, t.app.registration(), next, nil)
+	}
 	if f := failureOf(err); err != nil {
 		if f.Reason != ReasonBlocked {
 			return time.Time{}, err

@@ -17,9 +17,13 @@ type turn struct {
 	app    App
 	rot    Rotation
 	policy Policy
-	// signer is a cached pair of the app, by thumbprint.
+	// pairs are those that were unsealed.
 	pairs map[Thumbprint]KeyPair
-	log   *slog.Logger
+	// looked is when this turn last saw the new certificate accepted; signIn is
+	// its last sign-in with it, zero if there was none, at signedIn.
+	looked, signedIn time.Time
+	signIn           SignIn
+	log              *slog.Logger
 }
 
 // wait tells why a step did not lead to the next phase, without a failure.

@@ -166,11 +166,14 @@ const lookEvery = time.Minute
 // still accepted. It returns a wait while that is in doubt, and ends or stops
 // the rotation when it is gone.
 func (t *turn) look(ctx context.Context) (*wait, error) {
+	now := time.Now().UTC()
+	if t.isRecent(t.looked) && t.rot.Missing.IsZero() {
+		return nil, nil //nolint:nilnil // the step before has just looked
+	}
 	next, err := t.pair(ctx, &t.rot.New)
 	if err != nil {
 		return nil, err
 	}
-	now := time.Now().UTC()
 	s, err := t.see(ctx, next)
 	if reasonOf(err) == ReasonNotRegistered && t.app.Mode == ModeSelf {
 		// The reading itself signs in with the new pair.
@@ -184,6 +187,7 @@ func (t *turn) look(ctx context.Context) (*wait, error) {
 		}
 	}
 	if s.present {
+		t.looked = now
 		if !t.rot.Missing.IsZero() || t.rot.Absence.Reads > 0 || now.Sub(t.rot.LookedAt) >= lookEvery {
 			return nil, t.record(ctx, "", func(rec *Records) {
 				if !rec.Rotation.Missing.IsZero() {
@@ -224,9 +228,21 @@ func (rot *Rotation) isReached() bool {
 	return !rot.Reach.IsZero() || !rot.PhaseAt[PhaseDelivered].IsZero()
 }
 
+// recent is how long an answer holds within one turn: what the step before has
+// just asked is not asked again.
+const recent = 10 * time.Second
+
+func (t *turn) isRecent(at time.Time) bool {
+	age := time.Since(at)
+	return age >= 0 && age < recent
+}
+
 // accepted asks the token service whether it knows the pair.
 func (t *turn) accepted(ctx context.Context, pair KeyPair) (bool, error) {
-	_, err := t.r.Entra.SignIn(ctx, t.app.registration(), pair, nil)
+	got, err := t.r.Entra.SignIn(ctx, t.app.registration(), pair, nil)
+	if err == nil && pair.Thumbprint() == t.rot.New.ThumbprintSHA256 {
+		t.signIn, t.signedIn = got, time.Now()
+	}
 	if reason := reasonOf(err); reason == ReasonNotRegistered {
 		return false, nil
 	} else if reason == ReasonBlocked {

@@ -50,16 +50,13 @@ const (
 
 // Reasons that come again.
 const (
-	whyMetadata = "where tokens are to be had; asked once for each credential"
-	whyAgain    = "needless: MSAL keeps the answer for one credential only, and a cold sign-in is a new one"
+	whyMetadata = "where tokens are to be had; kept for an hour"
 	whyKeys     = "the certificates themselves (150 a minute and tenant): is the key ID to remove that of ours"
 	whyRefresh  = "the kept token has expired (1 h) during the wait"
 )
 
 // cold is one cold sign-in with a key pair of the app.
-func cold(step, why string) []asked {
-	return []asked{{step, "", askMetadata, whyAgain}, {step, "app", askToken, why}}
-}
+func cold(step, why string) []asked { return []asked{{step, "app", askToken, why}} }
 
 // proof is what the step prove sends in every mode: three sign-ins with the new
 // pair, one second apart, and one with the current pair to compare with.
@@ -94,19 +91,17 @@ func wantRequests(mode string) []asked {
 		)
 		add(proof()...)
 		add(
-			asked{"deliver", "", askMetadata, whyAgain},
 			asked{"deliver", "app", askToken, "token of the new pair, kept for the reads and the removal that follow"},
 			asked{"deliver", "app", askList, "is the new certificate still there, before anybody gets it"},
-			asked{"confirm", "app", askList, "needless: the step only finds that it must wait, and the list was read a moment ago"},
 			reload,
 			asked{"confirm", "app", askList, "is it still there, after the wait"},
 		)
 		add(cold("confirm", "does it still sign in (and pass the probes)")...)
 		add(
-			asked{"retire", "app", askList, "needless: the step only finds that it must wait, and the list was read a moment ago"},
 			overlap,
 			asked{"retire", "app", askToken, whyRefresh},
 			asked{"retire", "app", askList, "is the new certificate still there, before the old one goes"},
+			asked{"retire", "", askMetadata, whyMetadata},
 		)
 		add(cold("retire", "does it still sign in; Entra's clock says whether the overlap is over")...)
 		add(
@@ -122,16 +117,11 @@ func wantRequests(mode string) []asked {
 		)
 		add(proof()...)
 		add(cold("deliver", "is the new certificate still accepted, before anybody gets it")...)
-		add(cold("confirm", "needless: the step only finds that it must wait, and the pair signed in a moment ago")...)
 		add(reload)
-		add(cold("confirm", "is it still accepted, after the wait")...)
-		add(cold("confirm", "needless without probes: the same question once more (does it still sign in and pass the probes)")...)
-		add(cold("retire", "needless: the step only finds that it must wait, and the pair signed in a moment ago")...)
-		add(overlap)
-		add(cold("retire", "is the new certificate still accepted, before the old one goes")...)
-		add(cold("retire", "needless: Entra's clock, which the sign-in before told too")...)
+		add(cold("confirm", "is it still accepted, after the wait; Entra's clock, from which the overlap runs")...)
+		add(overlap, asked{"retire", "", askMetadata, whyMetadata})
+		add(cold("retire", "is the new certificate still accepted, before the old one goes; Entra's clock says whether the overlap is over")...)
 		add(
-			asked{"retire", "", askMetadata, whyAgain},
 			asked{"retire", "app", askToken, "token of the new pair for the removal"},
 			asked{"retire", "app", askRemove, "removes the old certificate"},
 		)
@@ -147,16 +137,15 @@ func wantRequests(mode string) []asked {
 		add(proof()...)
 		add(
 			asked{"deliver", "admin", askList, "is the new certificate still there, before anybody gets it"},
-			asked{"confirm", "admin", askList, "needless: the step only finds that it must wait, and the list was read a moment ago"},
 			reload,
 			asked{"confirm", "admin", askList, "is it still there, after the wait"},
 		)
 		add(cold("confirm", "does it still sign in (and pass the probes)")...)
 		add(
-			asked{"retire", "admin", askList, "needless: the step only finds that it must wait, and the list was read a moment ago"},
 			overlap,
 			asked{"retire", "admin", askToken, whyRefresh},
 			asked{"retire", "admin", askList, "is the new certificate still there, before the old one goes"},
+			asked{"retire", "", askMetadata, whyMetadata},
 		)
 		add(cold("retire", "does it still sign in; Entra's clock says whether the overlap is over")...)
 		add(
