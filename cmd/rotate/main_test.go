@@ -320,14 +320,16 @@ func cmdAs(ts *testscript.TestScript, neg bool, args []string) {
 	// The program lies in a folder that only this user can enter.
 	program, err = filepath.EvalSymlinks(program)
 	ts.Check(err)
-	data, err := os.ReadFile(program)
-	ts.Check(err)
 	dir, err := os.MkdirTemp("", "as")
 	ts.Check(err)
 	defer func() { _ = os.RemoveAll(dir) }()
 	ts.Check(os.Chmod(dir, 0o755))
 	copied := filepath.Join(dir, args[1])
-	ts.Check(os.WriteFile(copied, data, 0o755))
+	// Copied by another process: were it open for writing here, a program that
+	// another test starts meanwhile would inherit it, and it could not be run
+	// ("text file busy").
+	ts.Check(exec.Command("cp", program, copied).Run())
+	ts.Check(os.Chmod(copied, 0o755))
 	cmd := exec.Command(copied, args[2:]...)
 	cmd.Dir = "/"
 	cmd.Env = []string{"PATH=" + ts.Getenv("PATH"), "ROTATE_CONFIG=" + ts.Getenv("ROTATE_CONFIG"), "NO_COLOR=1"}
@@ -335,6 +337,9 @@ func cmdAs(ts *testscript.TestScript, neg bool, args []string) {
 	out, err := cmd.CombinedOutput()
 	_, writeErr := ts.Stdout().Write(out)
 	ts.Check(writeErr)
+	if _, ended := errors.AsType[*exec.ExitError](err); err != nil && !ended {
+		ts.Fatalf("as %s: %v", args[0], err)
+	}
 	if (err != nil) != neg {
 		ts.Fatalf("as %s: %v, want failure %v\n%s", args[0], err, neg, out)
 	}
