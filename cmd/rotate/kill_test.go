@@ -120,6 +120,7 @@ func (k *killer) adopt() {
 				mode = "managed"
 			}
 			a := newAdopted(t, m, s, s.name+"-"+seed.Name, mode, seed)
+			a.blind = s != readable && mode == "self"
 			a.orphans = s == stubborn
 			if i < 2 {
 				a.prefill(t)
