@@ -18,6 +18,7 @@ func bubble(t *testing.T, name string, o options, f func(w *world, r *rotator.Ro
 	t.Helper()
 	keys()
 	t.Run(name, func(t *testing.T) {
+		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, o)
 			r, closeStore := w.rotator()
