@@ -11,6 +11,7 @@ package deliver
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -49,6 +50,8 @@ type Deliverer struct {
 	// busy holds the folders that are being written to; a channel is closed when
 	// its folder is free.
 	busy map[string]chan struct{}
+	// known are the certificates of files that were opened, by [fileKey].
+	known map[[sha256.Size]byte]rotator.Thumbprint
 }
 
 // Check reports what would keep the delivery from working, as far as that can be

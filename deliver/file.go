@@ -3,6 +3,7 @@ package deliver
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/asn1"
 	"encoding/pem"
@@ -454,11 +455,47 @@ func (d *Deliverer) fileHolds(delivery rotator.Delivery, passwords []string) (ro
 	if there.unreadable != nil {
 		return "", there.unreadable
 	}
+	if known, ok := d.remembered(there.data, passwords); ok {
+		return known, nil
+	}
 	opened, err := d.decode(there, passwords)
 	if err != nil {
-		return "", fixf("find out who wrote it; rotate now APP --force writes it again", "%s holds %v", t.path, err)
+		return "", fixf("find out who wrote it; if it may be overwritten, set --replace on this delivery", "%s holds %v", t.path, err)
 	}
 	return opened.pair.Thumbprint(), nil
+}
+
+// maxRemembered bounds how many opened files are remembered.
+const maxRemembered = 1024
+
+// fileKey is the digest of a file and a password that opened it.
+func fileKey(data []byte, password string) [sha256.Size]byte {
+	sum := sha256.Sum256(data)
+	return sha256.Sum256(append(sum[:], password...))
+}
+
+// remember notes which certificate a password showed in a file, so that looking
+// at the same bytes again derives no key: that costs as much as a signature, and
+// a rotation looks at its targets in every phase.
+func (d *Deliverer) remember(data []byte, password string, thumbprint rotator.Thumbprint) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.known == nil || len(d.known) >= maxRemembered {
+		d.known = map[[sha256.Size]byte]rotator.Thumbprint{}
+	}
+	d.known[fileKey(data, password)] = thumbprint
+}
+
+// remembered finds what one of the passwords is known to show in the file.
+func (d *Deliverer) remembered(data []byte, passwords []string) (rotator.Thumbprint, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, password := range append(slices.Clone(passwords), "") {
+		if thumbprint, ok := d.known[fileKey(data, password)]; ok {
+			return thumbprint, true
+		}
+	}
+	return "", false
 }
 
 // opened is a pair and what opened it.
@@ -475,6 +512,7 @@ func (d *Deliverer) decode(there found, passwords []string) (opened, error) {
 	}
 	for _, password := range append(slices.Clone(passwords), "") {
 		if pair, err := d.Encoder.Decode(there.data, password); err == nil {
+			d.remember(there.data, password, pair.Thumbprint())
 			return opened{pair, password}, nil
 		}
 	}

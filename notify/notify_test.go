@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,14 +21,17 @@ import (
 
 // sender keeps what it was given, and fails while it is told to.
 type sender struct {
+	up   atomic.Bool
+	mu   sync.Mutex
 	sent []string
-	down bool
 }
 
 func (s *sender) Send(_ context.Context, e rotator.Event) error {
-	if s.down {
+	if !s.up.Load() {
 		return errors.New("the channel is down")
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.sent = append(s.sent, e.ID)
 	return nil
 }
@@ -65,7 +70,7 @@ func TestWorker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := outbox(t, 150)
 		var log bytes.Buffer
-		s := &sender{down: true}
+		s := &sender{}
 		w := notify.Worker{Outbox: db, Sender: s, Logger: slog.New(slog.NewTextHandler(&log, nil))}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
@@ -75,7 +80,7 @@ func TestWorker(t *testing.T) {
 		if n := strings.Count(log.String(), "the channel is down"); n != 1 || len(s.sent) != 0 {
 			t.Errorf("%d log lines about one lasting failure, want 1; %d events sent", n, len(s.sent))
 		}
-		s.down = false
+		s.up.Store(true)
 		time.Sleep(time.Minute)
 		cancel()
 		if err := <-done; err != nil {
