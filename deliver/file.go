@@ -310,18 +310,26 @@ func (d *Deliverer) pairAt(t *target, f *folder, name string, pair rotator.KeyPa
 	if o.info == nil {
 		return &o.placement, nil
 	}
-	there, err := d.decode(o.found, append([]string{pair.Password}, p.Passwords...))
+	passwords := append([]string{pair.Password}, p.Passwords...)
+	thumbprint, password, known := d.remembered(o.data, passwords)
+	var there opened
+	if !known || o.unreadable != nil {
+		if there, err = d.decode(o.found, passwords); err == nil {
+			thumbprint, password = there.pair.Thumbprint(), there.password
+		}
+	}
 	if err == nil {
-		thumbprint := there.pair.Thumbprint()
 		switch {
 		case thumbprint == pair.Thumbprint():
 			o.held = bytes.Equal(o.data, content) ||
-				!proven && there.password == pair.Password && isPEM(o.data) == (encoding == encodingPEM)
+				!proven && password == pair.Password && isPEM(o.data) == (encoding == encodingPEM)
 			return &o.placement, nil
 		case slices.Contains(p.Known, thumbprint), thumbprint == p.Pair.Thumbprint(), thumbprint == p.Previous.Thumbprint():
 			return &o.placement, nil
 		}
-		err = errors.New(describe(there.pair.Certificate))
+		if there, err = d.decode(o.found, passwords); err == nil {
+			err = errors.New(describe(there.pair.Certificate))
+		}
 	}
 	if t.replace {
 		return &o.placement, nil
@@ -455,7 +463,7 @@ func (d *Deliverer) fileHolds(delivery rotator.Delivery, passwords []string) (ro
 	if there.unreadable != nil {
 		return "", there.unreadable
 	}
-	if known, ok := d.remembered(there.data, passwords); ok {
+	if known, _, ok := d.remembered(there.data, passwords); ok {
 		return known, nil
 	}
 	opened, err := d.decode(there, passwords)
@@ -487,15 +495,15 @@ func (d *Deliverer) remember(data []byte, password string, thumbprint rotator.Th
 }
 
 // remembered finds what one of the passwords is known to show in the file.
-func (d *Deliverer) remembered(data []byte, passwords []string) (rotator.Thumbprint, bool) {
+func (d *Deliverer) remembered(data []byte, passwords []string) (thumbprint rotator.Thumbprint, password string, ok bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, password := range append(slices.Clone(passwords), "") {
 		if thumbprint, ok := d.known[fileKey(data, password)]; ok {
-			return thumbprint, true
+			return thumbprint, password, true
 		}
 	}
-	return "", false
+	return "", "", false
 }
 
 // opened is a pair and what opened it.

@@ -133,6 +133,7 @@ func (t *turn) stillWorks(ctx context.Context) (time.Time, error) {
 			return time.Time{}, fmt.Errorf("app %s: probe %s no longer works with the new certificate: %w", t.app.Name, p.Path, p.Err)
 		}
 	}
+	t.signIn, t.signedIn = got, time.Now()
 	return got.At, nil
 }
 

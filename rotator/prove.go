@@ -43,6 +43,9 @@ func (t *turn) prove(ctx context.Context) (*wait, error) {
 	case err != nil:
 		return nil, err
 	}
+	if len(t.app.Probe) == len(probes) {
+		t.signIn, t.signedIn = got, now
+	}
 	var warnings []string
 	if last {
 		if warnings, err = t.compare(ctx, got); err != nil {
