@@ -63,7 +63,7 @@ func (t *turn) bring(ctx context.Context, pkg Package, done []DeliveryResult, ke
 		if err == nil && !cannotTell {
 			held, err = t.r.Deliverer.Holds(ctx, d, pkg.Passwords)
 			if err == nil && held != wanted {
-				err = fix(ReasonOther, "see who else writes it", "it holds %s after the new certificate was written", held)
+				err = fix(ReasonOther, "see who else writes it", "app %s: delivery %s holds %s after the new certificate was written", t.app.Name, d.Name(), held)
 			}
 		}
 		now := time.Now().UTC()
@@ -73,7 +73,7 @@ func (t *turn) bring(ctx context.Context, pkg Package, done []DeliveryResult, ke
 			}
 			results[i].Error = err.Error()
 			recorded := t.record(ctx, "", func(rec *Records) { keep(rec, results) })
-			return results, errors.Join(recorded, fmt.Errorf("app %s: deliver to %s: %w", t.app.Name, d.Name(), err))
+			return results, errors.Join(recorded, err)
 		}
 		results[i] = DeliveryResult{Name: d.Name(), Thumbprint: wanted, At: now}
 		if i == len(deliveries)-1 {
