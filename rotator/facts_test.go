@@ -170,10 +170,14 @@ func TestOldFileIsPutBack(t *testing.T) {
 // TestHostileTenant rotates 30 apps against throttling, lost answers, failures,
 // slow propagation and lagging reads.
 func TestHostileTenant(t *testing.T) {
+	apps := 30
+	if testing.Short() {
+		apps = 6 // the race detector looks at the code, not at every tenant
+	}
 	generous := fast()
 	generous.UploadLimit = &rotator.UploadLimit{PerHour: 1000, PerDay: 1000}
 	for name, defaults := range map[string]rotator.PolicyOverride{"limit raised": generous, "default limit": fast()} {
-		bubble(t, name, options{apps: 30, mode: rotator.ModeSelf, defaults: defaults}, func(w *world, r *rotator.Rotator) {
+		bubble(t, name, options{apps: apps, mode: rotator.ModeSelf, defaults: defaults}, func(w *world, r *rotator.Rotator) {
 			t := w.t
 			r.MaxStartsPerDay = 100
 			w.tenant.Configure(func(e *emulator.Tenant) {
