@@ -23,12 +23,6 @@ type Outbox interface {
 	EventDone(ctx context.Context, id string) error
 }
 
-// Sender sends one event. It must not keep it for later: nil means that it
-// arrived.
-type Sender interface {
-	Send(ctx context.Context, e rotator.Event) error
-}
-
 // Worker empties an outbox.
 type Worker struct {
 	Outbox Outbox
@@ -78,7 +72,7 @@ func (w *Worker) drain(ctx context.Context) error {
 			return fmt.Errorf("read the outbox: %w", err)
 		}
 		for _, e := range events {
-			if err := w.Sender.Send(ctx, e); err != nil {
+			if _, err := w.Sender.Send(ctx, Message{ID: e.ID, At: e.At, Events: []rotator.Event{e}}); err != nil {
 				return fmt.Errorf("send %s about %s: %w", e.Kind, e.App, err)
 			}
 			if err := w.Outbox.EventDone(ctx, e.ID); err != nil {
@@ -89,30 +83,4 @@ func (w *Worker) drain(ctx context.Context) error {
 			return nil
 		}
 	}
-}
-
-// Log sends events to the log, at the level of their severity.
-type Log struct {
-	Logger *slog.Logger
-}
-
-// Send writes one line. It never fails.
-func (l Log) Send(ctx context.Context, e rotator.Event) error {
-	level := slog.LevelInfo
-	switch e.Severity {
-	case rotator.SeverityInfo:
-	case rotator.SeverityWarning:
-		level = slog.LevelWarn
-	case rotator.SeverityCritical:
-		level = slog.LevelError
-	}
-	attributes := []any{"kind", e.Kind, "app", e.App, "what", e.Summary, "event_id", e.ID}
-	if e.Rotation != "" {
-		attributes = append(attributes, "rotation_id", e.Rotation)
-	}
-	if e.Next != "" {
-		attributes = append(attributes, "next", e.Next)
-	}
-	l.Logger.Log(ctx, level, "alert", attributes...)
-	return nil
 }

@@ -26,14 +26,16 @@ type sender struct {
 	sent []string
 }
 
-func (s *sender) Send(_ context.Context, e rotator.Event) error {
+func (s *sender) Send(_ context.Context, m notify.Message) (string, error) {
 	if !s.up.Load() {
-		return errors.New("the channel is down")
+		return "", errors.New("the channel is down")
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.sent = append(s.sent, e.ID)
-	return nil
+	for _, e := range m.Events {
+		s.sent = append(s.sent, e.ID)
+	}
+	return "", nil
 }
 
 func outbox(t *testing.T, events int) *store.Store {
@@ -103,7 +105,7 @@ func TestLog(t *testing.T) {
 		var log bytes.Buffer
 		l := notify.Log{Logger: slog.New(slog.NewTextHandler(&log, nil))}
 		e := rotator.Event{ID: "1", Kind: rotator.EventCertificateMissing, Severity: severity, App: "contoso-sync", Summary: "it is gone", Next: "look"}
-		if err := l.Send(t.Context(), e); err != nil {
+		if _, err := l.Send(t.Context(), notify.Message{ID: e.ID, Events: []rotator.Event{e}}); err != nil {
 			t.Fatal(err)
 		}
 		for _, want := range []string{"level=" + level, "kind=certificate_missing", "app=contoso-sync", `what="it is gone"`, "next=look"} {

@@ -19,6 +19,18 @@ type Event struct {
 	Next string      `json:"next,omitempty"`
 	Old  *Credential `json:"old,omitempty"`
 	New  *Credential `json:"new,omitempty"`
+	// Tags and Owner are the app's, so that channels can filter and route.
+	Tags  []string `json:"tags,omitempty"`
+	Owner string   `json:"owner,omitempty"`
+	// Stage is the stage that an expiring credential has reached: "45d", "7d",
+	// …, "expired"; empty for other kinds.
+	Stage string `json:"stage,omitempty"`
+	// Days are whole days left until NotAfter when the event was made, rounded
+	// down; nil where no end is meant, negative after it.
+	Days *int `json:"days,omitempty"`
+	// NotAfter is the end of the credential that the event is about, UTC; zero
+	// where no end is meant.
+	NotAfter time.Time `json:"not_after,omitzero"`
 }
 
 // EventKind is stable: receivers filter by it.
@@ -26,6 +38,8 @@ type EventKind string
 
 // Kinds of events.
 const (
+	// EventExpiring tells that a credential ends soon and nobody replaces it.
+	EventExpiring           EventKind = "expiring"
 	EventRotationStarted    EventKind = "rotation_started"
 	EventRotated            EventKind = "rotated"
 	EventRotationFailed     EventKind = "rotation_failed"
@@ -34,6 +48,12 @@ const (
 	EventCertificateMissing EventKind = "certificate_missing"
 	EventRecovered          EventKind = "recovered"
 	EventStopped            EventKind = "stopped"
+	// EventHandoffReady tells that a person must fetch a new pair.
+	EventHandoffReady EventKind = "handoff_ready"
+	// EventHandoffOverdue tells that nobody confirmed a hand-off in time.
+	EventHandoffOverdue EventKind = "handoff_overdue"
+	// EventTest was asked for by a person.
+	EventTest EventKind = "test"
 )
 
 // Severity of an event.

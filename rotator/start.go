@@ -463,6 +463,7 @@ func newEvent(app *App, rot *Rotation, kind EventKind, severity Severity, summar
 	e := Event{ID: string(newGUID()), Kind: kind, Severity: severity, At: time.Now().UTC(), Summary: summary, Next: next}
 	if app != nil {
 		e.App, e.Tenant, e.Old = app.Name, app.Tenant, app.Current
+		e.Tags, e.Owner = app.Tags, app.Owner
 	}
 	if rot != nil {
 		n := rot.New
