@@ -133,7 +133,10 @@ func secretKey(line string) int {
 		if strings.HasSuffix(key, "_file") || strings.HasSuffix(key, "_path") {
 			continue
 		}
-		for _, word := range []string{"sec", "pass", "pwd", "token"} {
+		if key == "url" { // of a webhook: who knows it can send
+			return i + 1
+		}
+		for _, word := range []string{"sec", "pass", "pwd", "token", "header"} {
 			if strings.Contains(key, word) {
 				return i + 1
 			}
