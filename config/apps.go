@@ -30,6 +30,7 @@ type App struct {
 	Deliveries   []Delivery `yaml:"deliveries,omitempty" about:"where a new key pair goes, in this order"`
 	Probe        []string   `yaml:"probe,omitempty" about:"paths that a new key must be able to GET from Graph"`
 	Confirm      Confirm    `yaml:"confirm,omitempty" about:"when the consumer counts as using the new key"`
+	HandOff      HandOff    `yaml:"handoff,omitempty" about:"what a person does with a delivery of the kind handoff"`
 }
 
 // UnmarshalYAML puts the default mode in first.
@@ -45,10 +46,10 @@ func (a *App) UnmarshalYAML(node ast.Node) error {
 
 // Delivery brings a key pair to one place.
 type Delivery struct {
-	Kind string `yaml:"kind" about:"a file that is written, or a hook that is run" enum:"file|exec"`
+	Kind string `yaml:"kind" about:"a file that is written, a hook that is run, or a person who fetches it" enum:"file|exec|handoff"`
 	// Path of the target of a file.
 	Path     string `yaml:"path,omitempty" about:"the file to write"`
-	Encoding string `yaml:"encoding,omitempty" about:"form of the file; absent is the policy's" enum:"modern|legacy-des|pem"`
+	Encoding string `yaml:"encoding,omitempty" about:"form of the file or of the hand-off; absent is the policy's" enum:"modern|legacy-des|pem"`
 	// Mode is octal, such as 0640; empty is 0600.
 	Mode         Mode   `yaml:"mode,omitempty" about:"permission bits of the file, octal, nothing for others; default 0600"`
 	Group        string `yaml:"group,omitempty" about:"group of the file; default that of its folder"`
@@ -82,6 +83,13 @@ type Confirm struct {
 	Rule string `yaml:"rule,omitempty" about:"by time, by a hook that exits 0, or by a person; default automatic" enum:"automatic|command|person"`
 	// Hook is the name of the program of a command.
 	Hook string `yaml:"hook,omitempty" about:"name of a program in hooks, with command"`
+}
+
+// HandOff tells a person how to bring a key pair to a consumer.
+type HandOff struct {
+	Consumer string `yaml:"consumer,omitempty" about:"the program or service that gets it"`
+	// Steps in order.
+	Steps []string `yaml:"steps,omitempty" about:"what to do there, in order; {app}, {file}, {code}, {client_id} and {tenant_id} stand for those of the app"`
 }
 
 // LoadApps reads a file of apps and checks it. Relative paths stay as they are. Errors

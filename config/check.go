@@ -240,12 +240,27 @@ func (c *checker) app(p string, a *App) {
 			c.add(fmt.Sprintf("%s.probe[%d]", p, i), "%q is not a path of Graph; write it from the version on, such as /users?$top=1", probe)
 		}
 	}
+	c.handOff(p+".handoff", a.HandOff)
+	if a.Confirm.Rule == "automatic" && slices.ContainsFunc(a.Deliveries, func(d Delivery) bool { return d.Kind == "handoff" }) {
+		c.add(p+".confirm.rule", "what is handed to a person can not be confirmed automatically; leave the rule out (person), or use command")
+	}
 	c.optional(p+".confirm.rule", a.Confirm.Rule, "automatic", "command", "person")
 	switch hook := a.Confirm.Hook; {
 	case a.Confirm.Rule == "command":
 		c.name(p+".confirm.hook", hook)
 	case hook != "":
 		c.add(p+".confirm.hook", "%q belongs to the rule command only", hook)
+	}
+}
+
+func (c *checker) handOff(p string, h HandOff) {
+	if !printable(h.Consumer) {
+		c.add(p+".consumer", "%q holds control characters", h.Consumer)
+	}
+	for i, s := range h.Steps {
+		if strings.TrimSpace(s) == "" || !printable(s) {
+			c.add(fmt.Sprintf("%s.steps[%d]", p, i), "%q is not one line of text", s)
+		}
 	}
 }
 
@@ -274,8 +289,13 @@ func (c *checker) delivery(p string, d *Delivery) {
 		if *d != (Delivery{Kind: d.Kind, Hook: d.Hook}) {
 			c.add(p, "exec has the keys kind and hook only")
 		}
+	case "handoff":
+		c.optional(p+".encoding", d.Encoding, encodings()...)
+		if *d != (Delivery{Kind: d.Kind, Encoding: d.Encoding}) {
+			c.add(p, "handoff has the keys kind and encoding only")
+		}
 	default:
-		c.oneOf(p+".kind", d.Kind, "file", "exec")
+		c.oneOf(p+".kind", d.Kind, "file", "exec", "handoff")
 	}
 }
 

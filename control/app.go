@@ -41,7 +41,7 @@ type Orphan struct {
 
 // Delivery brings a key pair to one place.
 type Delivery struct {
-	// Kind is file or exec.
+	// Kind is file, exec or handoff.
 	Kind string `json:"kind"`
 	// Path is absolute, on the daemon's host.
 	Path     string `json:"path,omitempty"`
@@ -81,6 +81,7 @@ type App struct {
 	Deliveries    []Delivery   `json:"deliveries"`
 	Probe         []string     `json:"probe"`
 	Confirm       Confirm      `json:"confirm"`
+	HandOff       *HandOffText `json:"handoff,omitempty"`
 	Current       *Credential  `json:"current"`
 	Previous      *Credential  `json:"previous"`
 	Former        []Credential `json:"former"`
@@ -110,8 +111,9 @@ func appOf(a rotator.App, policy *rotator.Policy) App {
 		RotationID: present(a.Rotation), PausedUntil: instant(a.PausedUntil),
 		AddedAt: a.AddedAt.UTC(), AddedBy: a.AddedBy, NewPassword: a.NewPassword,
 	}
-	if app.Confirm.Rule == "" {
-		app.Confirm.Rule = rotator.ConfirmAutomatic
+	app.Confirm.Rule = a.ConfirmRule()
+	if a.HandOff.Consumer != "" || len(a.HandOff.Steps) > 0 {
+		app.HandOff = &HandOffText{a.HandOff.Consumer, a.HandOff.Steps}
 	}
 	if policy != nil {
 		app.PolicyInForce = inForce(*policy)
@@ -131,19 +133,20 @@ func appOf(a rotator.App, policy *rotator.Policy) App {
 // AppSpec is an app as a person declares it. PFX and Password are secrets: it
 // prints as its name.
 type AppSpec struct {
-	Name        string     `json:"name"`
-	Tenant      string     `json:"tenant"`
-	ClientID    string     `json:"client_id"`
-	ObjectID    string     `json:"object_id,omitempty"`
-	KeyID       string     `json:"key_id,omitempty"`
-	Mode        string     `json:"mode,omitempty"`
-	Permissions []string   `json:"permissions,omitempty"`
-	Tags        []string   `json:"tags,omitempty"`
-	Owner       string     `json:"owner,omitempty"`
-	Policy      Policy     `json:"policy"`
-	Deliveries  []Delivery `json:"deliveries,omitempty"`
-	Probe       []string   `json:"probe,omitempty"`
-	Confirm     Confirm    `json:"confirm"`
+	Name        string      `json:"name"`
+	Tenant      string      `json:"tenant"`
+	ClientID    string      `json:"client_id"`
+	ObjectID    string      `json:"object_id,omitempty"`
+	KeyID       string      `json:"key_id,omitempty"`
+	Mode        string      `json:"mode,omitempty"`
+	Permissions []string    `json:"permissions,omitempty"`
+	Tags        []string    `json:"tags,omitempty"`
+	Owner       string      `json:"owner,omitempty"`
+	Policy      Policy      `json:"policy"`
+	Deliveries  []Delivery  `json:"deliveries,omitempty"`
+	Probe       []string    `json:"probe,omitempty"`
+	Confirm     Confirm     `json:"confirm"`
+	HandOff     HandOffText `json:"handoff,omitzero"`
 	// PFX is a PKCS#12 or PEM file with the current pair, base64 in JSON; empty
 	// in managed mode: the first pair is made.
 	PFX      []byte `json:"pfx,omitempty"`
@@ -169,7 +172,7 @@ func (s AppSpec) spec() (rotator.AppSpec, error) {
 		ObjectID: rotator.ObjectID(s.ObjectID), KeyID: rotator.KeyID(s.KeyID), Mode: rotator.Mode(s.Mode),
 		Permissions: s.Permissions, Tags: s.Tags, Owner: s.Owner, Policy: policy,
 		Deliveries: deliveries(s.Deliveries), Probe: s.Probe,
-		Confirm: rotator.Confirmation(s.Confirm), PFX: s.PFX, Password: s.Password,
+		Confirm: rotator.Confirmation(s.Confirm), HandOff: rotator.HandOffText(s.HandOff), PFX: s.PFX, Password: s.Password,
 	}, nil
 }
 
@@ -196,16 +199,17 @@ type Added struct {
 
 // Edit changes a tracked app; what is null or left out stays.
 type Edit struct {
-	Mode        *string     `json:"mode,omitempty"`
-	ObjectID    *string     `json:"object_id,omitempty"`
-	KeyID       *string     `json:"key_id,omitempty"`
-	Permissions *[]string   `json:"permissions,omitempty"`
-	Tags        *[]string   `json:"tags,omitempty"`
-	Owner       *string     `json:"owner,omitempty"`
-	Policy      *Policy     `json:"policy,omitempty"`
-	Deliveries  *[]Delivery `json:"deliveries,omitempty"`
-	Probe       *[]string   `json:"probe,omitempty"`
-	Confirm     *Confirm    `json:"confirm,omitempty"`
+	Mode        *string      `json:"mode,omitempty"`
+	ObjectID    *string      `json:"object_id,omitempty"`
+	KeyID       *string      `json:"key_id,omitempty"`
+	Permissions *[]string    `json:"permissions,omitempty"`
+	Tags        *[]string    `json:"tags,omitempty"`
+	Owner       *string      `json:"owner,omitempty"`
+	Policy      *Policy      `json:"policy,omitempty"`
+	Deliveries  *[]Delivery  `json:"deliveries,omitempty"`
+	Probe       *[]string    `json:"probe,omitempty"`
+	Confirm     *Confirm     `json:"confirm,omitempty"`
+	HandOff     *HandOffText `json:"handoff,omitempty"`
 	// ForgetOrphan is the thumbprint, SHA-1 or SHA-256, of an orphan that a person
 	// has removed.
 	ForgetOrphan string `json:"forget_orphan,omitempty"`
@@ -216,7 +220,7 @@ func (e Edit) edit() (rotator.Edit, error) {
 	edit := rotator.Edit{
 		Mode: (*rotator.Mode)(e.Mode), ObjectID: (*rotator.ObjectID)(e.ObjectID), KeyID: (*rotator.KeyID)(e.KeyID),
 		Permissions: e.Permissions, Tags: e.Tags, Owner: e.Owner, Probe: e.Probe,
-		Confirm: (*rotator.Confirmation)(e.Confirm), ForgetOrphan: e.ForgetOrphan, NewPassword: e.NewPassword,
+		Confirm: (*rotator.Confirmation)(e.Confirm), HandOff: (*rotator.HandOffText)(e.HandOff), ForgetOrphan: e.ForgetOrphan, NewPassword: e.NewPassword,
 	}
 	if e.Policy != nil {
 		policy, err := e.Policy.override()

@@ -117,7 +117,7 @@ func rotationsOf(rotations []rotator.Rotation) []Rotation {
 
 // DeliveryResult is one delivery's record.
 type DeliveryResult struct {
-	// Name is "file PATH" or "exec HOOK".
+	// Name is "file PATH", "exec HOOK" or "handoff".
 	Name string `json:"name"`
 	// ThumbprintSHA256 that the target was seen to hold; null: not yet.
 	ThumbprintSHA256 *string    `json:"thumbprint_sha256"`

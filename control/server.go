@@ -108,6 +108,8 @@ func (s *Server) handler(stop context.Context) http.Handler {
 	route("POST /v1/apps/{name}/test", maxBodyBytes, s.test)
 	route("POST /v1/apps/{name}/rotations", maxBodyBytes, s.start)
 	route("POST /v1/apps/{name}/confirm", maxBodyBytes, s.confirm)
+	route("GET /v1/apps/{name}/handoff", maxBodyBytes, s.handOff)
+	route("POST /v1/apps/{name}/handoff/package", maxBodyBytes, s.handOver)
 	route("POST /v1/apps/{name}/rollback", maxBodyBytes, s.rollBack)
 	route("POST /v1/rotations/due", maxBodyBytes, s.startDue)
 	route("GET /v1/rotations/{id}", maxBodyBytes, s.rotation)

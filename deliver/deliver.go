@@ -29,7 +29,7 @@ import (
 )
 
 // Deliverer carries out deliveries of the kinds [rotator.DeliverFile] and
-// [rotator.DeliverExec]. It is safe for concurrent use: deliveries into one folder
+// [rotator.DeliverExec], and does nothing for [rotator.DeliverHandOff]. It is safe for concurrent use: deliveries into one folder
 // wait for each other, others run side by side.
 type Deliverer struct {
 	// Encoder makes and opens the files. Required.
@@ -64,6 +64,8 @@ func (d *Deliverer) Check(_ context.Context, delivery rotator.Delivery) error {
 	case rotator.DeliverExec:
 		_, err := d.hook(delivery.Hook)
 		return err
+	case rotator.DeliverHandOff:
+		return nil
 	}
 	return unknownKind(delivery)
 }
@@ -84,6 +86,8 @@ func (d *Deliverer) Deliver(ctx context.Context, delivery rotator.Delivery, p ro
 		return about(app+": deliver "+delivery.Name(), d.deliverFile(ctx, delivery, p))
 	case rotator.DeliverExec:
 		return about(app, d.run(ctx, eventDeliver, delivery.Hook, delivery.Encoding, p))
+	case rotator.DeliverHandOff:
+		return nil // the rotator announces it; a person fetches it
 	}
 	return about(app, unknownKind(delivery))
 }
@@ -92,14 +96,14 @@ func (d *Deliverer) Deliver(ctx context.Context, delivery rotator.Delivery, p ro
 // there is no file (or no folder) yet. It follows no symbolic link and tries the
 // passwords in turn, then the empty one.
 //
-// It returns [rotator.ErrCannotTell] for the kind exec, and a [*rotator.Failure] of
+// It returns [rotator.ErrCannotTell] for the kinds exec and handoff, and a [*rotator.Failure] of
 // class fix for a file that cannot be read or opened.
 func (d *Deliverer) Holds(_ context.Context, delivery rotator.Delivery, passwords []string) (rotator.Thumbprint, error) {
 	switch delivery.Kind {
 	case rotator.DeliverFile:
 		thumbprint, err := d.fileHolds(delivery, passwords)
 		return thumbprint, about(delivery.Name(), err)
-	case rotator.DeliverExec:
+	case rotator.DeliverExec, rotator.DeliverHandOff:
 		return "", fmt.Errorf("%s: %w", delivery.Name(), rotator.ErrCannotTell)
 	}
 	return "", unknownKind(delivery)
@@ -112,7 +116,7 @@ func (d *Deliverer) Confirm(ctx context.Context, hook string, p rotator.Package)
 }
 
 func unknownKind(delivery rotator.Delivery) error {
-	return fixf("use the kind file or exec", "unknown kind of delivery %q", delivery.Kind)
+	return fixf("use the kind file, exec or handoff", "unknown kind of delivery %q", delivery.Kind)
 }
 
 func (d *Deliverer) logger() *slog.Logger {

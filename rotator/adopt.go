@@ -117,7 +117,7 @@ func (r *Rotator) appOf(spec AppSpec) (App, error) {
 		Name: spec.Name, Tenant: spec.Tenant, Mode: spec.Mode,
 		ClientID: ClientID(strings.ToLower(string(spec.ClientID))), ObjectID: ObjectID(strings.ToLower(string(spec.ObjectID))),
 		Permissions: spec.Permissions, Tags: spec.Tags, Owner: spec.Owner, Policy: spec.Policy,
-		Deliveries: spec.Deliveries, Probe: spec.Probe, Confirm: spec.Confirm,
+		Deliveries: spec.Deliveries, Probe: spec.Probe, Confirm: spec.Confirm, HandOff: spec.HandOff,
 	}, nil
 }
 
@@ -143,10 +143,13 @@ func (r *Rotator) checkFree(ctx context.Context, app *App) error {
 func (r *Rotator) checkApp(ctx context.Context, app *App) ([]string, error) {
 	var warnings []string
 	policy := policyOf(app, r.Defaults)
-	if err := policy.Check(app.Confirm.rule()); err != nil {
+	if err := policy.Check(app.ConfirmRule()); err != nil {
 		return nil, fmt.Errorf("app %s: %w", app.Name, err)
 	}
-	switch app.Confirm.rule() {
+	if app.handsOff() && app.Confirm.Rule == ConfirmAutomatic {
+		return nil, usagef("app %s: a hand-off to a person can not be confirmed automatically: nobody but that person knows; use --confirm person, or command with a hook that asks the consumer", app.Name)
+	}
+	switch app.ConfirmRule() {
 	case ConfirmAutomatic, ConfirmPerson:
 	case ConfirmCommand:
 		if app.Confirm.Hook == "" {
@@ -180,13 +183,13 @@ func (r *Rotator) checkApp(ctx context.Context, app *App) ([]string, error) {
 			return nil, fmt.Errorf("app %s: %w", app.Name, err)
 		}
 	}
-	if len(app.Deliveries) == 0 && app.Confirm.rule() == ConfirmAutomatic {
+	if len(app.Deliveries) == 0 && app.ConfirmRule() == ConfirmAutomatic {
 		warnings = append(warnings, "no delivery: rotate keeps the new key in its store only and retires the old one after the overlap; a consumer that signs in with this certificate would be cut off. Add a delivery (--deliver-file) or let a person confirm (--confirm person)")
 	}
 	if policy.Overlap == 0 {
 		warnings = append(warnings, "overlap 0s: the old certificate is removed as soon as the new one is confirmed")
 	}
-	if policy.ReloadWithin == 0 && app.Confirm.rule() == ConfirmAutomatic {
+	if policy.ReloadWithin == 0 && app.ConfirmRule() == ConfirmAutomatic {
 		warnings = append(warnings, "reload_within 0s: the consumer is taken to read its files at once")
 	}
 	return warnings, nil

@@ -84,6 +84,8 @@ type App struct {
 	// Probe are Graph paths below /v1.0 that are asked with GET to prove a pair.
 	Probe   []string     `json:"probe,omitempty"`
 	Confirm Confirmation `json:"confirm"`
+	// HandOff tells a person how to bring a pair to the consumer.
+	HandOff HandOffText `json:"handoff,omitzero"`
 
 	// Current is the pair in service; nil before the first certificate of a
 	// managed app.
@@ -121,11 +123,14 @@ type App struct {
 const (
 	DeliverFile = "file"
 	DeliverExec = "exec"
+	// DeliverHandOff announces the pair to a person and waits: nothing is written
+	// until somebody fetches it with [Rotator.HandOver].
+	DeliverHandOff = "handoff"
 )
 
 // Delivery brings a key pair to one place.
 type Delivery struct {
-	// Kind is [DeliverFile] or [DeliverExec].
+	// Kind is [DeliverFile], [DeliverExec] or [DeliverHandOff].
 	Kind string `json:"kind"`
 	// Path is the absolute path of the target file.
 	Path string `json:"path,omitempty"`
@@ -147,11 +152,14 @@ type Delivery struct {
 	Hook string `json:"hook,omitempty"`
 }
 
-// Name tells people and the journal which delivery is meant: "file PATH" or
-// "exec HOOK".
+// Name tells people and the journal which delivery is meant: "file PATH",
+// "exec HOOK" or "handoff".
 func (d Delivery) Name() string {
-	if d.Kind == DeliverExec {
+	switch d.Kind {
+	case DeliverExec:
 		return d.Kind + " " + d.Hook
+	case DeliverHandOff:
+		return d.Kind
 	}
 	return d.Kind + " " + d.Path
 }
@@ -172,12 +180,26 @@ type Confirmation struct {
 	Hook string `json:"hook,omitempty"`
 }
 
-// rule returns the rule in force; the zero value means automatic.
+// rule returns the rule as it is written; the zero value means automatic.
 func (c Confirmation) rule() string {
 	if c.Rule == "" {
 		return ConfirmAutomatic
 	}
 	return c.Rule
+}
+
+// ConfirmRule is the app's rule in force. What is handed to a person is never confirmed
+// by time: nobody but that person knows.
+func (a *App) ConfirmRule() string {
+	if rule := a.Confirm.rule(); rule != ConfirmAutomatic || !a.handsOff() {
+		return rule
+	}
+	return ConfirmPerson
+}
+
+// handsOff reports whether a person brings the app's pairs to its consumer.
+func (a *App) handsOff() bool {
+	return slices.ContainsFunc(a.Deliveries, func(d Delivery) bool { return d.Kind == DeliverHandOff })
 }
 
 // knows reports whether the thumbprint is one of the app's own pairs, past or

@@ -118,6 +118,7 @@ func edited(app App, e Edit) (App, error) {
 	set(&app.Deliveries, e.Deliveries)
 	set(&app.Probe, e.Probe)
 	set(&app.Confirm, e.Confirm)
+	set(&app.HandOff, e.HandOff)
 	set(&app.NewPassword, e.NewPassword)
 	if e.ForgetOrphan != "" {
 		isIt := func(o Orphan) bool {
@@ -161,6 +162,7 @@ func differences(old, next *App) []string {
 	add("deliveries", old.Deliveries, next.Deliveries)
 	add("probe", old.Probe, next.Probe)
 	add("confirm", old.Confirm, next.Confirm)
+	add("handoff", old.HandOff, next.HandOff)
 	add("new_password", old.NewPassword, next.NewPassword)
 	add("orphans", len(old.Orphans), len(next.Orphans))
 	return list
@@ -224,7 +226,7 @@ func (r *Rotator) applyOne(ctx context.Context, spec AppSpec, dryRun bool, by st
 	}
 	edit := Edit{
 		Mode: &wanted.Mode, Permissions: &wanted.Permissions, Tags: &wanted.Tags, Owner: &wanted.Owner,
-		Policy: &wanted.Policy, Deliveries: &wanted.Deliveries, Probe: &wanted.Probe, Confirm: &wanted.Confirm,
+		Policy: &wanted.Policy, Deliveries: &wanted.Deliveries, Probe: &wanted.Probe, Confirm: &wanted.Confirm, HandOff: &wanted.HandOff,
 	}
 	if wanted.ObjectID != "" {
 		edit.ObjectID = &wanted.ObjectID

@@ -68,7 +68,7 @@ func (t *turn) ask(ctx context.Context, rule string) (*wait, error) {
 // rule is the confirmation rule in force. What cannot be proven from this host
 // is never confirmed automatically.
 func (t *turn) rule() string {
-	rule := t.app.Confirm.rule()
+	rule := t.app.ConfirmRule()
 	if rule == ConfirmAutomatic && t.rot.Proof.Unprovable {
 		if t.app.Confirm.Hook != "" {
 			return ConfirmCommand
@@ -255,6 +255,9 @@ func (r *Rotator) Confirm(ctx context.Context, app, code, note, by string) (Rota
 			}
 		}
 		return Rotation{}, refusedf("app %s: %s is not the code of the certificate to confirm, nor of any other of this app; it is the first %d digits of the thumbprint that the consumer shows", app, code, codeDigits)
+	}
+	if !t.mayHave(next.ThumbprintSHA256) {
+		return Rotation{}, refusedf("app %s: nobody has fetched this key pair yet, so the consumer cannot be using it; fetch it: rotate handoff %s --out DIR", app, app)
 	}
 	now := time.Now().UTC()
 	said := AuditEntry{At: now, By: by, What: "confirmed by a person", App: app, Rotation: t.rot.ID, Thumbprint: next.ThumbprintSHA256, Note: note}

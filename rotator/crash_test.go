@@ -110,6 +110,7 @@ func TestCrashTable(t *testing.T) {
 		{"self without permissions", options{permissions: []string{}}},
 		{"first certificate", options{mode: rotator.ModeManaged, noKey: true}},
 		{"expired", options{mode: rotator.ModeManaged, left: -time.Hour}},
+		{"hand-off", options{spec: handOff}},
 	}
 	for _, m := range modes {
 		for _, lag := range []time.Duration{0, 2 * time.Second} {
@@ -124,7 +125,7 @@ func TestCrashTable(t *testing.T) {
 					if back && (m.o.noKey || m.o.left < 0) {
 						continue // there is no pair to go back to
 					}
-					if testing.Short() && back != (m.name == "self") {
+					if testing.Short() && back != (m.name == "self" || m.o.spec != nil) {
 						continue // one way in each mode
 					}
 					name := fmt.Sprintf("%s/lag=%s/ignore_key_id=%v/back=%v", m.name, lag, ignore, back)
@@ -167,14 +168,14 @@ func crashAt(t *testing.T, o options, lag time.Duration, ignore, back bool, at i
 		}
 		r, closeStore := w.rotator()
 		stop := run(t, r)
-		live(t, r, c, back, goal)
+		live(t, w, r, c, back, goal)
 		stop()
 		closeStore()
 		reached = c.reached()
 		w.wrap = func(r *rotator.Rotator) { r.GenerateKey = ready }
 		r, closeStore = w.rotator()
 		stop = run(t, r)
-		live(t, r, nil, back, goal)
+		live(t, w, r, nil, back, goal)
 		s := await(t, r, "app-1", 30*time.Hour, string(goal), phaseIs(goal))
 		stop()
 		if n := uploads(w); n > 2 {
@@ -194,8 +195,9 @@ func crashAt(t *testing.T, o options, lag time.Duration, ignore, back bool, at i
 }
 
 // live waits until the rotation has ended or the process died; on the way back
-// a person asks for the rollback as soon as something was delivered.
-func live(t *testing.T, r *rotator.Rotator, c *crasher, back bool, goal rotator.Phase) {
+// a person asks for the rollback as soon as something was delivered. What waits for
+// a person is carried to the consumer and confirmed.
+func live(t *testing.T, w *world, r *rotator.Rotator, c *crasher, back bool, goal rotator.Phase) {
 	t.Helper()
 	for begun := time.Now(); time.Since(begun) < 30*time.Hour; time.Sleep(5 * time.Second) {
 		if c != nil {
@@ -212,6 +214,9 @@ func live(t *testing.T, r *rotator.Rotator, c *crasher, back bool, goal rotator.
 		one := s.Apps[0]
 		if one.Phase == goal {
 			return
+		}
+		if one.WaitingFor == rotator.WaitingPerson {
+			w.person(r, "app-1")
 		}
 		if back && (one.Phase == rotator.PhaseDelivered || one.Phase == rotator.PhaseConfirmed) {
 			if _, err := r.RollBack(t.Context(), "app-1", "a person"); err != nil && !errors.Is(err, errCrash) {

@@ -34,7 +34,10 @@ func (t *turn) deliver(ctx context.Context) (*wait, error) {
 	if err != nil {
 		return nil, err
 	}
-	return nil, t.enter(ctx, PhaseDelivered, func(rec *Records) { rec.Rotation.Deliveries = results })
+	return nil, t.enter(ctx, PhaseDelivered, func(rec *Records) {
+		rec.Rotation.Deliveries = results
+		t.askPerson(rec, &t.rot.New)
+	})
 }
 
 // bring makes every target hold the package's pair. done are the results of an

@@ -44,6 +44,7 @@ const (
 	EventRotated            EventKind = "rotated"
 	EventRotationFailed     EventKind = "rotation_failed"
 	EventRolledBack         EventKind = "rolled_back"
+	EventHandOffReady       EventKind = "handoff_ready"
 	EventForeignCredential  EventKind = "foreign_credential"
 	EventCertificateMissing EventKind = "certificate_missing"
 	EventRecovered          EventKind = "recovered"

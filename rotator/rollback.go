@@ -115,6 +115,7 @@ func (t *turn) handBack(ctx context.Context) (*wait, error) {
 		}
 		err = t.record(ctx, "previous certificate delivered", func(rec *Records) {
 			rec.Rotation.Back.Results, rec.Rotation.Back.Delivered = results, time.Now().UTC()
+			t.askPerson(rec, t.rot.Old)
 		})
 		if err != nil {
 			return nil, err

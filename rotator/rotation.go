@@ -44,6 +44,8 @@ type Rotation struct {
 	// Deliveries has one entry per delivery of the app, in order; it is made
 	// when the first delivery begins.
 	Deliveries []DeliveryResult `json:"deliveries,omitempty"`
+	// HandOvers are the pairs that a person fetched, one entry per pair.
+	HandOvers []HandOver `json:"hand_overs,omitempty"`
 	// Reach is when the first delivery began: from then on a consumer may hold
 	// the new pair. Zero: nobody has it.
 	Reach time.Time `json:"reach,omitzero"`

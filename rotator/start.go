@@ -161,7 +161,7 @@ func (r *Rotator) mayStart(ctx context.Context, app *App, state *State, policy P
 	if err := r.checkHosts(state, app.Tenant); err != nil {
 		return err
 	}
-	rule := app.Confirm.rule()
+	rule := app.ConfirmRule()
 	if err := policy.Check(rule); err != nil {
 		return fmt.Errorf("app %s: %w", app.Name, err)
 	}
@@ -242,7 +242,7 @@ func (r *Rotator) startsADay(ctx context.Context) (int, error) {
 func dayAllows(app *App, state *State, policy Policy, allowed int, now time.Time) error {
 	var lastSafe time.Time
 	if app.Current != nil {
-		lastSafe = lastSafeStart(app.Current.NotAfter, policy, app.Confirm.rule())
+		lastSafe = lastSafeStart(app.Current.NotAfter, policy, app.ConfirmRule())
 	}
 	if len(within(state.Starts, now, day)) < allowed || isLate(lastSafe, now) {
 		return nil

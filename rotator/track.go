@@ -15,6 +15,7 @@ type AppSpec struct {
 	Deliveries  []Delivery
 	Probe       []string
 	Confirm     Confirmation
+	HandOff     HandOffText
 	// PFX is the file with the current pair (PKCS#12 or PEM); nil in managed
 	// mode means that rotate makes the first pair of its own. Ignored for an
 	// app that is tracked already.
@@ -34,6 +35,7 @@ type Edit struct {
 	Deliveries  *[]Delivery
 	Probe       *[]string
 	Confirm     *Confirmation
+	HandOff     *HandOffText
 	// ForgetOrphan is a thumbprint (SHA-1 or SHA-256) that a person has removed in
 	// the portal; empty: none.
 	ForgetOrphan string

@@ -51,7 +51,7 @@ func (r *Rotator) Status(ctx context.Context, names ...string) (Status, error) {
 
 func (r *Rotator) appStatus(ctx context.Context, app *App, state *State, now time.Time) (AppStatus, error) {
 	policy := policyOf(app, r.Defaults)
-	rule := app.Confirm.rule()
+	rule := app.ConfirmRule()
 	s := AppStatus{App: *app, Policy: policy, Cloud: r.cloudOf(app.Tenant), DueAt: r.startAt(app)}
 	if app.Current != nil {
 		s.NotAfter = app.Current.NotAfter
@@ -127,7 +127,7 @@ func (r *Rotator) Plan(ctx context.Context) ([]PlanItem, error) {
 		item := PlanItem{App: app.Name, Mode: app.Mode}
 		policy := policyOf(app, r.Defaults)
 		if app.Current != nil {
-			item.LastSafeStart = lastSafeStart(app.Current.NotAfter, policy, app.Confirm.rule())
+			item.LastSafeStart = lastSafeStart(app.Current.NotAfter, policy, app.ConfirmRule())
 		}
 		if app.Rotation != "" {
 			rot, err := r.Store.Rotation(ctx, app.Rotation)

@@ -30,6 +30,9 @@ func (f *appFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&f.encoding, "encoding", "", "form of delivered files: modern, legacy-des or pem")
 	flags.Var(&deliveryFlag{&f.deliveries, "file"}, "deliver-file", "write new key pairs to this file, and the password to PATH.password; repeatable")
 	flags.Var(&deliveryFlag{&f.deliveries, "exec"}, "deliver-exec", "run this hook of the configuration with new key pairs; repeatable")
+	handOff := &deliveryFlag{&f.deliveries, "handoff"}
+	flags.Var(handOff, "deliver-handoff", "a person brings new key pairs to the consumer (rotate handoff)")
+	flags.Lookup("deliver-handoff").NoOptDefVal = "true"
 	flags.BoolVar(&f.replace, "replace", false, "overwrite a file that holds somebody else's certificate")
 }
 
@@ -67,10 +70,15 @@ func (f *deliveryFlag) Set(text string) error {
 		return usagef("it may not be empty")
 	}
 	d := control.Delivery{Kind: f.kind}
-	if f.kind == "exec" {
+	switch f.kind {
+	case "exec":
 		d.Hook = text
-	} else {
+	case "file":
 		d.Path = text
+	default:
+		if text != "true" {
+			return usagef("it takes no value")
+		}
 	}
 	*f.list = append(*f.list, d)
 	return nil
@@ -78,10 +86,13 @@ func (f *deliveryFlag) Set(text string) error {
 
 // Type is what help texts call the value.
 func (f *deliveryFlag) Type() string {
-	if f.kind == "exec" {
+	switch f.kind {
+	case "exec":
 		return "hook"
+	case "file":
+		return "path"
 	}
-	return "path"
+	return ""
 }
 
 // confirmFlag is a confirmation rule.

@@ -154,8 +154,11 @@ func credentialText(c *control.Credential, now time.Time) string {
 }
 
 func deliveryText(d control.Delivery) string {
-	if d.Kind == "exec" {
+	switch d.Kind {
+	case "exec":
 		return "exec " + d.Hook
+	case "handoff":
+		return "handed to a person, who fetches it: rotate handoff APP"
 	}
 	text := "file " + d.Path
 	if d.Encoding != "" {
