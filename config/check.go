@@ -77,6 +77,7 @@ func (c *Config) problems() []*Error {
 		k.unique(names, p+".name", c.Tenants[i].Name)
 		k.unique(ids, p+".id", strings.ToLower(c.Tenants[i].ID))
 	}
+	k.notify(&c.Notify, c.Tenants)
 	return k.problems
 }
 
@@ -336,7 +337,7 @@ func (c *Config) Warnings() []string {
 			out = append(out, p+".identity.password: the password stands in the configuration; password_file keeps it in a file of its own")
 		}
 	}
-	return out
+	return append(out, c.Notify.warnings()...)
 }
 
 // Warnings returns what is allowed and probably not wanted, one sentence each. It

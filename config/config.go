@@ -32,6 +32,7 @@ type Config struct {
 	Defaults Defaults        `yaml:"defaults" about:"policy of every app that says nothing else"`
 	Hooks    map[string]Hook `yaml:"hooks,omitempty" about:"programs that deliveries and confirmation rules may run, by name"`
 	Tenants  []Tenant        `yaml:"tenants,omitempty" about:"Entra tenants"`
+	Notify   Notify          `yaml:"notify" about:"who is told what"`
 }
 
 // Store says where the daemon keeps its data.
@@ -88,6 +89,7 @@ func Default() *Config {
 		Workers:  4,
 		Log:      Log{Level: "info", Format: "text"},
 		Defaults: Defaults{Policy: DefaultPolicy()},
+		Notify:   Notify{ExpiryStages: DefaultExpiryStages()},
 	}
 }
 
@@ -148,7 +150,7 @@ func (c *Config) paths() []*string {
 			out = append(out, &w.TokenFile)
 		}
 	}
-	return out
+	return append(out, c.Notify.paths()...)
 }
 
 // resolve makes relative paths relative to the folder. Empty ones stay empty.

@@ -31,31 +31,51 @@ type Event struct {
 	// NotAfter is the end of the credential that the event is about, UTC; zero
 	// where no end is meant.
 	NotAfter time.Time `json:"not_after,omitzero"`
+	// Channel is the one that a channel_failing event, or its end, is about.
+	Channel string `json:"channel,omitempty"`
+	// Repeat counts how often a lasting condition was told before: 0 for the
+	// first time.
+	Repeat int `json:"repeat,omitempty"`
 }
 
 // EventKind is stable: receivers filter by it.
 type EventKind string
 
-// Kinds of events.
+// Kinds of events. docs/alerts.md says when each is sent and what to do.
 const (
-	// EventExpiring tells that a credential ends soon and nobody replaces it.
+	// EventExpiring tells that a credential ends soon and nothing replaces it.
 	EventExpiring           EventKind = "expiring"
 	EventRotationStarted    EventKind = "rotation_started"
 	EventRotated            EventKind = "rotated"
 	EventRotationFailed     EventKind = "rotation_failed"
 	EventRolledBack         EventKind = "rolled_back"
-	EventHandOffReady       EventKind = "handoff_ready"
 	EventForeignCredential  EventKind = "foreign_credential"
 	EventCertificateMissing EventKind = "certificate_missing"
-	EventRecovered          EventKind = "recovered"
-	EventStopped            EventKind = "stopped"
-	// EventHandoffReady tells that a person must fetch a new pair.
-	EventHandoffReady EventKind = "handoff_ready"
-	// EventHandoffOverdue tells that nobody confirmed a hand-off in time.
-	EventHandoffOverdue EventKind = "handoff_overdue"
+	// EventHandOffReady tells that a pair waits for a person.
+	EventHandOffReady EventKind = "handoff_ready"
+	// EventHandOffOverdue tells that nobody confirmed it before the last safe date.
+	EventHandOffOverdue EventKind = "handoff_overdue"
+	// EventRecovered tells that what an earlier event told of is over.
+	EventRecovered EventKind = "recovered"
+	// EventStopped tells that nothing starts unasked before a person resumes.
+	EventStopped EventKind = "stopped"
+	// EventChannelFailing tells that a channel does not take messages.
+	EventChannelFailing EventKind = "channel_failing"
+	// EventStoreFailing tells that the store cannot be written. It is sent
+	// directly, for it cannot wait in the outbox.
+	EventStoreFailing EventKind = "store_failing"
 	// EventTest was asked for by a person.
 	EventTest EventKind = "test"
 )
+
+// EventKinds lists all kinds.
+func EventKinds() []EventKind {
+	return []EventKind{
+		EventExpiring, EventRotationStarted, EventRotated, EventRotationFailed, EventRolledBack, EventHandOffReady,
+		EventHandOffOverdue, EventForeignCredential, EventCertificateMissing, EventRecovered, EventStopped,
+		EventChannelFailing, EventStoreFailing, EventTest,
+	}
+}
 
 // Severity of an event.
 type Severity string
