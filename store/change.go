@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/seed-f0abd057/rotate/rotator"
@@ -427,9 +428,14 @@ func (t *txn) seal(pair rotator.KeyPair) error {
 	if err != nil {
 		return fmt.Errorf("store: seal %s: %w", pair, err)
 	}
+	count, _, err := getJSON[sealedCount](t, bucketMeta, []byte(metaSealed))
+	if err != nil {
+		return err
+	}
 	return errors.Join(
 		t.put(bucketCertificates, []byte(thumbprint), pair.Certificate),
 		t.put(bucketSecrets, []byte(thumbprint), sealed),
+		putJSON(t, bucketMeta, []byte(metaSealed), sealedCount{count.Count + 1, time.Now().UTC()}),
 	)
 }
 

@@ -13,6 +13,8 @@ var (
 	ErrCorrupt = errors.New("the file is damaged and was left as it is; stop the service, keep a copy of the file, then restore the newest backup")
 	// ErrWrongIdentity says that the identity cannot open what is sealed.
 	ErrWrongIdentity = errors.New("the identity is not the one that this store was sealed for; use the identity file made with this store, or the recovery identity")
+	// ErrWrongKey says that a backup was sealed to others.
+	ErrWrongKey = errors.New("the key does not open this backup; use the key file of one of the recipients that it was sealed to")
 	// ErrNewer says that a newer version of the program wrote the file.
 	ErrNewer = errors.New("a newer version of the program wrote this; run that version")
 	// ErrPermissions says that others could read a secret, or that we may not

@@ -97,3 +97,9 @@ func CheckBranches(ctx context.Context, path string) (int, error) {
 	p.visit = func(string, []byte, []byte) error { read++; return nil }
 	return read, p.check(ctx)
 }
+
+// RekeyAt is [Rekey] that calls at before each effect.
+func RekeyAt(ctx context.Context, o RekeyOptions, at func(effect string)) (Rekeyed, error) {
+	o.at = at
+	return Rekey(ctx, o)
+}

@@ -10,8 +10,11 @@ import (
 
 // home tells which file the store was written to.
 type home struct {
+	// Inode is 0 in a store that was restored: no file has it.
 	Inode uint64    `json:"inode"`
 	At    time.Time `json:"at"`
+	// Restored says from which backup; empty: from none, or it is settled.
+	Restored string `json:"restored,omitempty"`
 }
 
 // Moved reports whether the file is not the one that this host wrote last: a
@@ -35,7 +38,7 @@ func (s *Store) Settle(ctx context.Context) error {
 	var txid uint64
 	err = s.update(ctx, func(t *txn) error {
 		txid = uint64(t.tx.ID()) //nolint:gosec // never negative
-		return putJSON(t, bucketMeta, []byte(metaHome), home{inode, time.Now().UTC()})
+		return putJSON(t, bucketMeta, []byte(metaHome), home{Inode: inode, At: time.Now().UTC()})
 	})
 	if err != nil {
 		return err
@@ -61,6 +64,8 @@ func (s *Store) compareHome(ctx context.Context, txid uint64) error {
 		}
 		var why string
 		switch marked := s.mark.txid(); {
+		case home.Restored != "":
+			why = fmt.Sprintf("the file %s was restored from %s", s.path, home.Restored)
 		case home.Inode != inode:
 			why = fmt.Sprintf("the file %s is a copy of the store, or was restored (inode %d, the store had %d)", s.path, inode, home.Inode)
 		case marked > txid:

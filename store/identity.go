@@ -43,12 +43,18 @@ func newSealer(identities []*age.X25519Identity, recovery string) (*sealer, erro
 }
 
 func parseRecovery(recovery string) (*age.X25519Recipient, error) {
-	if strings.HasPrefix(strings.ToUpper(recovery), "AGE-SECRET-KEY-") {
-		return nil, errors.New("the recovery recipient is a private key; give its public half (age1…), which \"age-keygen -y\" prints, and keep the private one off this host")
+	return parseRecipient("recovery recipient", recovery)
+}
+
+// parseRecipient reads a recipient; what names it in errors, which never quote
+// a private key.
+func parseRecipient(what, text string) (*age.X25519Recipient, error) {
+	if strings.HasPrefix(strings.ToUpper(text), "AGE-SECRET-KEY-") {
+		return nil, errors.New("the " + what + " is a private key; give its public half (age1…), which \"age-keygen -y\" prints, and keep the private one off this host")
 	}
-	recipient, err := age.ParseX25519Recipient(recovery)
+	recipient, err := age.ParseX25519Recipient(text)
 	if err != nil {
-		return nil, fmt.Errorf("recovery recipient %q is not one of age (age1…): %w", recovery, err)
+		return nil, fmt.Errorf("%s %q is not one of age (age1…): %w", what, text, err)
 	}
 	return recipient, nil
 }
@@ -100,6 +106,11 @@ func readIdentity(path string) (identities []*age.X25519Identity, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("identity file: %w", err)
 	}
+	return parseIdentities(text, path)
+}
+
+// parseIdentities reads the text of an identity file.
+func parseIdentities(text []byte, path string) (identities []*age.X25519Identity, err error) {
 	// The library's error is dropped on purpose: it can quote the key.
 	parsed, err := age.ParseIdentities(bytes.NewReader(text))
 	if err != nil {
@@ -149,6 +160,11 @@ func (s *sealer) openPair(sealed []byte, want rotator.Thumbprint) (rotator.KeyPa
 		return rotator.KeyPair{}, err
 	}
 	defer clear(plain)
+	return parsePair(plain, want)
+}
+
+// parsePair reads what was sealed.
+func parsePair(plain []byte, want rotator.Thumbprint) (rotator.KeyPair, error) {
 	var p sealedPair
 	d := json.NewDecoder(bytes.NewReader(plain))
 	d.DisallowUnknownFields()

@@ -135,7 +135,7 @@ func (s *Store) fill(ctx context.Context, o InitOptions) error {
 		return errors.Join(append(errs,
 			putJSON(t, bucketMeta, []byte(metaSchema), s.schema),
 			t.put(bucketMeta, []byte(metaCanary), canary),
-			putJSON(t, bucketMeta, []byte(metaHome), home{inode, now}),
+			putJSON(t, bucketMeta, []byte(metaHome), home{Inode: inode, At: now}),
 			putJSON(t, bucketMeta, []byte(metaState), rotator.State{}),
 			putJSON(t, bucketMeta, []byte(metaAudit), auditHead{}),
 			t.put(bucketMeta, []byte(metaOutbox), numberKey(0)),
@@ -156,12 +156,17 @@ func makeIdentity(path string) (*age.X25519Identity, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, err = fmt.Fprintf(file, "# age identity of rotate, made %s. Without it the stored keys cannot be opened.\n# public key: %s\n%s\n",
-		time.Now().UTC().Format(time.RFC3339), identity.Recipient(), identity)
+	_, err = file.Write(identityText(identity))
 	if err := errors.Join(err, file.Sync(), file.Close(), syncFolder(path)); err != nil {
 		return nil, errors.Join(fmt.Errorf("write identity file: %w", err), os.Remove(path))
 	}
 	return identity, nil
+}
+
+// identityText is what an identity file holds.
+func identityText(identity *age.X25519Identity) []byte {
+	return fmt.Appendf(nil, "# age identity of rotate, made %s. Without it the stored keys cannot be opened.\n# public key: %s\n%s\n",
+		time.Now().UTC().Format(time.RFC3339), identity.Recipient(), identity)
 }
 
 // makeFile makes an empty file that nobody else may use, and its folder.

@@ -40,6 +40,10 @@ func child(what string) error {
 		return fillUp(tmpfs)
 	case "read-only":
 		return readOnly()
+	case "rekey":
+		return rekeyUntilKilled()
+	case "recover-limited":
+		return recoverLimited()
 	}
 	ctx := context.Background()
 	s, err := store.Open(ctx, store.Options{Path: os.Getenv("STORE_TEST_PATH"), IdentityFile: os.Getenv("STORE_TEST_KEY"), Version: "v1.0.0"})

@@ -49,7 +49,9 @@ const (
 	metaState  = "state"
 	metaAudit  = "audit"
 	metaOutbox = "outbox"
-	metaSum    = "sum/" // and the name of a bucket
+	metaSealed = "sealed" // missing: nothing was sealed since files have it
+	metaBackup = "backup" // missing: there is none
+	metaSum    = "sum/"   // and the name of a bucket
 )
 
 // recordVersion is the first byte of every value. A later version changes it

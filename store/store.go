@@ -20,6 +20,8 @@
 //	              state     rotator.State
 //	              audit     number and SHA-256 of the last audit line
 //	              outbox    number of the last event
+//	              sealed    how many pairs were ever sealed, and when the last one
+//	              backup    the newest backup: when, to whom, how many pairs then
 //	              sum/NAME  number of records in a bucket, XOR of their checksums
 //	apps          NAME → rotator.App
 //	clients       TENANT, CLIENT ID → app name, text
@@ -104,7 +106,9 @@ type Store struct {
 	sealer  *sealer
 	schema  schema
 	mark    *mark
-	moved   atomic.Pointer[string]
+	// spare counts identities of the identity file that this store does not use.
+	spare int
+	moved atomic.Pointer[string]
 	// damaged is set once reading failed in a way that may have left locks
 	// held; no method goes on then.
 	damaged atomic.Bool
@@ -145,23 +149,49 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target
 	}
-	file, err := openFile(path)
-	if err != nil {
-		return nil, err
-	}
-	s := &Store{file: file, path: path, log: o.Logger, version: o.Version}
-	if s.log == nil {
-		s.log = slog.New(slog.DiscardHandler)
-	}
-	if err := s.open(ctx, o, identities); err != nil {
+	for {
+		file, err := openFile(path)
+		if err != nil {
+			return nil, err
+		}
+		s := &Store{file: file, path: path, log: o.Logger, version: o.Version}
+		if s.log == nil {
+			s.log = slog.New(slog.DiscardHandler)
+		}
+		err = s.open(ctx, o, identities)
+		if err == nil {
+			return s, nil
+		}
 		if s.db != nil {
 			err = errors.Join(err, s.Close())
 		} else {
 			_ = file.Close() // nothing was written; err says what matters
 		}
-		return nil, err
+		if !errors.Is(err, errReplaced) {
+			return nil, err
+		}
+		// The identity may have been replaced with it.
+		if identities, err = readIdentity(o.IdentityFile); err != nil {
+			return nil, err
+		}
 	}
-	return s, nil
+}
+
+// errReplaced says that another file took the place of the one that was opened
+// while its lock was awaited, as [Rekey] does.
+var errReplaced = errors.New("another file took its place")
+
+// isInPlace returns [errReplaced] unless the open file is the one at path.
+func isInPlace(file *os.File, path string) error {
+	ours, err := file.Stat()
+	if err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	there, err := os.Lstat(path)
+	if err != nil || !os.SameFile(ours, there) {
+		return errReplaced
+	}
+	return nil
 }
 
 func (s *Store) open(ctx context.Context, o Options, identities []*age.X25519Identity) error {
@@ -173,6 +203,9 @@ func (s *Store) open(ctx context.Context, o Options, identities []*age.X25519Ide
 		timeout = time.Second
 	}
 	if err := lock(ctx, s.file, s.path, timeout); err != nil {
+		return err
+	}
+	if err := isInPlace(s.file, s.path); err != nil {
 		return err
 	}
 	meta, err := s.checkFile(ctx)
@@ -329,25 +362,35 @@ func (s *Store) readSchema(ctx context.Context) (schema, error) {
 
 // unlock makes the sealer and tries it on the canary.
 func (s *Store) unlock(ctx context.Context, identities []*age.X25519Identity) error {
-	var err error
-	if s.sealer, err = newSealer(identities, s.schema.Recovery); err != nil {
-		return s.corrupt(err.Error())
-	}
 	return s.view(ctx, func(t *txn) error {
 		canary, _, err := t.get(bucketMeta, []byte(metaCanary))
 		if err != nil {
 			return err
 		}
-		plain, err := s.sealer.open(canary)
-		if errors.Is(err, ErrWrongIdentity) {
-			return fmt.Errorf("store %s: %w", s.path, err)
+		// The identity that opens it is the one to seal to: during [Rekey] the
+		// file holds the old one and the new one.
+		for i, identity := range identities {
+			identities[0], identities[i] = identity, identities[0]
+			if s.sealer, err = newSealer(identities, s.schema.Recovery); err != nil {
+				return s.corrupt(err.Error())
+			}
+			plain, err := (&sealer{identities: s.sealer.identities[:1]}).open(canary)
+			if errors.Is(err, ErrWrongIdentity) {
+				continue
+			}
+			if err != nil || string(plain) != canaryText+s.schema.ID {
+				return s.corrupt("the canary is not what was sealed")
+			}
+			s.spare = len(identities) - 1
+			return nil
 		}
-		if err != nil || string(plain) != canaryText+s.schema.ID {
-			return s.corrupt("the canary is not what was sealed")
-		}
-		return nil
+		return fmt.Errorf("store %s: %w", s.path, ErrWrongIdentity)
 	})
 }
+
+// SpareIdentities is how many identities the identity file holds that the store
+// does not use: what an interrupted [Rekey] leaves behind.
+func (s *Store) SpareIdentities() int { return s.spare }
 
 // ID of the store: 8 lower-case hex digits, for ever the same.
 func (s *Store) ID() string { return s.schema.ID }
