@@ -30,6 +30,9 @@ type Application struct {
 	// Permissions are the application permissions of Microsoft Graph that it was
 	// granted, by name: "Directory.Read.All".
 	Permissions []string
+	// Declared are those that the registration asks for (requiredResourceAccess).
+	// When adding, nil: Permissions.
+	Declared []string
 	// Owners are the client IDs of the apps whose service principals own it, and
 	// its service principal.
 	Owners []string
@@ -96,6 +99,12 @@ func (t *Tenant) AddApplication(a Application) (Application, error) {
 		if t.dir.permissions[name] == "" {
 			return Application{}, fmt.Errorf("emulator: add %q: unknown permission %q", a.Name, name)
 		}
+	}
+	if a.Declared == nil {
+		a.Declared = a.Permissions
+	}
+	if err := t.declare(app, a.Declared); err != nil {
+		return Application{}, fmt.Errorf("emulator: add %q: %w", a.Name, err)
 	}
 	t.dir.put(app, time.Time{}, time.Time{})
 	t.dir.put(sp, time.Time{}, time.Time{})
@@ -325,6 +334,42 @@ func (t *Tenant) grant(sp *object, permission string) {
 	})
 }
 
+// declare writes the permissions of Microsoft Graph that the app asks for.
+func (t *Tenant) declare(app *object, names []string) error {
+	access := make([]any, 0, len(names))
+	for _, name := range names {
+		id := t.dir.permissions[name]
+		if id == "" {
+			return fmt.Errorf("unknown permission %q", name)
+		}
+		access = append(access, map[string]any{"id": id, "type": "Role"})
+	}
+	if len(access) > 0 {
+		app.props["requiredResourceAccess"] = []any{map[string]any{"resourceAppId": graphAppID, "resourceAccess": access}}
+	}
+	return nil
+}
+
+// declared returns the names of the permissions that the app asks for.
+func (t *Tenant) declared(app *object) []string {
+	var names []string
+	apis, _ := app.props["requiredResourceAccess"].([]any)
+	for _, a := range apis {
+		api, _ := a.(map[string]any)
+		list, _ := api["resourceAccess"].([]any)
+		for _, r := range list {
+			role, _ := r.(map[string]any)
+			for name, id := range t.dir.permissions {
+				if strings.EqualFold(id, text(role, "id")) {
+					names = append(names, name)
+				}
+			}
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
 func (t *Tenant) withRole(clientID, permission string, f func(sp *object)) error {
 	t.lock()
 	defer t.mu.Unlock()
@@ -343,7 +388,7 @@ func (t *Tenant) withRole(clientID, permission string, f func(sp *object)) error
 func (t *Tenant) application(o *object) Application {
 	a := Application{
 		Name: o.name(), ClientID: o.clientID, ObjectID: o.id, Created: o.createdAt,
-		Disabled: o.disabled(), Secrets: slices.Clone(o.secrets),
+		Disabled: o.disabled(), Secrets: slices.Clone(o.secrets), Declared: t.declared(o),
 	}
 	for _, k := range o.keys {
 		a.KeyCredentials = append(a.KeyCredentials, k.KeyCredential)

@@ -79,7 +79,7 @@ func tokenVerdict(e *Error) verdict {
 			}
 			return fix(rotator.ReasonExpired, "rotate the app in managed mode, or add a new certificate by hand and adopt it")
 		case says("did not match the expected signature"), says("use of the key to verify the signature failed"):
-			return fix(rotator.ReasonOther, "the private key does not belong to the certificate that Entra holds; adopt the right key pair")
+			return fix(rotator.ReasonBadSignature, "the private key does not belong to the certificate that Entra holds; adopt the right key pair")
 		}
 		// "The key was not found": not yet everywhere, or removed. The rotator
 		// tells them apart by the time since the upload.
@@ -109,7 +109,7 @@ func tokenVerdict(e *Error) verdict {
 	case 7000112:
 		return fix(rotator.ReasonDisabled, "the app is disabled; enable it in the Entra admin centre under Enterprise applications")
 	case 90002:
-		return fix(rotator.ReasonOther, "the tenant does not exist in this cloud; check tenants[].id and tenants[].cloud in the configuration")
+		return fix(rotator.ReasonNoTenant, "the tenant does not exist in this cloud; check tenants[].id and tenants[].cloud in the configuration")
 	case 90038, 900382, 500011:
 		return fix(rotator.ReasonOther, "the tenant lives in another national cloud; set tenants[].cloud in the configuration")
 	case 53003:

@@ -16,6 +16,8 @@ var (
 	ErrRotating = errors.New("a rotation is open")
 	// ErrCannotTell says that a delivery has no way to look at its target.
 	ErrCannotTell = errors.New("the target cannot be looked at")
+	// ErrMismatch says that key and certificate of a file do not belong together.
+	ErrMismatch = errors.New("key and certificate do not belong together")
 	// ErrUsage says that the request itself is wrong; nothing was done.
 	ErrUsage = errors.New("wrong usage")
 	// ErrRefused says that the request is understood and not allowed now.
@@ -69,6 +71,11 @@ const (
 	ReasonBlocked Reason = "blocked"
 	// ReasonDisabled means: the app is disabled (AADSTS7000112).
 	ReasonDisabled Reason = "disabled"
+	// ReasonBadSignature means: the private key is not that of the certificate
+	// (AADSTS700027 with another text).
+	ReasonBadSignature Reason = "bad_signature"
+	// ReasonNoTenant means: no such tenant in this cloud (AADSTS90002).
+	ReasonNoTenant Reason = "no_tenant"
 	// ReasonForbidden means: 403, a permission or an owner is missing.
 	ReasonForbidden Reason = "forbidden"
 	// ReasonPolicy means: the tenant's app management policy refuses the certificate.

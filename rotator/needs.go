@@ -152,6 +152,8 @@ type Entra interface {
 	// certificate of the app and the policy's name; zero: no limit. A Failure
 	// with [ReasonForbidden] if policies cannot be read.
 	LongestLifetime(ctx context.Context, as Access) (time.Duration, string, error)
+	// Grants reads the application permissions of the app.
+	Grants(ctx context.Context, as Access) (Grants, error)
 }
 
 // Registration names one app registration.
@@ -178,6 +180,13 @@ type SignIn struct {
 	// Roles of the token, sorted.
 	Roles  []string
 	Probes []ProbeResult
+}
+
+// Grants are an app's application permissions, by name.
+type Grants struct {
+	// Declared are those that the registration asks for, Consented those that an
+	// administrator agreed to.
+	Declared, Consented []string
 }
 
 // ProbeResult is one probe call's end. Err is nil if it was answered with 2xx.
@@ -263,7 +272,7 @@ type Encoder interface {
 	// Encode returns the file for one encoding; an unknown one is an error.
 	Encode(encoding string, key *rsa.PrivateKey, certificate []byte, chain [][]byte, password string) ([]byte, error)
 	// Decode opens a file (PKCS#12 or PEM), checks that key and certificate
-	// belong together, and returns the pair without Encoded.
+	// belong together ([ErrMismatch]), and returns the pair without Encoded.
 	Decode(data []byte, password string) (KeyPair, error)
 	// NewPassword returns a fresh random password.
 	NewPassword() (string, error)

@@ -80,13 +80,3 @@ type Difference struct {
 	Warnings []string
 	Err      error
 }
-
-// TestCheck is one line of a connection test.
-type TestCheck struct {
-	Name string
-	// Result is ok, warning or failed.
-	Result string
-	// Fact is what was seen, Next what to do.
-	Fact string
-	Next string
-}

@@ -69,6 +69,9 @@ func (encoder) Encode(encoding string, key *rsa.PrivateKey, der []byte, chain []
 
 func (encoder) Decode(data []byte, password string) (rotator.KeyPair, error) {
 	p, err := pfx.Decode(data, password)
+	if errors.Is(err, pfx.ErrMismatch) {
+		err = errors.Join(err, rotator.ErrMismatch)
+	}
 	if err != nil {
 		return rotator.KeyPair{}, err
 	}

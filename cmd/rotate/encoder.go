@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/rsa"
 	"crypto/x509"
+	"errors"
 	"fmt"
 
 	"github.com/seed-f0abd057/rotate/pfx"
@@ -30,6 +31,9 @@ func (encoder) Encode(encoding string, key *rsa.PrivateKey, certificate []byte, 
 // Decode implements [rotator.Encoder].
 func (encoder) Decode(data []byte, password string) (rotator.KeyPair, error) {
 	p, err := pfx.Decode(data, password)
+	if errors.Is(err, pfx.ErrMismatch) {
+		err = &mismatch{err}
+	}
 	if err != nil {
 		return rotator.KeyPair{}, err
 	}
@@ -39,6 +43,11 @@ func (encoder) Decode(data []byte, password string) (rotator.KeyPair, error) {
 	}
 	return pair, nil
 }
+
+// mismatch is [rotator.ErrMismatch] in the words of package pfx.
+type mismatch struct{ error }
+
+func (e *mismatch) Unwrap() []error { return []error{e.error, rotator.ErrMismatch} }
 
 // NewPassword implements [rotator.Encoder].
 func (encoder) NewPassword() (string, error) { return pfx.NewPassword() }
