@@ -73,17 +73,17 @@ func TestWorker(t *testing.T) {
 		db := outbox(t, 150)
 		var log bytes.Buffer
 		s := &sender{}
-		w := notify.Worker{Outbox: db, Sender: s, Logger: slog.New(slog.NewTextHandler(&log, nil))}
+		w := notify.Worker{Outbox: db, Channels: []notify.Channel{{Name: "a", Sender: s}}, Logger: slog.New(slog.NewTextHandler(&log, nil))}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- w.Run(ctx) }()
-		time.Sleep(time.Minute)
+		time.Sleep(3 * time.Minute)
 		synctest.Wait()
 		if n := strings.Count(log.String(), "the channel is down"); n != 1 || len(s.sent) != 0 {
 			t.Errorf("%d log lines about one lasting failure, want 1; %d events sent", n, len(s.sent))
 		}
 		s.up.Store(true)
-		time.Sleep(time.Minute)
+		time.Sleep(3 * time.Minute)
 		cancel()
 		if err := <-done; err != nil {
 			t.Fatal(err)
@@ -91,7 +91,7 @@ func TestWorker(t *testing.T) {
 		if len(s.sent) != 150 || s.sent[0] != "event-000" || s.sent[149] != "event-149" {
 			t.Errorf("sent %d events, first and last %q: not all, or not in order", len(s.sent), s.sent[:1])
 		}
-		left, err := db.NextEvents(t.Context(), 1)
+		left, err := db.EventsAfter(t.Context(), 0, 1)
 		if err != nil || len(left) != 0 {
 			t.Errorf("the outbox still holds %v (%v)", left, err)
 		}

@@ -358,35 +358,73 @@ func TestOutbox(t *testing.T) {
 			}
 		})
 	}
-	ids := func(limit int) string {
-		events, err := s.NextEvents(ctx, limit)
+	ids := func(after uint64, limit int) string {
+		events, err := s.EventsAfter(ctx, after, limit)
 		if err != nil {
 			t.Fatal(err)
 		}
 		var ids []string
 		for _, e := range events {
-			ids = append(ids, e.ID)
+			ids = append(ids, fmt.Sprintf("%d:%s", e.Number, e.Event.ID))
 		}
 		return strings.Join(ids, " ")
 	}
+	done := func(channel string, number uint64) {
+		state, err := s.Channel(ctx, channel)
+		if err != nil {
+			t.Fatal(err)
+		}
+		state.Done = number
+		if err := s.SaveChannel(ctx, state); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set := func(names ...string) []rotator.ChannelState {
+		removed, err := s.SetChannels(ctx, names)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return removed
+	}
 	add("z", "b", "c")
 	add("b", "a")
-	if got := ids(0); got != "z b c a" {
+	if got := ids(0, 0); got != "1:z 2:b 3:c 4:a" {
 		t.Errorf("events %s, want z b c a: in order, each once", got)
 	}
-	for _, id := range []string{"b", "b", "none"} {
-		if err := s.EventDone(ctx, id); err != nil {
-			t.Error(err)
-		}
+	set("log", "mail")
+	done("log", 4)
+	done("mail", 2)
+	if got := ids(0, 0); got != "3:c 4:a" {
+		t.Errorf("events %s, want what mail still needs", got)
 	}
 	s.Close()
 	s = p.open(t)
-	if got := ids(2); got != "z c" {
-		t.Errorf("events %s, want z c", got)
+	if got := ids(3, 2); got != "4:a" {
+		t.Errorf("events after 3: %s, want a", got)
 	}
-	add("", "b")
-	if got, want := ids(0), "z c a "+s.ID()+"-5 b"; got != want {
+	// b was sent, so that it may come again; a waits.
+	add("", "b", "a")
+	if got, want := ids(0, 0), "3:c 4:a 5:"+s.ID()+"-5 6:b"; got != want {
 		t.Errorf("events %s, want %s", got, want)
+	}
+	// What waited for a channel that is gone is dropped, but for one that came
+	// at the same time.
+	removed := set("log", "chat")
+	if len(removed) != 1 || removed[0].Name != "mail" || removed[0].Events != 4 {
+		t.Errorf("removed %+v, want mail with 4 events", removed)
+	}
+	if state, err := s.Channel(ctx, "chat"); err != nil || state.Done != 2 {
+		t.Errorf("a new channel begins after %d (%v), want 2: the oldest that waits", state.Done, err)
+	}
+	if err := s.SaveChannel(ctx, rotator.ChannelState{Name: "mail", Done: 6}); !errors.Is(err, rotator.ErrNotFound) {
+		t.Errorf("saving a channel that is gone: %v, want not found", err)
+	}
+	set("log")
+	if got := ids(0, 0); !strings.HasPrefix(got, "5:") {
+		t.Errorf("events %s, want what the log still needs", got)
+	}
+	if states, err := s.Channels(ctx); err != nil || len(states) != 1 || states[0].Name != "log" {
+		t.Errorf("channels %+v (%v), want the log only", states, err)
 	}
 	mustBeSound(t, s)
 }

@@ -53,7 +53,7 @@ type contents struct {
 	Rotations []rotator.Rotation
 	Due       []rotator.Wake
 	State     rotator.State
-	Events    []rotator.Event
+	Events    []rotator.QueuedEvent
 	Audit     []rotator.AuditEntry
 	Pairs     []bool
 }
@@ -66,7 +66,7 @@ func readAll(ctx context.Context, s *store.Store) (contents, error) {
 	c.Rotations, errs[2] = s.Rotations(ctx, "", 0)
 	c.Due, errs[3] = s.Due(ctx, rotator.WakeStart, time.Now(), 0)
 	c.State, errs[4] = s.State(ctx)
-	c.Events, errs[5] = s.NextEvents(ctx, 0)
+	c.Events, errs[5] = s.EventsAfter(ctx, 0, 0)
 	for entry, err := range s.Audit(ctx, "", time.Time{}) {
 		c.Audit, errs[6] = append(c.Audit, entry), err
 	}

@@ -22,6 +22,7 @@
 //	              outbox    number of the last event
 //	              sealed    how many pairs were ever sealed, and when the last one
 //	              backup    the newest backup: when, to whom, how many pairs then
+//	              channels  rotator.ChannelState by name, once a worker has run
 //	              sum/NAME  number of records in a bucket, XOR of their checksums
 //	apps          NAME → rotator.App
 //	clients       TENANT, CLIENT ID → app name, text

@@ -188,7 +188,7 @@ func TestEveryFieldIsKept(t *testing.T) {
 	equal(t, "Rotation", open)(s.Rotation(ctx, "r2"))
 	equal(t, "Rotation", closed)(s.Rotation(ctx, "r1"))
 	equal(t, "State", state)(s.State(ctx))
-	equal(t, "NextEvents", []rotator.Event{event})(s.NextEvents(ctx, 0))
+	equal(t, "EventsAfter", []rotator.QueuedEvent{{Number: 1, Event: event}})(s.EventsAfter(ctx, 0, 0))
 	equal(t, "Due", wakes)(s.Due(ctx, rotator.WakeContinue, wakes[0].At, 0))
 	for got, err := range s.Audit(ctx, "", time.Time{}) {
 		equal(t, "Audit", entry)(got, err)

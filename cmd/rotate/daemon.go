@@ -68,7 +68,7 @@ func runDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger, runtim
 	work, running := errgroup.WithContext(ctx)
 	work.Go(func() error { return s.server.Serve(running, listener) })
 	work.Go(func() error { return s.rotator.Run(running) })
-	alerts := notify.Worker{Outbox: s.store, Sender: notify.Log{Logger: log}, Logger: log}
+	alerts := notify.Worker{Outbox: s.store, Channels: []notify.Channel{{Name: "log", Sender: notify.Log{Logger: log}, AtOnce: true}}, Logger: log}
 	work.Go(func() error { return alerts.Run(running) })
 	err = errors.Join(work.Wait(), s.close())
 	log.InfoContext(ctx, "stopped")
