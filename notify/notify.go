@@ -108,7 +108,7 @@ func (c *Channel) split(events []rotator.Event, at time.Time) []Message {
 	}
 	messages := make([]Message, len(order))
 	for i, to := range order {
-		messages[i] = Message{ID: messageID(c.Name, to, groups[to]), At: at, Events: groups[to], To: addresses(to)}
+		messages[i] = Message{ID: idOfMessage(c.Name, to, groups[to]), At: at, Events: groups[to], To: addresses(to)}
 	}
 	return messages
 }
@@ -126,8 +126,8 @@ func addresses(owner string) []string {
 	return all
 }
 
-// messageID is the same for the same events on the same way.
-func messageID(channel, to string, events []rotator.Event) string {
+// idOfMessage is the same for the same events on the same way.
+func idOfMessage(channel, to string, events []rotator.Event) string {
 	h := sha256.New()
 	for _, part := range []string{channel, to} {
 		_, _ = h.Write(append([]byte(part), 0)) // a hash never fails

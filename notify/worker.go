@@ -35,9 +35,9 @@ type Worker struct {
 	divertAt map[string]time.Time
 }
 
-// maxEvents is how many events one message may tell of: a storm of a thousand
+// maxGroup is how many events one message may tell of: a storm of a thousand
 // apps fits in. It also bounds what a channel holds in memory.
-const maxEvents = 2000
+const maxGroup = 2000
 
 const (
 	// fallbackAfter is how long a channel may fail before its fallback takes over
@@ -49,8 +49,8 @@ const (
 	// giveUpAfter is how long a channel without fallback may refuse a message for
 	// good before the next one gets its turn.
 	giveUpAfter = 24 * time.Hour
-	// maxRetryAfter bounds what a server may ask for.
-	maxRetryAfter = time.Hour
+	// longestRetryAfter bounds what a server may ask for.
+	longestRetryAfter = time.Hour
 	// directEvery is how often the same is told past the outbox.
 	directEvery = 6 * time.Hour
 )
@@ -202,12 +202,12 @@ func (w *Worker) drain(ctx context.Context, c *Channel, now bool) (bool, error) 
 // set back does not prolong it beyond what is ever asked.
 func isWaiting(state rotator.ChannelState, now time.Time) bool {
 	wait := state.RetryAt.Sub(now)
-	return wait > 0 && wait <= 2*maxRetryAfter
+	return wait > 0 && wait <= 2*longestRetryAfter
 }
 
 // next sends one group of events. It returns false if none is ready.
 func (w *Worker) next(ctx context.Context, c *Channel, state *rotator.ChannelState, now bool) (bool, error) {
-	queued, err := w.Outbox.EventsAfter(ctx, state.Done, maxEvents)
+	queued, err := w.Outbox.EventsAfter(ctx, state.Done, maxGroup)
 	if err != nil {
 		return false, fmt.Errorf("read the outbox: %w", err)
 	}
@@ -230,7 +230,7 @@ func (w *Worker) next(ctx context.Context, c *Channel, state *rotator.ChannelSta
 		state.Done, state.Through, state.Sent = last, 0, nil
 		return true, w.save(ctx, *state)
 	case underWay || c.AtOnce:
-	case !now && len(queued) < maxEvents && time.Now().Before(readyAt(events, time.Now())):
+	case !now && len(queued) < maxGroup && time.Now().Before(readyAt(events, time.Now())):
 		return false, nil
 	}
 	if !underWay && !c.AtOnce {
@@ -351,7 +351,7 @@ func recovered(c *Channel, state *rotator.ChannelState) []rotator.Event {
 // all the same: its fallback took it, or it was refused for too long.
 func (w *Worker) failed(ctx context.Context, c *Channel, state *rotator.ChannelState, m Message, err error) error {
 	now := time.Now().UTC()
-	failure := fmt.Errorf("send %s about %s: %w", m.Events[0].Kind, subject(m), err)
+	failure := fmt.Errorf("send %s about %s: %w", m.Events[0].Kind, about(m), err)
 	if state.FailingSince.IsZero() {
 		state.FailingSince = now
 	}
@@ -362,7 +362,7 @@ func (w *Worker) failed(ctx context.Context, c *Channel, state *rotator.ChannelS
 		pause = refusedRetry
 	}
 	if asked := RetryAfter(err); asked > 0 {
-		pause = max(pause, min(asked, maxRetryAfter))
+		pause = max(pause, min(asked, longestRetryAfter))
 	}
 	state.RetryAt = now.Add(pause)
 	lasting := now.Sub(state.FailingSince)
@@ -416,7 +416,7 @@ func (w *Worker) divert(ctx context.Context, c *Channel, state *rotator.ChannelS
 	if w.divertAt == nil {
 		w.divertAt = map[string]time.Time{}
 	}
-	w.divertAt[c.Name] = time.Now().Add(max(backoff(state.Attempts, 0), min(RetryAfter(err), maxRetryAfter)))
+	w.divertAt[c.Name] = time.Now().Add(max(backoff(state.Attempts, 0), min(RetryAfter(err), longestRetryAfter)))
 	w.mu.Unlock()
 	return fmt.Errorf("%s is failing, and so is its fallback %s: %w", c.Name, other.Name, err)
 }
@@ -430,8 +430,8 @@ func (w *Worker) channel(name string) *Channel {
 	return nil
 }
 
-// subject names what a message is about, shortly.
-func subject(m Message) string {
+// about names what a message is about, shortly.
+func about(m Message) string {
 	if len(m.Events) > 1 {
 		return fmt.Sprintf("%d events", len(m.Events))
 	}
@@ -490,7 +490,7 @@ func (w *Worker) fresh(events []rotator.Event) []rotator.Event {
 	now := time.Now()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.direct == nil || len(w.direct) > maxEvents {
+	if w.direct == nil || len(w.direct) > maxGroup {
 		w.direct = map[string]time.Time{}
 	}
 	var out []rotator.Event
@@ -524,7 +524,7 @@ func (w *Worker) Test(ctx context.Context, name, by string) ([]rotator.ChannelTe
 	for i, c := range chosen {
 		work.Go(func() {
 			e := channelEvent("", rotator.EventTest, rotator.SeverityInfo, now, "this is a test of the channel "+c.Name+", asked for by "+by, "nothing is to be done")
-			answer, err := w.attempt(ctx, c, Message{ID: messageID(c.Name, "", []rotator.Event{e}), At: now, Events: []rotator.Event{e}})
+			answer, err := w.attempt(ctx, c, Message{ID: idOfMessage(c.Name, "", []rotator.Event{e}), At: now, Events: []rotator.Event{e}})
 			if err == nil {
 				w.mu.Lock()
 				if w.eager == nil {

@@ -226,9 +226,13 @@ func events(t *testing.T, r *rotator.Rotator) []rotator.Event {
 	if !ok {
 		t.Fatalf("the store is a %T", r.Store)
 	}
-	list, err := db.NextEvents(t.Context(), 1000)
+	queued, err := db.EventsAfter(t.Context(), 0, 0)
 	if err != nil {
 		t.Fatal(err)
+	}
+	list := make([]rotator.Event, len(queued))
+	for i, q := range queued {
+		list[i] = q.Event
 	}
 	return list
 }
