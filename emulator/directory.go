@@ -83,6 +83,7 @@ type directory struct {
 	policyID      string          // of the tenant's default policy
 	blocked       map[string]bool // client IDs that Conditional Access blocks
 	users         []user
+	mails         []SentMail
 }
 
 type user struct{ id, name, address string }

@@ -67,6 +67,7 @@ func routes() []route {
 		{http.MethodGet, "users/*", readUsers(), "", "user", false, (*Tenant).getUser},
 		{http.MethodGet, "users/*/messages", readMessages(), "", "message", true, (*Tenant).listMessages},
 		{http.MethodGet, "users/*/mailboxSettings", readMailboxSettings(), "", "", false, (*Tenant).getMailboxSettings},
+		{http.MethodPost, "users/*/sendMail", sendMail(), sendMailBody, "", false, (*Tenant).sendMail},
 		{http.MethodGet, "policies/defaultAppManagementPolicy", readPolicies(), "", "tenantAppManagementPolicy", false, (*Tenant).getDefaultPolicy},
 		{http.MethodGet, "policies/appManagementPolicies", readPolicies(), "", "appManagementPolicy", true, (*Tenant).listPolicies},
 		{http.MethodGet, "policies/appManagementPolicies/*", readPolicies(), "", "appManagementPolicy", false, (*Tenant).getPolicy},
@@ -208,6 +209,11 @@ func (t *Tenant) parseBody(c *call) *graphError {
 	c.object = object
 	switch {
 	case c.route.body == refBody:
+		return nil
+	case c.route.body == sendMailBody:
+		if err := t.dir.schema.checkAction(sendMailBody, upperFirst(object)); err != nil {
+			return badRequest(err.Error())
+		}
 		return nil
 	case strings.Contains(c.route.body, "."):
 		// A missing proof is 403, not 400.

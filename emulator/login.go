@@ -288,7 +288,7 @@ func (t *Tenant) authorize(c *call, tenant string, form url.Values) (jwt.MapClai
 }
 
 // audienceOf returns the resource that a scope asks for. Only Graph is known here,
-// in any cloud, and under the host that was asked.
+// in any cloud, and under the host that was asked; and Exchange Online.
 //
 // https://learn.microsoft.com/entra/identity-platform/scopes-oidc#the-default-scope
 func audienceOf(scope, host string) (string, *loginError) {
@@ -307,7 +307,7 @@ func audienceOf(scope, host string) (string, *loginError) {
 	if audience == "" {
 		return "", &loginError{number: 70011, text: "The provided request must include a 'scope' input parameter."}
 	}
-	if !slices.Contains(audiences(host), strings.TrimSuffix(audience, "/")) {
+	if !slices.Contains(append(audiences(host), outlook()...), strings.TrimSuffix(audience, "/")) {
 		return "", &loginError{status: http.StatusBadRequest, err: "invalid_resource", number: 500011, text: fmt.Sprintf("The resource principal named %s was not found in the tenant.", audience)}
 	}
 	return strings.TrimSuffix(audience, "/"), nil
@@ -322,6 +322,13 @@ func audiences(host string) []string {
 		"https://graph.microsoft.com", "https://graph.microsoft.us", "https://dod-graph.microsoft.us",
 		"https://microsoftgraph.chinacloudapi.cn", graphAppID, "https://" + host,
 	}
+}
+
+// outlook returns the names of Exchange Online, for SMTP. Graph refuses its tokens.
+//
+// https://learn.microsoft.com/exchange/client-developer/legacy-protocols/how-to-authenticate-an-imap-pop-smtp-application-by-using-oauth
+func outlook() []string {
+	return []string{"https://outlook.office365.com", "https://outlook.office365.us", "https://partner.outlook.cn"}
 }
 
 // checkSecret checks a client secret against those of the app.

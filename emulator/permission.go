@@ -85,6 +85,9 @@ func readUsers() []string {
 
 func readMessages() []string { return []string{"Mail.ReadBasic.All", "Mail.Read"} }
 
+// https://learn.microsoft.com/graph/api/user-sendmail#permissions
+func sendMail() []string { return []string{"Mail.Send"} }
+
 func readMailboxSettings() []string { return []string{"MailboxSettings.Read"} }
 
 // A caller is who an access token speaks for.

@@ -33,6 +33,9 @@ func TestPermissions(t *testing.T) {
 		"organization": func(c *client) answer { return c.call("GET", "organization", nil) },
 		"users":        func(c *client) answer { return c.call("GET", "users?$top=1", nil) },
 		"messages":     func(c *client) answer { return c.call("GET", "users/"+user+"/messages", nil) },
+		"send mail": func(c *client) answer {
+			return c.call("POST", "users/"+user+"/sendMail", testMail("a@contoso.example"))
+		},
 		"settings":     func(c *client) answer { return c.call("GET", "users/"+user+"/mailboxSettings", nil) },
 		"list":         func(c *client) answer { return c.call("GET", "applications", nil) },
 		"read":         func(c *client) answer { return c.call("GET", "applications/"+app2.ObjectID, nil) },
@@ -65,6 +68,7 @@ func TestPermissions(t *testing.T) {
 		{"Organization.Read.All", "organization"},
 		{"User.Read.All", "users"},
 		{"Mail.Read", "messages"},
+		{"Mail.Send", "send mail"},
 		{"MailboxSettings.Read", "settings"},
 		{"Policy.Read.All", "policies"},
 		{"Directory.Read.All", "organization,users,list,read,owners other,list of roles"},

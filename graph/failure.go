@@ -28,7 +28,12 @@ func (k call) fix(err error, next, format string, args ...any) *rotator.Failure 
 	}
 }
 
-func (k call) prefix() string { return "app " + k.App + ": " + k.what + ": " }
+func (k call) prefix() string {
+	if k.isMail() {
+		return "tenant " + k.Tenant + ": " + k.what + ": "
+	}
+	return "app " + k.App + ": " + k.what + ": "
+}
 
 // failure turns the end of an operation into a failure; nil if it worked.
 func (c *Client) failure(k call, token *credential, x *exchange, err error) *rotator.Failure {
@@ -154,6 +159,8 @@ func graphVerdict(k call, e *Error) verdict {
 		return wait(rotator.ReasonOther)
 	case e.StatusCode == http.StatusForbidden:
 		return fix(rotator.ReasonForbidden, k.permission())
+	case e.StatusCode == http.StatusNotFound && k.isMail():
+		return fix(rotator.ReasonOther, "check \"from\" of the channel: it must be the address of a mailbox of the tenant")
 	case e.StatusCode == http.StatusNotFound && !k.probe:
 		return verdict{rotator.ClassGone, rotator.ReasonAppNotFound, fmt.Sprintf(
 			"if the app was deleted on purpose: \"rotate app remove %s\"; otherwise restore it within 30 days in the Entra admin centre", k.App)}
@@ -170,6 +177,8 @@ func graphVerdict(k call, e *Error) verdict {
 // permission says what a person must grant after a 403.
 func (k call) permission() string {
 	switch {
+	case k.isMail():
+		return fmt.Sprintf("grant the identity of tenant %q the application permission Mail.Send, and let it use this mailbox (RBAC for Applications in Exchange Online)", k.Tenant)
 	case k.what == readPolicies:
 		return "grant the application permission Policy.Read.All, or set the validity to what the tenant's app management policy allows"
 	case k.probe:
