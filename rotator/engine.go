@@ -324,7 +324,7 @@ func (t *turn) event(kind EventKind, severity Severity, summary, next string) Ev
 
 // change is one transaction on an app's records; the due index follows.
 func (r *Rotator) change(ctx context.Context, app string, change func(rec *Records) error) error {
-	return r.Store.Change(ctx, app, func(rec *Records) error {
+	err := r.Store.Change(ctx, app, func(rec *Records) error {
 		if err := change(rec); err != nil {
 			return err
 		}
@@ -333,6 +333,10 @@ func (r *Rotator) change(ctx context.Context, app string, change func(rec *Recor
 		}
 		return nil
 	})
+	if err == nil {
+		r.announce()
+	}
+	return err
 }
 
 // pair returns one of the app's key pairs, unsealed once a turn.

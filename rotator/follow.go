@@ -48,3 +48,7 @@ func (r *Rotator) History(ctx context.Context, app string, limit int) ([]Rotatio
 	}
 	return r.Store.Rotations(ctx, app, limit)
 }
+
+// Changed returns a channel that is closed when a record of an app or a rotation
+// changes. Take it before reading what it is about.
+func (r *Rotator) Changed() <-chan struct{} { return r.nextChange() }

@@ -17,13 +17,7 @@ func (r *Rotator) Status(ctx context.Context, names ...string) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	s := Status{
-		At: now, PausedUntil: state.PausedUntil, Stopped: state.Stopped, ReadOnly: state.ReadOnly,
-		LastCheck: state.LastCheck, LastCheckError: state.LastCheckError,
-	}
-	r.mu.Lock()
-	s.NextCheck = r.checkAt
-	r.mu.Unlock()
+	s := r.statusOf(&state, now)
 	var apps []App
 	if len(names) == 0 {
 		apps, err = r.Store.Apps(ctx, "", 0)

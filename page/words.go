@@ -1,0 +1,240 @@
+package page
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/seed-f0abd057/rotate/rotator"
+)
+
+// This file says in words what the records mean.
+
+const day = 24 * time.Hour
+
+// span is a length of time as people say it.
+func span(d time.Duration) string {
+	d = d.Abs()
+	unit := func(n int, one string) string {
+		if n == 1 {
+			return "1 " + one
+		}
+		return fmt.Sprintf("%d %ss", n, one)
+	}
+	switch {
+	case d == 0:
+		return "0 seconds"
+	case d < time.Second:
+		return fmt.Sprintf("%d ms", d.Milliseconds())
+	case d < 2*time.Minute:
+		return unit(int(d.Round(time.Second)/time.Second), "second")
+	case d < 2*time.Hour:
+		return unit(int(d.Round(time.Minute)/time.Minute), "minute")
+	case d < 2*day:
+		return unit(int(d.Round(time.Hour)/time.Hour), "hour")
+	}
+	return unit(int((d+12*time.Hour)/day), "day")
+}
+
+// exact is a setting as the configuration writes it: 45d, 36h, 1m30s.
+func exact(d time.Duration) string {
+	switch {
+	case d == 0:
+		return "0s"
+	case d%day == 0:
+		return fmt.Sprintf("%dd", d/day)
+	}
+	s := d.Round(time.Second).String()
+	if d > day {
+		s = fmt.Sprintf("%dd", d/day) + (d % day).Round(time.Second).String()
+	}
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+// relative is an instant as seen from now.
+func relative(t, now time.Time) string {
+	switch d := t.Sub(now); {
+	case t.IsZero():
+		return ""
+	case d.Abs() < time.Second:
+		return "now"
+	case d > 0:
+		return "in " + span(d)
+	default:
+		return span(d) + " ago"
+	}
+}
+
+// count is a number with its noun.
+func count(n int, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return thousands(n) + " " + one + "s"
+}
+
+// thousands is a number that can be read: 10,000.
+func thousands(n int) string {
+	s := fmt.Sprint(n)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+// forward are the phases of a rotation that goes through.
+func forward() []rotator.Phase {
+	return []rotator.Phase{
+		rotator.PhasePlanned, rotator.PhaseUploaded, rotator.PhaseProven,
+		rotator.PhaseDelivered, rotator.PhaseConfirmed, rotator.PhaseRetired,
+	}
+}
+
+// phasesOf are the phases that a rotation has reached or still has to.
+func phasesOf(r *rotator.Rotation) []rotator.Phase {
+	if r.Phase != rotator.PhaseRollingBack && r.Phase != rotator.PhaseRolledBack {
+		return forward()
+	}
+	var phases []rotator.Phase
+	for _, p := range append(forward(), rotator.PhaseRollingBack) {
+		if _, reached := r.PhaseAt[p]; reached {
+			phases = append(phases, p)
+		}
+	}
+	return append(phases, rotator.PhaseRolledBack)
+}
+
+// meaning says what a phase stands for.
+func meaning(p rotator.Phase) string {
+	switch p {
+	case rotator.PhasePlanned:
+		return "key and certificate made, the key sealed"
+	case rotator.PhaseUploaded:
+		return "Entra has the new certificate"
+	case rotator.PhaseProven:
+		return "the new certificate signs in"
+	case rotator.PhaseDelivered:
+		return "the consumer has the new key"
+	case rotator.PhaseConfirmed:
+		return "the consumer uses the new key"
+	case rotator.PhaseRetired:
+		return "the old certificate is gone"
+	case rotator.PhaseRollingBack:
+		return "going back to the previous certificate"
+	case rotator.PhaseRolledBack:
+		return "the new certificate is gone again"
+	}
+	return ""
+}
+
+// fact is what the journal knows about a phase that was reached.
+func fact(p rotator.Phase, r *rotator.Rotation) string {
+	switch p {
+	case rotator.PhasePlanned:
+		return "new certificate " + r.New.ThumbprintSHA1 + ", valid until " + r.New.NotAfter.UTC().Format(dateLayout) + "; its key is sealed in the store"
+	case rotator.PhaseUploaded:
+		switch {
+		case r.Upload.Way == rotator.WayPatch:
+			return "added to the app's list by the tenant's identity"
+		case r.Mode == rotator.ModeSelf:
+			return "the app added it itself, signed with its current key"
+		}
+		return "added by the tenant's identity, signed with the current key"
+	case rotator.PhaseProven:
+		if r.Proof.Unprovable {
+			return "Conditional Access lets nobody sign in from this host; that it works must be confirmed elsewhere"
+		}
+		return count(r.Proof.Successes, "fresh sign-in") + " with the very file that is delivered"
+	case rotator.PhaseDelivered:
+		if len(r.Deliveries) == 0 {
+			return "no delivery is set up: nobody got the new key by this program"
+		}
+		return count(len(r.Deliveries), "place") + " hold the new key"
+	case rotator.PhaseConfirmed:
+		switch r.Confirmation {
+		case rotator.ConfirmAutomatic:
+			return "what was delivered is in place and still signs in, and the consumer had its time to read it"
+		case rotator.ConfirmCommand:
+			return "the hook says that the consumer uses it"
+		case rotator.ConfirmPerson:
+			return "by " + r.ConfirmedBy
+		}
+		return "by nobody before the old certificate ended"
+	case rotator.PhaseRetired:
+		if r.Old == nil {
+			return "there was no earlier certificate"
+		}
+		return "old certificate " + r.Old.ThumbprintSHA1 + " is gone from Entra"
+	case rotator.PhaseRollingBack:
+		return "a person asked for the previous certificate"
+	case rotator.PhaseRolledBack:
+		return r.Outcome
+	}
+	return ""
+}
+
+// waiting says what a rotation waits for; empty: it is at work.
+func waiting(r *rotator.Rotation, now time.Time) string {
+	until := func(word string) string {
+		if r.WakeAt.IsZero() {
+			return ""
+		}
+		return " " + word + " " + r.WakeAt.UTC().Format(clockLayout) + " (" + relative(r.WakeAt, now) + ")"
+	}
+	switch r.WaitingFor {
+	case "":
+		return ""
+	case rotator.WaitingPropagation:
+		return "Entra does not know it everywhere yet; next look" + until("at")
+	case rotator.WaitingProof:
+		return count(r.Proof.Successes, "sign-in") + " so far, the next" + until("at")
+	case rotator.WaitingReload:
+		return "the consumer has time to read its files" + until("until")
+	case rotator.WaitingCommand:
+		return "the hook does not say yet that the consumer uses it; next look" + until("at")
+	case rotator.WaitingPerson:
+		return "a person has to confirm that the consumer uses the new certificate"
+	case rotator.WaitingOverlap:
+		return "overlap: both certificates are accepted" + until("until")
+	case rotator.WaitingWindow:
+		return "its window is closed" + until("until")
+	case rotator.WaitingPause:
+		return "paused" + until("until")
+	case rotator.WaitingLimit:
+		return "its upload limit is reached, holding" + until("until")
+	case rotator.WaitingAnswer:
+		return "no clear answer from Entra; looking again" + until("at")
+	case rotator.WaitingRetry:
+		return "next try" + until("at")
+	}
+	return r.WaitingFor + until("until")
+}
+
+// reason is why a person should look, in one sentence; empty: nobody has to.
+func reason(a *rotator.AppStatus, now time.Time) string {
+	switch {
+	case !a.Attention:
+		return ""
+	case !a.NotAfter.IsZero() && !a.NotAfter.After(now):
+		return "its certificate ended " + relative(a.NotAfter, now)
+	case a.WaitingFor == rotator.WaitingPerson:
+		return "waits for a person to confirm the new certificate"
+	case a.Open && !a.Rotation.Missing.IsZero():
+		return "its new certificate was removed from Entra by somebody"
+	case a.Trouble != nil:
+		return a.Trouble.Message
+	case a.Late:
+		return "the last safe start has passed: a renewal no longer fits with its full overlap"
+	case a.App.Hold != "":
+		return "held: " + a.App.Hold
+	case len(a.App.Orphans) > 0:
+		return "a certificate is left on the app that only a person can remove"
+	}
+	return "nothing is written to Entra"
+}
