@@ -78,6 +78,7 @@ func (c *Config) problems() []*Error {
 		k.unique(ids, p+".id", strings.ToLower(c.Tenants[i].ID))
 	}
 	k.notify(&c.Notify, c.Tenants)
+	k.page(&c.Page, c.Tenants)
 	return k.problems
 }
 

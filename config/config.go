@@ -33,6 +33,7 @@ type Config struct {
 	Hooks    map[string]Hook `yaml:"hooks,omitempty" about:"programs that deliveries and confirmation rules may run, by name"`
 	Tenants  []Tenant        `yaml:"tenants,omitempty" about:"Entra tenants"`
 	Notify   Notify          `yaml:"notify" about:"who is told what"`
+	Page     Page            `yaml:"page" about:"the web page"`
 }
 
 // Store says where the daemon keeps its data.
@@ -139,6 +140,13 @@ func (s *source) report(problems []*Error) error {
 // paths returns the settings that hold paths of files.
 func (c *Config) paths() []*string {
 	out := []*string{&c.Store.Path, &c.Store.IdentityFile, &c.Control.Socket}
+	out = append(out, &c.Page.TLS.CertificateFile, &c.Page.TLS.KeyFile)
+	if c.Page.Clients != nil {
+		out = append(out, &c.Page.Clients.CAFile)
+	}
+	if c.Page.Login != nil {
+		out = append(out, &c.Page.Login.ClientSecretFile)
+	}
 	for i := range c.Tenants {
 		t := &c.Tenants[i]
 		out = append(out, &t.Cloud.CAFile)

@@ -193,10 +193,11 @@ func (s *site) notices(status *rotator.Status) node {
 	for _, w := range slices.Concat(status.Warnings, s.Warnings) {
 		add(text(w))
 	}
-	if list == nil {
-		return nil
+	content := node(nil)
+	if list != nil {
+		content = el("ul", class("notices"), attr{"aria-label", "Notices"}, list)
 	}
-	return el("ul", id("notices"), class("notices"), attr{"data-live", ""}, attr{"aria-label", "Notices"}, list)
+	return el("div", id("notices"), attr{"data-live", ""}, content)
 }
 
 // filters is the form; it works without a script.

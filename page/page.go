@@ -36,6 +36,9 @@ type Source interface {
 	Status(ctx context.Context, names ...string) (rotator.Status, error)
 	// History of one app, newest first.
 	History(ctx context.Context, app string, limit int) ([]rotator.Rotation, error)
+	// HandOff is what waits to be handed to a person; [rotator.ErrRefused] if
+	// nothing does.
+	HandOff(ctx context.Context, name string) (rotator.HandOff, error)
 	// Changed is closed when any record changes.
 	Changed() <-chan struct{}
 }
@@ -48,6 +51,11 @@ type Server struct {
 	Names []string
 	// Access decides who may look; the zero value lets everybody.
 	Access Access
+	// TenantIDs by the tenants' names.
+	TenantIDs map[string]string
+	// Steps tell how to hand a pair to a consumer of which nothing is known. They
+	// may hold what [rotator.HandOffText] may.
+	Steps []string
 	// Warnings stand on the overview, in plain words.
 	Warnings []string
 	// Logger may be nil.

@@ -64,10 +64,19 @@ func runDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger, runtim
 	for _, warning := range s.server.Warnings {
 		log.WarnContext(ctx, "configuration", "warning", warning)
 	}
+	web, visitors, err := openPage(ctx, cfg, s, log)
+	if err != nil {
+		// Rotations matter more than looking at them.
+		log.ErrorContext(ctx, "there is no page", "err", err)
+		s.server.Warnings = append(s.server.Warnings, "the web page is not served: "+err.Error())
+	}
 	log.InfoContext(ctx, "ready", "socket", cfg.Control.Socket, "schedule", cfg.Schedule.String(), "store_id", s.store.ID())
 	work, running := errgroup.WithContext(ctx)
 	work.Go(func() error { return s.server.Serve(running, listener) })
 	work.Go(func() error { return s.rotator.Run(running) })
+	if web != nil {
+		work.Go(func() error { servePage(running, web, visitors, log); return nil })
+	}
 	alerts := notify.Worker{Outbox: s.store, Channels: []notify.Channel{{Name: "log", Sender: notify.Log{Logger: log}, AtOnce: true}}, Logger: log}
 	work.Go(func() error { return alerts.Run(running) })
 	err = errors.Join(work.Wait(), s.close())

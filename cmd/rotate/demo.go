@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -75,6 +76,8 @@ type demo struct {
 	dir   string
 	begun time.Time
 
+	// page is where the web page listens.
+	page     string
 	tenant   emulator.Ready
 	seed     emulator.ReadyApp
 	consumer *consumer
@@ -170,7 +173,7 @@ func (d *demo) serveTenant(ctx context.Context, work *errgroup.Group) error {
 		"holds", d.seed.Name+" with a certificate that ends in "+whole(demoLeft)+", and somebody else's certificate and secret on it",
 		"is", emulator.Notice,
 	)
-	return d.writeConfig()
+	return d.writeConfig(ctx)
 }
 
 // facts prints names and values in two columns.
@@ -182,8 +185,27 @@ func (d *demo) facts(pairs ...string) {
 	rows.write(d.t.w)
 }
 
+// demoPage is where the page of a demo is, if the port is free.
+const demoPage = "127.0.0.1:9780"
+
+// pageListen returns demoPage, or another free port where that is taken.
+func pageListen(ctx context.Context) (string, error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", demoPage)
+	if err != nil {
+		if l, err = lc.Listen(ctx, "tcp", "127.0.0.1:0"); err != nil {
+			return "", fmt.Errorf("a port for the page: %w", err)
+		}
+	}
+	return l.Addr().String(), l.Close()
+}
+
 // writeConfig writes the configuration: waits are seconds instead of days.
-func (d *demo) writeConfig() error {
+func (d *demo) writeConfig(ctx context.Context) error {
+	var err error
+	if d.page, err = pageListen(ctx); err != nil {
+		return err
+	}
 	text := fmt.Sprintf(`store: {path: data/rotate.db, identity_file: keys/store.key}
 control: {socket: rotate.sock}
 schedule: "@every 2s"
@@ -199,7 +221,8 @@ tenants:
     id: %q
     cloud: {login: %q, graph: %q, ca_file: %q}
     identity: {client_id: %q, client_secret_file: %q}
-`, d.tenant.TenantID, d.tenant.Login, d.tenant.Graph, d.tenant.CAFile, d.tenant.Admin.ClientID, d.tenant.Admin.ClientSecretFile)
+page: {listen: %q}
+`, d.tenant.TenantID, d.tenant.Login, d.tenant.Graph, d.tenant.CAFile, d.tenant.Admin.ClientID, d.tenant.Admin.ClientSecretFile, d.page)
 	if err := os.WriteFile(d.path("config.yaml"), []byte(text), 0o600); err != nil {
 		return err
 	}
@@ -276,6 +299,7 @@ func (d *demo) startDaemon(running context.Context, work *errgroup.Group) func(c
 	return func(context.Context) error {
 		d.chapter("the daemon", "From here on nobody does anything. The consumer keeps signing in with its file;\nthe check on schedule finds that the certificate is due.")
 		fmt.Fprintln(d.t.w, d.t.paint(bold, "$ rotate daemon"))
+		fmt.Fprintf(d.t.w, "Watch it in a browser, too: %s\n", d.t.paint(bold, "http://"+d.page+"/apps/"+d.seed.Name))
 		cfg, err := config.LoadFile(d.path("config.yaml"))
 		if err != nil {
 			return err
@@ -348,6 +372,7 @@ func (d *demo) next(keep bool) {
 		"the PFX", d.path("consumer", "app.pfx")+" (password beside it)",
 		"requests", d.path("requests.log")+", each one that the tenant saw",
 		"the daemon", d.path("daemon.log"),
+		"the page", "http://"+d.page+"/",
 	)
 	name := programName()
 	fmt.Fprintln(d.t.w)

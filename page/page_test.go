@@ -1,0 +1,214 @@
+package page_test
+
+import (
+	"bufio"
+	"encoding/csv"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/net/html"
+
+	"github.com/seed-f0abd057/rotate/page"
+	"github.com/seed-f0abd057/rotate/rotator"
+)
+
+// found are the texts of elements with a name, in order.
+func found(t *testing.T, document, element string) []string {
+	t.Helper()
+	root, err := html.Parse(strings.NewReader(document))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []string
+	for n := range root.Descendants() {
+		if n.Type == html.ElementNode && n.Data == element {
+			var text strings.Builder
+			for d := range n.Descendants() {
+				if d.Type == html.TextNode {
+					text.WriteString(d.Data)
+				}
+			}
+			list = append(list, text.String())
+		}
+	}
+	return list
+}
+
+// rowsOf are the names of the apps that an overview lists.
+func rowsOf(t *testing.T, document string) []string {
+	t.Helper()
+	root, err := html.Parse(strings.NewReader(document))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for n := range root.Descendants() {
+		if n.Data == "a" && n.Parent.Data == "th" && slices.Contains(n.Attr, html.Attribute{Key: "class", Val: "name"}) {
+			names = append(names, n.FirstChild.FirstChild.Data)
+		}
+	}
+	return names
+}
+
+func heading(t *testing.T, document string) string { return found(t, document, "h1")[0] }
+
+func needing(name, message string) rotator.AppStatus {
+	a := safeApp(name, 30*day)
+	a.Attention, a.Trouble = true, &rotator.Trouble{Class: rotator.ClassFix, Message: message, Next: "grant it"}
+	return a
+}
+
+func inRotation(name string) rotator.AppStatus {
+	a := safeApp(name, 40*day)
+	old := *a.App.Current
+	fresh := old
+	fresh.ThumbprintSHA1, fresh.ThumbprintSHA256 = strings.Repeat("12", 20), rotator.Thumbprint(strings.Repeat("34", 32))
+	fresh.NotAfter = time.Now().Add(365 * day)
+	began := time.Now().Add(-time.Hour)
+	a.Rotation = &rotator.Rotation{
+		ID: "r1", App: name, By: "schedule", Phase: rotator.PhaseUploaded, Old: &old, New: fresh, StartedAt: began,
+		PhaseAt: map[rotator.Phase]time.Time{rotator.PhasePlanned: began, rotator.PhaseUploaded: began.Add(time.Minute)},
+	}
+	a.Phase, a.Open = a.Rotation.Phase, true
+	return a
+}
+
+func TestAnswer(t *testing.T) {
+	ended := safeApp("gone", -2*day)
+	ended.Attention = true
+	end := time.Now().Add(90 * day).UTC().Format("2 January 2006")
+	for name, c := range map[string]struct {
+		status rotator.Status
+		want   string
+	}{
+		"nothing": {rotator.Status{}, "No app is tracked yet"},
+		"one":     {rotator.Status{Apps: []rotator.AppStatus{safeApp("sync", 90*day)}}, "sync is safe until " + end},
+		"all":     {rotator.Status{Apps: []rotator.AppStatus{safeApp("a", 200*day), safeApp("b", 90*day)}}, "All 2 apps are safe until " + end},
+		"needs":   {rotator.Status{Apps: []rotator.AppStatus{safeApp("a", 200*day), needing("b", "no")}}, "1 app needs you today"},
+		"both":    {rotator.Status{Apps: []rotator.AppStatus{needing("a", "no"), needing("b", "no")}}, "2 apps need you today"},
+		"ended":   {rotator.Status{Apps: []rotator.AppStatus{safeApp("a", 200*day), ended}}, "1 certificate has ended"},
+		"copy":    {rotator.Status{Apps: []rotator.AppStatus{safeApp("a", 200*day)}, ReadOnly: true, Stopped: "restored"}, "Nothing is written to Entra"},
+		"first":   {rotator.Status{Apps: []rotator.AppStatus{{App: rotator.App{Name: "new"}}}}, "1 app has no certificate yet"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			source := newFixed()
+			source.status = c.status
+			if got := heading(t, serve(t, &page.Server{Source: source}).get("/")); got != c.want {
+				t.Errorf("the answer is %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+func TestOverview(t *testing.T) {
+	tagged := safeApp("zulu", 300*day)
+	tagged.App.Tags, tagged.App.Tenant = []string{"backup"}, "fabrikam"
+	s := serve(t, &page.Server{Source: newFixed(safeApp("alpha", 200*day), tagged, inRotation("mike"), needing("yankee", "permission is missing"))})
+	for name, c := range map[string]struct {
+		path string
+		want []string
+	}{
+		"needs first": {"/", []string{"yankee", "mike", "alpha", "zulu"}},
+		"tenant":      {"/?tenant=fabrikam", []string{"zulu"}},
+		"tag":         {"/?tag=backup", []string{"zulu"}},
+		"text":        {"/?q=ALP", []string{"alpha"}},
+		"two words":   {"/?q=back+fabrikam", []string{"zulu"}},
+		"state":       {"/?show=rotating", []string{"mike"}},
+		"nothing":     {"/?q=nobody", nil},
+		"odd page":    {"/?page=-3", []string{"yankee", "mike", "alpha", "zulu"}},
+		"far page":    {"/?page=999999999999999999999", []string{"yankee", "mike", "alpha", "zulu"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := rowsOf(t, s.get(c.path))
+			if !slices.Equal(got, c.want) {
+				t.Errorf("%s shows %q, want %q", c.path, got, c.want)
+			}
+		})
+	}
+	if body := s.get("/?q=nobody"); !strings.Contains(body, "No app is like that") {
+		t.Error("an empty list does not say so")
+	}
+	if body := s.get("/"); !strings.Contains(body, "Permission is missing") {
+		t.Error("why an app needs a person is not said")
+	}
+}
+
+func TestPaging(t *testing.T) {
+	var apps []rotator.AppStatus
+	for i := range 150 {
+		apps = append(apps, safeApp("app-"+strconv.Itoa(1000+i), time.Duration(100+i)*day))
+	}
+	s := serve(t, &page.Server{Source: newFixed(apps...)})
+	seen := map[string]bool{}
+	for p := 1; p <= 3; p++ {
+		for _, a := range rowsOf(t, s.get("/?page="+strconv.Itoa(p))) {
+			seen[a] = true
+		}
+	}
+	if len(seen) != 150 {
+		t.Errorf("three pages show %d apps, want 150", len(seen))
+	}
+	if body := s.get("/?page=2&q=app"); !strings.Contains(body, `href="/?page=3&amp;q=app"`) || !strings.Contains(body, `href="/?q=app"`) {
+		t.Error("the pager forgets the filter")
+	}
+}
+
+func TestApp(t *testing.T) {
+	s := serve(t, &page.Server{Source: newFixed(inRotation("mike"), needing("yankee", "permission is missing"))})
+	body := s.get("/apps/mike")
+	for _, want := range []string{strings.Repeat("12", 20), strings.Repeat("AB", 20), "12345678-0000", "file /srv/mike.pfx", "renew_before", "45d", "14d", "Last safe start", "In service", "Next", "At work"} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the page of the app lacks %q", want)
+		}
+	}
+	if got := found(t, body, "h3"); !slices.Equal(got, []string{"Planned, reached", "Uploaded, reached", "Proven, at work", "Delivered, not yet", "Confirmed, not yet", "Retired, not yet"}) {
+		t.Errorf("the phases are %q", got)
+	}
+	if body := s.get("/apps/yankee"); !strings.Contains(body, "grant it") {
+		t.Error("what to do next is not said")
+	}
+}
+
+func TestInventory(t *testing.T) {
+	a := safeApp("alpha", 200*day)
+	a.App.DisplayName, a.App.Owner = `=cmd|' /C calc'!A0`, "@owner"
+	s := serve(t, &page.Server{Source: newFixed(a)})
+	lines, err := csv.NewReader(strings.NewReader(s.get("/inventory.csv"))).ReadAll()
+	if err != nil || len(lines) != 2 {
+		t.Fatalf("inventory: %v, %q", err, lines)
+	}
+	if lines[1][0] != "alpha" || lines[1][1] != `'=cmd|' /C calc'!A0` || lines[1][3] != "'@owner" {
+		t.Errorf("inventory: %q", lines[1])
+	}
+}
+
+// TestEvents follows a change as a browser does.
+func TestEvents(t *testing.T) {
+	source := newFixed(inRotation("mike"))
+	s := serve(t, &page.Server{Source: source})
+	answer, err := (&http.Client{}).Get("http://" + s.address + "/events")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if got := answer.Header.Get("Content-Type"); got != "text/event-stream" {
+		t.Fatalf("Content-Type %q", got)
+	}
+	lines := bufio.NewScanner(answer.Body)
+	event := func() {
+		t.Helper()
+		for lines.Scan() {
+			if lines.Text() == "event: changed" {
+				return
+			}
+		}
+		t.Fatalf("the stream ended: %v", lines.Err())
+	}
+	event()
+	source.change(func(st *rotator.Status) { st.Apps[0].Rotation.Phase = rotator.PhaseProven })
+	event()
+}
