@@ -154,7 +154,20 @@ func (c *Client) selfCredential(t *tenant, k call) (*credential, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(c.selves) >= maxSelves {
+	c.keepSelf(key, made)
+	return made, nil
+}
+
+// keep makes the credential of a sign-in the app's own.
+func (c *Client) keep(t *tenant, k call, by *credential) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.keepSelf(selfKey{t.Name, k.ClientID, k.As.Thumbprint()}, by)
+}
+
+// keepSelf remembers an app's credential; the caller holds mu.
+func (c *Client) keepSelf(key selfKey, made *credential) {
+	if _, known := c.selves[key]; !known && len(c.selves) >= maxSelves {
 		var oldest selfKey
 		first := true
 		for key, s := range c.selves {
@@ -165,7 +178,6 @@ func (c *Client) selfCredential(t *tenant, k call) (*credential, error) {
 		delete(c.selves, oldest)
 	}
 	c.selves[key] = &selfCredential{made, time.Now()}
-	return made, nil
 }
 
 // pairCredential makes a new credential for the app with a pair of its own.

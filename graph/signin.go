@@ -22,6 +22,9 @@ const maxProbeBytes = 1 << 20
 // azidentity would be no better, it is keyed without the certificate.
 // https://pkg.go.dev/github.com/Azure/azure-sdk-for-go/sdk/azidentity#section-readme (Credential caching)
 //
+// Its credential is kept for what the app itself asks next with the pair: that
+// token is as fresh as one can be.
+//
 // Paths begin with "/" and go below /v1.0 of the tenant's Graph. A probe's
 // failure stands in its result.
 func (c *Client) SignIn(ctx context.Context, app rotator.Registration, pair rotator.KeyPair, probes []string) (rotator.SignIn, error) {
@@ -46,6 +49,7 @@ func (c *Client) SignIn(ctx context.Context, app rotator.Registration, pair rota
 	if err != nil {
 		return rotator.SignIn{}, err
 	}
+	c.keep(t, k, by)
 	answer := rotator.SignIn{At: at, Roles: roles(token)}
 	for _, p := range probes {
 		answer.Probes = append(answer.Probes, rotator.ProbeResult{Path: p, Err: c.probe(ctx, t, app, by, token, p)})

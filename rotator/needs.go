@@ -107,8 +107,8 @@ type State struct {
 	// ReadOnly tells that not even open rotations may write to Entra: the store
 	// is a copy or was restored.
 	ReadOnly bool `json:"read_only,omitempty"`
-	// Starts are unasked starts of the last 24 h.
-	Starts []time.Time `json:"starts,omitempty"`
+	// Starts count the unasked starts of the last 24 h, oldest first.
+	Starts []HourlyStarts `json:"starts_by_hour,omitempty"`
 	// FixStreak lists the apps in a row that failed as fix after their upload.
 	FixStreak []string `json:"fix_streak,omitempty"`
 	// Hosts are the login and Graph hosts of each tenant at its first use.
@@ -119,6 +119,14 @@ type State struct {
 	// LastCheck is when the last check ended, and its failure if it had one.
 	LastCheck      time.Time `json:"last_check,omitzero"`
 	LastCheckError string    `json:"last_check_error,omitempty"`
+}
+
+// HourlyStarts counts unasked starts. Every change of any app reads and writes
+// [State], so that it holds a count for each hour and no list of instants.
+type HourlyStarts struct {
+	// Hour in which they happened, in UTC.
+	Hour  time.Time `json:"hour"`
+	Count int       `json:"count"`
 }
 
 // Hosts are the addresses of one tenant's cloud.

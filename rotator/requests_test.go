@@ -91,7 +91,6 @@ func wantRequests(mode string) []asked {
 		)
 		add(proof()...)
 		add(
-			asked{"deliver", "app", askToken, "token of the new pair, kept for the reads and the removal that follow"},
 			asked{"deliver", "app", askList, "is the new certificate still there, before anybody gets it"},
 			reload,
 			asked{"confirm", "app", askList, "is it still there, after the wait"},
@@ -122,7 +121,6 @@ func wantRequests(mode string) []asked {
 		add(overlap, asked{"retire", "", askMetadata, whyMetadata})
 		add(cold("retire", "is the new certificate still accepted, before the old one goes; Entra's clock says whether the overlap is over")...)
 		add(
-			asked{"retire", "app", askToken, "token of the new pair for the removal"},
 			asked{"retire", "app", askRemove, "removes the old certificate"},
 		)
 	case "managed":

@@ -61,6 +61,7 @@ type Rotator struct {
 	changed chan struct{}
 	poke    chan struct{}
 	checkAt time.Time
+	ahead   ahead
 }
 
 // StartRequest asks for a rotation.
@@ -89,8 +90,15 @@ func (r *Rotator) log() *slog.Logger {
 // shorter than a service manager's stop timeout.
 const recordTimeout = 15 * time.Second
 
-// newKey makes a private key.
+// newKey returns a private key that was made ahead, or makes one.
 func (r *Rotator) newKey(bits int) (*rsa.PrivateKey, error) {
+	if key := r.ahead.take(bits); key != nil {
+		return key, nil
+	}
+	return r.generateKey(bits)
+}
+
+func (r *Rotator) generateKey(bits int) (*rsa.PrivateKey, error) {
 	if r.GenerateKey != nil {
 		return r.GenerateKey(bits)
 	}

@@ -48,6 +48,7 @@ func (r *Rotator) Run(ctx context.Context) error {
 		}
 		until := r.dispatch(ctx, &work, slots)
 		starts = r.begin(ctx, &work, slots, starts)
+		r.ahead.prepare(ctx, &work, min(len(starts), workers), r.generateKey)
 		if r.Schedule != nil && nextCheck.Before(until) {
 			until = nextCheck
 		}

@@ -3,6 +3,7 @@ package rotator
 import (
 	"hash/fnv"
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -171,6 +172,33 @@ func within(instants []time.Time, now time.Time, span time.Duration) []time.Time
 		}
 	}
 	return recent
+}
+
+// lastDay leaves out hours that ended a day ago or earlier. An hour counts whole
+// as long as any instant of it is within the day.
+func lastDay(starts []HourlyStarts, now time.Time) []HourlyStarts {
+	return slices.DeleteFunc(slices.Clone(starts), func(s HourlyStarts) bool { return now.Sub(s.Hour.Add(time.Hour)) >= day })
+}
+
+// startsOfDay is how many unasked starts the day before now saw, at most an
+// hour's too many.
+func startsOfDay(starts []HourlyStarts, now time.Time) int {
+	n := 0
+	for _, s := range lastDay(starts, now) {
+		n += s.Count
+	}
+	return n
+}
+
+// countStart adds one start.
+func countStart(starts []HourlyStarts, now time.Time) []HourlyStarts {
+	starts = lastDay(starts, now)
+	hour := now.UTC().Truncate(time.Hour)
+	if i := slices.IndexFunc(starts, func(s HourlyStarts) bool { return s.Hour.Equal(hour) }); i >= 0 {
+		starts[i].Count++
+		return starts
+	}
+	return append(starts, HourlyStarts{hour, 1})
 }
 
 // startsAllowed is how many unasked starts a day may see.

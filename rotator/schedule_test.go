@@ -170,6 +170,32 @@ func TestStartsAllowed(t *testing.T) {
 	}
 }
 
+// TestStartsOfDay counts a start for a day at least and for an hour longer at most.
+func TestStartsOfDay(t *testing.T) {
+	now := at("2026-03-01 10:59")
+	var starts []HourlyStarts
+	for range 3 {
+		starts = countStart(starts, now)
+	}
+	starts = countStart(starts, now.Add(time.Minute))
+	if len(starts) != 2 {
+		t.Errorf("%d counts for two hours: %+v", len(starts), starts)
+	}
+	for after, want := range map[time.Duration]int{
+		0: 4, day - time.Second: 4, day + time.Minute: 1, day + time.Hour: 1, day + time.Hour + time.Minute: 0, -2 * time.Hour: 4,
+	} {
+		if got := startsOfDay(starts, now.Add(after)); got != want {
+			t.Errorf("%v later: %d starts in the last day, want %d", after, got, want)
+		}
+	}
+	for i := range 1000 {
+		starts = countStart(starts, now.Add(time.Duration(i)*time.Hour))
+	}
+	if len(starts) > 25 {
+		t.Errorf("%d counts are kept for a day", len(starts))
+	}
+}
+
 func TestPolicyCheck(t *testing.T) {
 	for name, test := range map[string]struct {
 		change func(*Policy)

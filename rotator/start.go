@@ -120,7 +120,7 @@ func (r *Rotator) plan(ctx context.Context, name string, open *turn, req StartRe
 			if err := dayAllows(rec.App, rec.State, policy, allowed, now); err != nil {
 				return err
 			}
-			rec.State.Starts = append(within(rec.State.Starts, now, day), now)
+			rec.State.Starts = countStart(rec.State.Starts, now)
 		}
 		if open != nil {
 			closed := open.rot
@@ -244,7 +244,7 @@ func dayAllows(app *App, state *State, policy Policy, allowed int, now time.Time
 	if app.Current != nil {
 		lastSafe = lastSafeStart(app.Current.NotAfter, policy, app.ConfirmRule())
 	}
-	if len(within(state.Starts, now, day)) < allowed || isLate(lastSafe, now) {
+	if startsOfDay(state.Starts, now) < allowed || isLate(lastSafe, now) {
 		return nil
 	}
 	return refusedf("app %s: %d rotations started unasked in the last 24 h, the most that is allowed (max_starts_per_day); it starts when the brake lets it, before it is too late",

@@ -58,9 +58,13 @@ func (t *txn) change(app string, change func(*rotator.Records) error) error {
 		return err
 	}
 	// What was there, on its own: change may alter everything it is given.
-	before, err := t.records(app)
-	if err != nil {
-		return err
+	before := rotator.Records{Wakes: slices.Clone(r.Wakes)}
+	if r.App != nil {
+		app, _, err := t.app(r.App.Name)
+		if err != nil {
+			return err
+		}
+		before.App = &app
 	}
 	t.calling = true
 	err = change(r)
@@ -71,7 +75,7 @@ func (t *txn) change(app string, change func(*rotator.Records) error) error {
 	if err := t.checkRecords(app, r); err != nil {
 		return fmt.Errorf("store: change of app %q: %w", app, err)
 	}
-	return t.write(app, before, r)
+	return t.write(app, &before, r)
 }
 
 func (t *txn) records(app string) (*rotator.Records, error) {
