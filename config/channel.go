@@ -154,6 +154,17 @@ func (k *ChannelKinds) given() []ChannelKind {
 	return out
 }
 
+// Mails returns what the kinds that send e-mail have in common; none for others.
+func (k *ChannelKinds) Mails() []*Mail {
+	switch {
+	case k.SMTP != nil:
+		return []*Mail{&k.SMTP.Mail}
+	case k.GraphMail != nil:
+		return []*Mail{&k.GraphMail.Mail}
+	}
+	return nil
+}
+
 // address returns the URL of a kind that has one.
 func (k *ChannelKinds) address() *Address {
 	switch {

@@ -21,6 +21,9 @@ func newConfigCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := checkTemplates(cfg); err != nil {
+				return err
+			}
 			for _, warning := range cfg.Warnings() {
 				fmt.Fprintf(a.stderr, "rotate: warning: %s\n", warning)
 			}
