@@ -228,10 +228,16 @@ func (c *checker) app(p string, a *App) {
 	if !printable(a.Owner) {
 		c.add(p+".owner", "%q holds control characters", a.Owner)
 	}
-	c.policy(p+".policy", a.Policy)
+	c.uses(p+".", *a)
+}
+
+// uses checks what an app and a profile have in common; p ends with a dot, or is
+// empty.
+func (c *checker) uses(p string, a App) {
+	c.policy(p+"policy", a.Policy)
 	targets := map[string]string{}
 	for i := range a.Deliveries {
-		d, q := &a.Deliveries[i], fmt.Sprintf("%s.deliveries[%d]", p, i)
+		d, q := &a.Deliveries[i], fmt.Sprintf("%sdeliveries[%d]", p, i)
 		c.delivery(q, d)
 		c.unique(targets, q+".path", d.Path)
 		c.unique(targets, q+".password_path", d.PasswordPath)
@@ -239,19 +245,19 @@ func (c *checker) app(p string, a *App) {
 	for i, probe := range a.Probe {
 		if u, err := url.Parse(probe); err != nil || !strings.HasPrefix(probe, "/") || u.Host != "" || u.Fragment != "" || !printable(probe) ||
 			strings.ContainsAny(probe, " \\") || slices.Contains(strings.Split(u.Path, "/"), "..") {
-			c.add(fmt.Sprintf("%s.probe[%d]", p, i), "%q is not a path of Graph; write it from the version on, such as /users?$top=1", probe)
+			c.add(fmt.Sprintf("%sprobe[%d]", p, i), "%q is not a path of Graph; write it from the version on, such as /users?$top=1", probe)
 		}
 	}
-	c.handOff(p+".handoff", a.HandOff)
+	c.handOff(p+"handoff", a.HandOff)
 	if a.Confirm.Rule == "automatic" && slices.ContainsFunc(a.Deliveries, func(d Delivery) bool { return d.Kind == "handoff" }) {
-		c.add(p+".confirm.rule", "what is handed to a person can not be confirmed automatically; leave the rule out (person), or use command")
+		c.add(p+"confirm.rule", "what is handed to a person can not be confirmed automatically; leave the rule out (person), or use command")
 	}
-	c.optional(p+".confirm.rule", a.Confirm.Rule, "automatic", "command", "person")
+	c.optional(p+"confirm.rule", a.Confirm.Rule, "automatic", "command", "person")
 	switch hook := a.Confirm.Hook; {
 	case a.Confirm.Rule == "command":
-		c.name(p+".confirm.hook", hook)
+		c.name(p+"confirm.hook", hook)
 	case hook != "":
-		c.add(p+".confirm.hook", "%q belongs to the rule command only", hook)
+		c.add(p+"confirm.hook", "%q belongs to the rule command only", hook)
 	}
 }
 

@@ -28,8 +28,10 @@ type Config struct {
 	Workers Count `yaml:"workers" about:"rotations side by side"`
 	Log     Log   `yaml:"log" about:"log lines on stderr"`
 	// Proxy is a URL; empty means HTTPS_PROXY and NO_PROXY of the environment.
-	Proxy    string          `yaml:"proxy" about:"URL of the proxy for Entra and Graph; empty is HTTPS_PROXY and NO_PROXY of the environment"`
-	Defaults Defaults        `yaml:"defaults" about:"policy of every app that says nothing else"`
+	Proxy    string   `yaml:"proxy" about:"URL of the proxy for Entra and Graph; empty is HTTPS_PROXY and NO_PROXY of the environment"`
+	Defaults Defaults `yaml:"defaults" about:"policy of every app that says nothing else"`
+	// Profiles is a folder with profiles of your own; empty is none.
+	Profiles string          `yaml:"profiles,omitempty" about:"folder with profiles of your own, one NAME.yaml each"`
 	Hooks    map[string]Hook `yaml:"hooks,omitempty" about:"programs that deliveries and confirmation rules may run, by name"`
 	Tenants  []Tenant        `yaml:"tenants,omitempty" about:"Entra tenants"`
 	Notify   Notify          `yaml:"notify" about:"who is told what"`
@@ -139,7 +141,7 @@ func (s *source) report(problems []*Error) error {
 
 // paths returns the settings that hold paths of files.
 func (c *Config) paths() []*string {
-	out := []*string{&c.Store.Path, &c.Store.IdentityFile, &c.Control.Socket}
+	out := []*string{&c.Store.Path, &c.Store.IdentityFile, &c.Control.Socket, &c.Profiles}
 	out = append(out, &c.Page.TLS.CertificateFile, &c.Page.TLS.KeyFile)
 	if c.Page.Clients != nil {
 		out = append(out, &c.Page.Clients.CAFile)

@@ -77,9 +77,9 @@ func CredentialOf(der []byte) (Credential, error) {
 	}, nil
 }
 
-// newCertificate makes a self-signed certificate (DER) for the key. The dates
+// NewCertificate makes a self-signed certificate (DER) for the key. The dates
 // are cut to whole seconds, UTC.
-func newCertificate(key *rsa.PrivateKey, commonName string, notBefore, notAfter time.Time) ([]byte, error) {
+func NewCertificate(key *rsa.PrivateKey, commonName string, notBefore, notAfter time.Time) ([]byte, error) {
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
 	if err != nil {
 		return nil, fmt.Errorf("make serial number: %w", err)

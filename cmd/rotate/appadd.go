@@ -17,6 +17,7 @@ func newAppAddCommand(a *app) *cobra.Command {
 		flags              appFlags
 		spec               control.AppSpec
 		pair, passwordFile string
+		profile            string
 	)
 	cmd := &cobra.Command{
 		Use:   "add APP --tenant TENANT --client-id ID --pfx FILE --password-file FILE",
@@ -49,6 +50,15 @@ it may not read itself. In managed mode the tenant's identity does it.`,
 			spec.Mode, spec.ObjectID, spec.KeyID, spec.Owner = flags.mode, flags.objectID, flags.keyID, flags.owner
 			spec.Permissions, spec.Tags, spec.Probe = flags.permissions, flags.tags, flags.probe
 			spec.Deliveries, spec.Confirm, spec.Policy.Encoding = flags.deliveries, flags.confirm.Confirm, flags.encoding
+			if profile != "" {
+				p, err := a.profile(profile)
+				if err == nil {
+					err = useProfile(&spec, p)
+				}
+				if err != nil {
+					return err
+				}
+			}
 			if pair != "" {
 				var err error
 				if spec.PFX, spec.Password, err = readPair(pair, passwordFile); err != nil {
@@ -75,6 +85,7 @@ it may not read itself. In managed mode the tenant's identity does it.`,
 	f := cmd.Flags()
 	f.StringVar(&spec.Tenant, "tenant", "", "name of a tenant of the configuration (needed)")
 	f.StringVar(&spec.ClientID, "client-id", "", "application (client) ID (needed)")
+	f.StringVar(&profile, "profile", "", "preset for its consumer (rotate profile list); the other flags win")
 	f.StringVar(&pair, "pfx", "", "PFX or PEM file with the certificate and key in use")
 	f.StringVar(&passwordFile, "password-file", "", "file with the password of the PFX")
 	flags.register(cmd)

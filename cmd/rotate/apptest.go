@@ -66,6 +66,7 @@ It ends with 1 if a check failed; warnings alone end with 0.`,
 	f.StringVar(&file.clientID, "client-id", "", "application (client) ID")
 	f.StringArrayVar(&file.permissions, "permission", nil, "application permission that it should have; repeatable")
 	f.StringArrayVar(&file.probe, "probe", nil, "Graph path that it should be able to read; repeatable")
+	f.StringVar(&file.profile, "profile", "", "preset whose permissions and probes it should have (rotate profile list)")
 	format.flag(cmd)
 	return cmd
 }
@@ -74,10 +75,11 @@ It ends with 1 if a check failed; warnings alone end with 0.`,
 type testedFile struct {
 	pfx, passwordFile, tenant, clientID string
 	permissions, probe                  []string
+	profile                             string
 }
 
 func (f testedFile) isGiven() bool {
-	return f.passwordFile != "" || f.tenant != "" || f.clientID != "" || len(f.permissions)+len(f.probe) > 0
+	return f.passwordFile != "" || f.tenant != "" || f.clientID != "" || f.profile != "" || len(f.permissions)+len(f.probe) > 0
 }
 
 // testFile tests a file in this process, as the caller.
@@ -91,6 +93,13 @@ func (a *app) testFile(ctx context.Context, f testedFile) ([]control.TestCheck, 
 	cfg, err := a.loadConfig()
 	if err != nil {
 		return nil, err
+	}
+	if f.profile != "" {
+		p, err := config.ProfileByName(cfg.Profiles, f.profile)
+		if err != nil {
+			return nil, err
+		}
+		f.permissions, f.probe = append(p.PermissionNames(), f.permissions...), append(p.Probe, f.probe...)
 	}
 	c := rotator.Connection{
 		App: rotator.App{

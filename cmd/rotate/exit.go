@@ -115,7 +115,7 @@ func exitCode(err error) int {
 	}
 	_, usage := errors.AsType[*usageError](err)
 	_, form := errors.AsType[*config.Error](err)
-	if usage || form || errors.Is(err, config.ErrEmpty) || isUnusable(err) || errors.Is(err, rotator.ErrUsage) {
+	if usage || form || errors.Is(err, config.ErrEmpty) || errors.Is(err, config.ErrNoProfile) || isUnusable(err) || errors.Is(err, rotator.ErrUsage) {
 		return exitUsage
 	}
 	return exitFailed
@@ -149,6 +149,8 @@ func hints(err error) []string {
 		return []string{`"rotate app list" shows what is tracked`}
 	case errors.Is(err, rotator.ErrRotating):
 		return []string{`"rotate status" shows where it stands; "rotate rollback APP" takes it back`}
+	case errors.Is(err, config.ErrNoProfile):
+		return []string{`"rotate profile list" shows them; profiles of your own lie in the folder that the setting profiles names`}
 	case errors.Is(err, control.ErrRunning):
 		return []string{"one daemon serves a store; this configuration names the socket of one that runs"}
 	case errors.Is(err, control.ErrEnded):
