@@ -92,7 +92,30 @@ func (t *Tenant) render(o *object, q query) map[string]any {
 		m["servicePrincipalType"] = "Application"
 	}
 	maps.Copy(m, o.props)
+	if q.owners {
+		m["owners"] = t.expandOwners(o)
+	}
 	return m
+}
+
+// maxExpanded is how many related objects $expand gives.
+//
+// https://learn.microsoft.com/graph/query-parameters#expand (known limitations of
+// directory objects)
+const maxExpanded = 20
+
+// expandOwners returns the owners as $expand gives them.
+func (t *Tenant) expandOwners(o *object) []any {
+	owners := []any{}
+	for _, id := range o.owners {
+		if len(owners) == maxExpanded {
+			break
+		}
+		if sp := t.dir.object(kindServicePrincipal, id, view{present: true}); sp != nil {
+			owners = append(owners, t.directoryObject(sp))
+		}
+	}
+	return owners
 }
 
 // createApplication makes an app. The caller's service principal becomes its owner.

@@ -112,7 +112,7 @@ func TestUnknownRequestIsLoud(t *testing.T) {
 		{"POST", "/v1.0/$batch"},
 		{"PUT", "/v1.0/applications"},
 		{"GET", "/beta/applications"},
-		{"GET", "/v1.0/applications?$expand=owners"},
+		{"GET", "/v1.0/applications?$expand=extensionProperties"},
 		{"GET", "/v1.0/applications?select=id"},
 		{"GET", "/nowhere"},
 	} {

@@ -24,6 +24,8 @@ import (
 const (
 	typeCertificate = "AsymmetricX509Cert"
 	usageVerify     = "Verify"
+	typeSigning     = "X509CertAndPassword"
+	usageSign       = "Sign"
 )
 
 // maxDisplayName is how many characters of a display name are kept.
@@ -58,6 +60,8 @@ type keyCredential struct {
 	cert   *x509.Certificate
 	sha1   [sha1.Size]byte
 	sha256 [sha256.Size]byte
+	// signing tells that it is the private half of a SAML signing certificate.
+	signing bool
 }
 
 // newKeyCredential completes a KeyCredential and checks that its certificate is
@@ -67,7 +71,7 @@ func newKeyCredential(k KeyCredential) (keyCredential, error) {
 	if err != nil {
 		return keyCredential{}, fmt.Errorf("parse certificate: %w", err)
 	}
-	e := keyCredential{k, cert, sha1.Sum(k.Certificate), sha256.Sum256(k.Certificate)} //nolint:gosec // see above
+	e := keyCredential{KeyCredential: k, cert: cert, sha1: sha1.Sum(k.Certificate), sha256: sha256.Sum256(k.Certificate)} //nolint:gosec // see above
 	if e.KeyID == "" {
 		e.KeyID = uuid.NewString()
 	}
@@ -116,7 +120,10 @@ func (e *keyCredential) json(withKey bool) map[string]any {
 		"type":                typeCertificate,
 		"usage":               usageVerify,
 	}
-	if withKey {
+	if e.signing {
+		// The private key of a signing certificate is never given out.
+		m["type"], m["usage"] = typeSigning, usageSign
+	} else if withKey {
 		m["key"] = base64.StdEncoding.EncodeToString(e.Certificate)
 	}
 	return m
@@ -128,8 +135,9 @@ func (e *keyCredential) json(withKey bool) map[string]any {
 // https://github.com/Azure/azure-cli/issues/9124 (a missing customKeyIdentifier is a
 // change), https://github.com/microsoftgraph/microsoft-graph-docs/issues/3579 (key).
 func (e *keyCredential) unchanged(sent map[string]any) bool {
-	return text(sent, "type") == typeCertificate &&
-		text(sent, "usage") == usageVerify &&
+	as := e.json(false)
+	return sent["type"] == as["type"] &&
+		sent["usage"] == as["usage"] &&
 		text(sent, "displayName") == e.DisplayName &&
 		text(sent, "customKeyIdentifier") == e.CustomKeyIdentifier &&
 		timeOf(sent, "startDateTime").Equal(e.Start) &&

@@ -31,6 +31,7 @@ type query struct {
 	skip     int
 	count    bool
 	filter   filter
+	owners   bool   // $expand=owners
 	unknown  string // a parameter that the tenant does not know
 }
 
@@ -83,6 +84,12 @@ func (t *Tenant) parseQuery(c *call) (query, *graphError) {
 			if q.count && !strings.EqualFold(c.Header.Get("ConsistencyLevel"), "eventual") {
 				return q, &graphError{status: http.StatusBadRequest, code: "Request_UnsupportedQuery", message: "$count is not currently supported without the header ConsistencyLevel: eventual."}
 			}
+		case name == "$expand":
+			if value != "owners" || c.route.answer != kindApplication && c.route.answer != kindServicePrincipal {
+				q.unknown = name + "=" + value
+				return q, nil
+			}
+			q.owners = true
 		case name == "$filter":
 			f, ok := parseFilter(value)
 			if !ok {
@@ -155,6 +162,9 @@ func (q query) project(object map[string]any) map[string]any {
 		} else {
 			out[name] = nil
 		}
+	}
+	if q.owners {
+		out["owners"] = object["owners"]
 	}
 	return out
 }

@@ -40,7 +40,10 @@ type Client struct {
 	selves map[selfKey]*selfCredential
 }
 
-var _ rotator.Entra = (*Client)(nil)
+var (
+	_ rotator.Entra     = (*Client)(nil)
+	_ rotator.Inventory = (*Client)(nil)
+)
 
 // Config is what a [Client] is made of.
 type Config struct {
@@ -78,8 +81,10 @@ type tenant struct {
 	// login and graph carry requests for tokens and to Graph; direct carries
 	// those of managed identities, to addresses on this host.
 	login, graph, direct http.RoundTripper
-	pace                 *pace
-	idle                 func()
+	// pages is graph for the long answers of an inventory.
+	pages http.RoundTripper
+	pace  *pace
+	idle  func()
 }
 
 // New makes a client. It asks nobody yet. Errors name the tenant and the
@@ -140,6 +145,7 @@ func (c *Client) newTenant(t Tenant, proxy proxyOf) (*tenant, error) {
 	made := &tenant{Tenant: t, pace: &pace{}, idle: idle}
 	made.login = &metadata{next: &wire{next: base, hosts: t.Cloud.loginHosts(), client: c}}
 	made.graph = &wire{next: base, hosts: []string{t.Cloud.graphHost()}, client: c, bearer: true}
+	made.pages = &wire{next: base, hosts: []string{t.Cloud.graphHost()}, client: c, bearer: true, most: maxPageBytes}
 	made.direct = &wire{next: direct, client: c}
 	return made, nil
 }

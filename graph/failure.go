@@ -29,7 +29,7 @@ func (k call) fix(err error, next, format string, args ...any) *rotator.Failure 
 }
 
 func (k call) prefix() string {
-	if k.isMail() {
+	if k.App == "" {
 		return "tenant " + k.Tenant + ": " + k.what + ": "
 	}
 	return "app " + k.App + ": " + k.what + ": "
@@ -79,13 +79,14 @@ func networkFailure(prefix string, x *exchange, redact func(string) string) *rot
 	f.Err = hidden
 	var mine *unsent
 	var untrusted *tls.CertificateVerificationError
+	var long tooLong
 	switch {
 	case errors.As(x.err, &mine):
 		f.Class, f.Reason, f.Message = rotator.ClassFix, rotator.ReasonOther, prefix+text
 	case errors.As(x.err, &untrusted):
 		f.Class, f.Reason, f.Message = rotator.ClassFix, rotator.ReasonOther, prefix+text
 		f.Next = "for a cloud of your own set cloud.ca_file; behind a proxy that opens TLS add its root certificate to the system's"
-	case errors.Is(x.err, tooLong{}):
+	case errors.As(x.err, &long):
 		f.Class, f.Reason, f.Message = rotator.ClassWait, rotator.ReasonOther, prefix+text
 	case errors.Is(x.err, context.Canceled):
 		f.Message, hidden.because = prefix+"interrupted", context.Canceled
@@ -179,6 +180,8 @@ func (k call) permission() string {
 	switch {
 	case k.isMail():
 		return fmt.Sprintf("grant the identity of tenant %q the application permission Mail.Send, and let it use this mailbox (RBAC for Applications in Exchange Online)", k.Tenant)
+	case k.what == listRegistered:
+		return fmt.Sprintf("grant the identity of tenant %q the application permission Application.Read.All (Application.ReadWrite.OwnedBy reads them too)", k.Tenant)
 	case k.what == readPolicies:
 		return "grant the application permission Policy.Read.All, or set the validity to what the tenant's app management policy allows"
 	case k.probe:

@@ -2,6 +2,7 @@ package graph
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -100,6 +101,8 @@ type wire struct {
 	hosts []string
 	// bearer tells that each request must carry a token.
 	bearer bool
+	// most bytes that an answer may have; zero: maxBodyBytes.
+	most   int64
 	client *Client
 }
 
@@ -115,7 +118,7 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	status, id := 0, ""
 	if err == nil {
 		status, id = a.StatusCode, requestID(a.Header)
-		a.Body = &bounded{ReadCloser: a.Body, left: maxBodyBytes}
+		a.Body = &bounded{ReadCloser: a.Body, left: cmp.Or(w.most, maxBodyBytes), most: cmp.Or(w.most, maxBodyBytes)}
 		dropChallenge(a.Header)
 	}
 	path := w.client.guid.ReplaceAllString(r.URL.Path, "{id}")
@@ -163,16 +166,16 @@ func (e *unsent) Error() string { return e.err.Error() }
 func (e *unsent) Unwrap() error { return e.err }
 
 // tooLong is an answer that is not read to its end.
-type tooLong struct{}
+type tooLong struct{ most int64 }
 
-func (tooLong) Error() string {
-	return fmt.Sprintf("the answer is longer than %d MiB", maxBodyBytes>>20)
+func (e tooLong) Error() string {
+	return fmt.Sprintf("the answer is longer than %d MiB", e.most>>20)
 }
 
 // bounded fails when an answer is longer than we are willing to read.
 type bounded struct {
 	io.ReadCloser
-	left int64
+	left, most int64
 }
 
 func (b *bounded) Read(p []byte) (int, error) {
@@ -182,7 +185,7 @@ func (b *bounded) Read(p []byte) (int, error) {
 		if n == 0 {
 			return 0, err
 		}
-		return 0, tooLong{}
+		return 0, tooLong{b.most}
 	}
 	if int64(len(p)) > b.left {
 		p = p[:b.left]

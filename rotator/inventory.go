@@ -1,0 +1,66 @@
+package rotator
+
+import (
+	"context"
+	"time"
+)
+
+// Inventory lists what a tenant holds, tracked or not.
+type Inventory interface {
+	// Registered calls each with the app registrations of the tenant, then with
+	// the service principals that have credentials of their own, a page at a
+	// time; it holds one page in memory. Throttling is waited for, and each is
+	// told. It returns a [*Failure], or the error of each, which ends it.
+	Registered(ctx context.Context, tenant string, each func(InventoryPage) error) error
+}
+
+// InventoryPage is one answer of many.
+type InventoryPage struct {
+	Found []Registered
+	// Read counts what the answer held, before it was picked.
+	Read int
+	// Waiting tells that Graph asked for a pause, and how long it is; the rest is
+	// empty then.
+	Waiting time.Duration
+}
+
+// Kinds of what an inventory finds.
+const (
+	RegisteredApp              = "app"
+	RegisteredServicePrincipal = "service_principal"
+)
+
+// Registered is one app registration, or one service principal that has
+// credentials of its own, as somebody made it: its texts can hold anything.
+type Registered struct {
+	// Kind is [RegisteredApp] or [RegisteredServicePrincipal].
+	Kind        string
+	ObjectID    ObjectID
+	ClientID    ClientID
+	DisplayName string
+	// Owners by name, by ID where the name may not be read; at most 20.
+	Owners      []string
+	Credentials []FoundCredential
+}
+
+// Kinds of credentials.
+const (
+	FoundCertificate = "certificate"
+	FoundSecret      = "secret"
+	// FoundSAML is a certificate that signs SAML tokens.
+	FoundSAML = "saml"
+)
+
+// FoundCredential is one credential of it.
+type FoundCredential struct {
+	// Kind is [FoundCertificate], [FoundSecret] or [FoundSAML].
+	Kind        string
+	KeyID       KeyID
+	DisplayName string
+	// NotBefore and NotAfter are zero if Entra does not tell.
+	NotBefore, NotAfter time.Time
+	// Thumbprint and ThumbprintSHA1 are empty for secrets, and where Entra did not
+	// give the certificate.
+	Thumbprint     Thumbprint
+	ThumbprintSHA1 string
+}
