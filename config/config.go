@@ -24,6 +24,8 @@ type Config struct {
 	Store    Store    `yaml:"store" about:"where tracked apps and their sealed keys are kept"`
 	Control  Control  `yaml:"control" about:"how the command line reaches the daemon"`
 	Schedule Schedule `yaml:"schedule" about:"when the daemon checks what is due, a cron expression in UTC; the certificates' dates decide what happens"`
+	// Discovery is the regular look at whole tenants.
+	Discovery Discovery `yaml:"discovery" about:"the regular look at what the tenants hold"`
 	// Workers is the number of rotations side by side, at least 1.
 	Workers Count `yaml:"workers" about:"rotations side by side"`
 	Log     Log   `yaml:"log" about:"log lines on stderr"`
@@ -44,6 +46,14 @@ type Store struct {
 	Path string `yaml:"path" about:"the database file"`
 	// IdentityFile is the path of the age identity that opens sealed keys.
 	IdentityFile string `yaml:"identity_file" about:"the age identity that opens sealed keys; keep it in another folder than the database"`
+}
+
+// Discovery says when the daemon looks at what the tenants hold.
+type Discovery struct {
+	// Schedule; the zero value never comes.
+	Schedule Schedule `yaml:"schedule" about:"when the daemon looks for credentials that appeared, vanished or end, a cron expression in UTC"`
+	// Off turns it off.
+	Off bool `yaml:"off" about:"true turns it off"`
 }
 
 // Control says where the control API listens.
@@ -85,14 +95,19 @@ func Default() *Config {
 	if err != nil {
 		panic(err) // a bug: the text is a constant
 	}
+	daily, err := ParseSchedule("41 4 * * *")
+	if err != nil {
+		panic(err) // a bug: the text is a constant
+	}
 	return &Config{
-		Store:    Store{Path: "/var/lib/rotate/rotate.db", IdentityFile: "/etc/rotate/store.key"},
-		Control:  Control{Socket: "/run/rotate/rotate.sock"},
-		Schedule: hourly,
-		Workers:  4,
-		Log:      Log{Level: "info", Format: "text"},
-		Defaults: Defaults{Policy: DefaultPolicy()},
-		Notify:   Notify{ExpiryStages: DefaultExpiryStages()},
+		Discovery: Discovery{Schedule: daily},
+		Store:     Store{Path: "/var/lib/rotate/rotate.db", IdentityFile: "/etc/rotate/store.key"},
+		Control:   Control{Socket: "/run/rotate/rotate.sock"},
+		Schedule:  hourly,
+		Workers:   4,
+		Log:       Log{Level: "info", Format: "text"},
+		Defaults:  Defaults{Policy: DefaultPolicy()},
+		Notify:    Notify{ExpiryStages: DefaultExpiryStages()},
 	}
 }
 

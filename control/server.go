@@ -120,6 +120,8 @@ func (s *Server) handler(stop context.Context) http.Handler {
 	route("POST /v1/pause", maxBodyBytes, s.pause)
 	route("POST /v1/resume", maxBodyBytes, s.resume)
 	route("POST /v1/tenants/{name}/rebind", maxBodyBytes, s.rebind)
+	route("POST /v1/tenants/{name}/watch", maxBodyBytes, s.watch)
+	mux.HandleFunc("GET /v1/discover", func(w http.ResponseWriter, r *http.Request) { s.discover(stop, w, r) })
 	mux.HandleFunc("GET /v1/rotations/{id}/events", func(w http.ResponseWriter, r *http.Request) { s.events(stop, w, r) })
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		writeError(w, fmt.Errorf("%s %s: %w: the command and the daemon are not the same version", r.Method, r.URL.Path, ErrUnknownRoute))

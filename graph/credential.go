@@ -118,8 +118,11 @@ func (c *Client) credential(ctx context.Context, t *tenant, k call) (*credential
 		return c.selfCredential(t, k)
 	}
 	if t.Identity.isZero() {
-		return nil, k.fix(nil,
-			`set tenants[].identity in the configuration, or use "rotate app edit `+k.App+` --mode self"`,
+		next := "set tenants[].identity in the configuration"
+		if k.App != "" {
+			next += `, or use "rotate app edit ` + k.App + ` --mode self"`
+		}
+		return nil, k.fix(nil, next,
 			"tenant %q has no identity to ask with", t.Name)
 	}
 	c.mu.Lock()

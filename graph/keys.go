@@ -52,6 +52,14 @@ func (c *Client) Keys(ctx context.Context, as rotator.Access, withKeys bool) (ro
 			listing.Entries = append(listing.Entries, entryOf(e))
 		}
 	}
+	for _, s := range app.GetPasswordCredentials() {
+		if s != nil {
+			listing.SecretEntries = append(listing.SecretEntries, rotator.Entry{
+				KeyID: keyID(s.GetKeyId()), DisplayName: text(s.GetDisplayName()),
+				NotBefore: instant(s.GetStartDateTime()), NotAfter: instant(s.GetEndDateTime()),
+			})
+		}
+	}
 	return listing, nil
 }
 

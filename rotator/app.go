@@ -110,6 +110,9 @@ type App struct {
 	// LifetimeLimit is the longest certificate lifetime that the tenant's policy
 	// was seen to allow; zero: unknown.
 	LifetimeLimit time.Duration `json:"lifetime_limit,omitempty"`
+	// Listed is what else was on the app at the last inspection; nil: it was never
+	// inspected.
+	Listed *Listed `json:"listed,omitempty"`
 	// Trouble is why no rotation could start; nil if nothing is wrong.
 	Trouble     *Trouble  `json:"trouble,omitempty"`
 	PausedUntil time.Time `json:"paused_until,omitzero"`

@@ -113,6 +113,8 @@ type State struct {
 	FixStreak []string `json:"fix_streak,omitempty"`
 	// Hosts are the login and Graph hosts of each tenant at its first use.
 	Hosts map[string]Hosts `json:"hosts,omitempty"`
+	// Inspections are the last look at each tenant, by name.
+	Inspections map[string]Inspection `json:"inspections,omitempty"`
 	// Defaults is a digest of the policy defaults that the due index was built
 	// with.
 	Defaults string `json:"defaults,omitempty"`
@@ -211,8 +213,10 @@ type Listing struct {
 	ClientID    ClientID
 	DisplayName string
 	Entries     []Entry
-	// Secrets counts client secrets: foreign always.
-	Secrets int
+	// Secrets counts client secrets: foreign always. SecretEntries are they, as far
+	// as Entra lists them.
+	Secrets       int
+	SecretEntries []Entry
 }
 
 // Entry is one element of keyCredentials.

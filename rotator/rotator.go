@@ -42,6 +42,12 @@ type Rotator struct {
 	// MaxStartsPerDay bounds unasked starts; 0: the larger of 10 and 5 % of the
 	// apps.
 	MaxStartsPerDay int
+	// Inventory lists whole tenants; nil: nothing is discovered or inspected.
+	Inventory Inventory
+	// Tenants are the names of those that are inspected.
+	Tenants []string
+	// InspectSchedule says when; nil: never.
+	InspectSchedule Schedule
 	// Schedule wakes the check; nil: nothing is started or carried on unasked,
 	// as for a single command without a daemon.
 	Schedule Schedule

@@ -43,6 +43,7 @@ func (r *Rotator) statusOf(state *State, now time.Time) Status {
 		At: now, PausedUntil: state.PausedUntil, Stopped: state.Stopped, ReadOnly: state.ReadOnly,
 		LastCheck: state.LastCheck, LastCheckError: state.LastCheckError,
 	}
+	s.Warnings = inspectionWarnings(state)
 	r.mu.Lock()
 	s.NextCheck = r.checkAt
 	r.mu.Unlock()

@@ -109,6 +109,8 @@ type world struct {
 	// opened remembers the certificates in files that were opened already.
 	opened map[string][]byte
 	mu     sync.Mutex
+	// heard is the number of the last event that told returned.
+	heard uint64
 }
 
 // tracked is one app and its consumer.

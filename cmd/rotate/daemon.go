@@ -74,6 +74,7 @@ func runDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger, runtim
 	work, running := errgroup.WithContext(ctx)
 	work.Go(func() error { return s.server.Serve(running, listener) })
 	work.Go(func() error { return s.rotator.Run(running) })
+	work.Go(func() error { return s.rotator.RunInspections(running) })
 	if web != nil {
 		work.Go(func() error { servePage(running, web, visitors, log); return nil })
 	}

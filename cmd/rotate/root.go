@@ -44,7 +44,7 @@ To see all of it in a minute, without an account:  rotate demo
 		commands  []*cobra.Command
 	}{
 		{"start", "Begin:", []*cobra.Command{newDemoCommand(a), newInitCommand(a), newAppCommand(a), newApplyCommand(a), newDaemonCommand(a)}},
-		{"see", "See:", []*cobra.Command{newStatusCommand(a), newPlanCommand(a), newHistoryCommand(a)}},
+		{"see", "See:", []*cobra.Command{newStatusCommand(a), newPlanCommand(a), newHistoryCommand(a), newDiscoverCommand(a)}},
 		{"do", "Do:", []*cobra.Command{newNowCommand(a), newCheckCommand(a), newHandOffCommand(a), newConfirmCommand(a), newRollBackCommand(a), newPauseCommand(a), newResumeCommand(a)}},
 		{"more", "More:", []*cobra.Command{newProfileCommand(a), newCertificateCommand(a), newTenantCommand(a), newConfigCommand(a), newEmulatorCommand(a), newVersionCommand(a)}},
 	}

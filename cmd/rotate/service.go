@@ -64,6 +64,13 @@ func openService(ctx context.Context, cfg *config.Config, schedule rotator.Sched
 		Store: keys, Entra: entra, Deliverer: deliverer, Encoder: encoder{},
 		Defaults: defaults, MaxStartsPerDay: int(cfg.Defaults.MaxStartsPerDay), Workers: int(cfg.Workers),
 		Schedule: schedule, ParseSchedule: parseSchedule, Logger: log,
+		Inventory: entra,
+	}
+	for _, t := range cfg.Tenants {
+		s.rotator.Tenants = append(s.rotator.Tenants, t.Name)
+	}
+	if !cfg.Discovery.Off {
+		s.rotator.InspectSchedule = cfg.Discovery.Schedule
 	}
 	s.server = &control.Server{Rotator: s.rotator, Logger: log, Warnings: identityWarnings(ctx, cfg.Tenants, keys)}
 	return s, nil

@@ -1,0 +1,535 @@
+package rotator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Inspection is the last look at a whole tenant.
+type Inspection struct {
+	// WatchAll asks for alerts about credentials of apps that are not tracked too.
+	WatchAll bool `json:"watch_all,omitempty"`
+	// At is when the last one that worked ended; zero: none has.
+	At time.Time `json:"at,omitzero"`
+	// Tried is when the last one ended, and Error how it failed; empty: it worked.
+	Tried time.Time `json:"tried,omitzero"`
+	Error string    `json:"error,omitempty"`
+}
+
+// Listed is what was on an app besides ours, and whether ours was.
+type Listed struct {
+	Foreign []Foreign `json:"foreign,omitempty"`
+	// Missing is since when the certificate in service is not on the app although
+	// nobody here removed it; zero: it is there.
+	Missing time.Time `json:"missing,omitzero"`
+}
+
+// Foreign is a credential on a tracked app that is not ours.
+type Foreign struct {
+	// Kind is [FoundCertificate] or [FoundSecret].
+	Kind        string    `json:"kind"`
+	KeyID       KeyID     `json:"key_id"`
+	DisplayName string    `json:"display_name,omitempty"`
+	NotAfter    time.Time `json:"not_after,omitzero"`
+}
+
+func (f Foreign) text() string {
+	return fmt.Sprintf("%s %s (%s)", f.Kind, f.KeyID, shownName(f.DisplayName))
+}
+
+// Watch says whether credentials of apps that are not tracked are alerted on.
+func (r *Rotator) Watch(ctx context.Context, tenant string, all bool, by string) error {
+	if _, err := r.Entra.Hosts(tenant); err != nil {
+		return usagef("the configuration has no tenant %q; add it under tenants", tenant)
+	}
+	return r.Store.Change(ctx, "", func(rec *Records) error {
+		setInspection(rec.State, tenant, func(i *Inspection) { i.WatchAll = all })
+		what := "tenant watched"
+		if !all {
+			what = "tenant no longer watched"
+		}
+		rec.Audit = append(rec.Audit, AuditEntry{At: time.Now().UTC(), By: by, What: what, Note: tenant})
+		return nil
+	})
+}
+
+func setInspection(state *State, tenant string, set func(*Inspection)) {
+	all := make(map[string]Inspection, len(state.Inspections)+1)
+	for name, i := range state.Inspections {
+		all[name] = i
+	}
+	i := all[tenant]
+	set(&i)
+	all[tenant] = i
+	state.Inspections = all
+}
+
+// inspectionWarnings tells which tenants could not be inspected.
+func inspectionWarnings(state *State) []string {
+	var warnings []string
+	for _, tenant := range slices.Sorted(maps.Keys(state.Inspections)) {
+		if failed := state.Inspections[tenant].Error; failed != "" {
+			warnings = append(warnings, "the last inspection failed: "+failed)
+		}
+	}
+	return warnings
+}
+
+// RunInspections inspects the tenants on their schedule until ctx is done.
+// Failures are in the log and the status.
+func (r *Rotator) RunInspections(ctx context.Context) error {
+	if r.InspectSchedule == nil {
+		<-ctx.Done()
+		return nil
+	}
+	last := time.Now().Round(0)
+	if state, err := r.state(ctx); err == nil {
+		// What was due while nobody ran is done at once.
+		for _, tenant := range r.Tenants {
+			if tried := state.Inspections[tenant].Tried; !tried.IsZero() && tried.Before(last) {
+				last = tried
+			}
+		}
+	}
+	for ctx.Err() == nil {
+		next := r.InspectSchedule.Next(last)
+		if now := time.Now().Round(0); now.Before(next) {
+			nap := time.NewTimer(min(next.Sub(now), loopNap))
+			select {
+			case <-ctx.Done():
+			case <-nap.C:
+			}
+			nap.Stop()
+			continue
+		}
+		last = time.Now().Round(0)
+		if err := r.Inspect(ctx); err != nil && ctx.Err() == nil {
+			r.log().WarnContext(ctx, "inspection failed", "err", err)
+		}
+	}
+	return nil
+}
+
+// Inspect looks at every tenant once: it tells of credentials that appeared on
+// tracked apps or are gone from them, and of those that end and that nobody
+// replaces. Where a tenant may not be listed, it asks for each tracked app.
+func (r *Rotator) Inspect(ctx context.Context) error {
+	var failed []error
+	for _, tenant := range r.Tenants {
+		if err := r.inspectTenant(ctx, tenant); err != nil {
+			failed = append(failed, err)
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// inspection is one look at one tenant.
+type inspection struct {
+	r      *Rotator
+	tenant string
+	now    time.Time
+	// since is when the last one was: what has passed a stage since is told.
+	since time.Time
+	// watch tells that apps which are not tracked count too.
+	watch bool
+	// met are tracked apps that the list held.
+	met map[string]bool
+	// doubtful are apps whose list lacks something.
+	doubtful []string
+	// byIdentity tells that the tenant's identity can read the apps.
+	byIdentity bool
+	ending     endings
+}
+
+func (r *Rotator) inspectTenant(ctx context.Context, tenant string) error {
+	state, err := r.state(ctx)
+	if err != nil {
+		return err
+	}
+	known := state.Inspections[tenant]
+	in := &inspection{
+		r: r, tenant: tenant, now: time.Now().UTC(), since: known.At, watch: known.WatchAll,
+		met: map[string]bool{}, byIdentity: true,
+	}
+	err = r.registered(ctx, tenant, func(page InventoryPage) error { return in.page(ctx, page) })
+	unlisted := ""
+	if f := failureOf(err); f != nil && f.Class == ClassFix {
+		in.byIdentity, in.doubtful, in.ending = false, nil, endings{}
+		if known.WatchAll {
+			unlisted = err.Error()
+		}
+		err = in.askEach(ctx)
+	}
+	if err == nil {
+		err = in.unmet(ctx)
+	}
+	if err == nil {
+		err = in.settle(ctx)
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	lasts, cancel := lasting(ctx)
+	defer cancel()
+	recorded := r.Store.Change(lasts, "", func(rec *Records) error {
+		setInspection(rec.State, tenant, func(i *Inspection) {
+			i.Tried, i.Error = in.now, unlisted
+			if err != nil {
+				i.Error = err.Error()
+				return
+			}
+			i.At = in.now
+			rec.Events = append(rec.Events, in.ending.events(tenant, in.now)...)
+		})
+		return nil
+	})
+	return errors.Join(err, recorded)
+}
+
+// page looks at one page of the tenant's list.
+func (in *inspection) page(ctx context.Context, page InventoryPage) error {
+	for _, found := range page.Found {
+		app, rot, err := in.r.trackedAs(ctx, in.tenant, found.ClientID)
+		if err != nil {
+			return err
+		}
+		switch {
+		case app != nil && found.Kind == RegisteredApp:
+			in.met[app.Name] = true
+			if err := in.compare(ctx, app, rot, found.Credentials); err != nil {
+				return err
+			}
+		case app != nil || in.watch:
+			for _, c := range found.Credentials {
+				in.ending.note(in.since, in.now, found, c)
+			}
+		}
+	}
+	return nil
+}
+
+// askEach reads each tracked app by itself, for tenants that may not be listed.
+// What an app may not read is no failure: most may not.
+func (in *inspection) askEach(ctx context.Context) error {
+	return in.eachApp(ctx, func(app *App) error {
+		got, err := in.read(ctx, app)
+		in.met[app.Name] = true
+		if got.deleted || got.refused {
+			in.doubtful = append(in.doubtful, app.Name)
+			return nil
+		}
+		if err != nil {
+			in.r.log().DebugContext(ctx, "app cannot be inspected", "app", app.Name, "err", err)
+			return ctx.Err()
+		}
+		var rot *Rotation
+		if app, rot, err = in.r.trackedAs(ctx, in.tenant, app.ClientID); app == nil || err != nil {
+			return err
+		}
+		return in.compare(ctx, app, rot, got.found)
+	})
+}
+
+// unmet notes tracked apps that the list did not hold.
+func (in *inspection) unmet(ctx context.Context) error {
+	return in.eachApp(ctx, func(app *App) error {
+		if !in.met[app.Name] && !slices.Contains(in.doubtful, app.Name) && (app.Listed == nil || app.Listed.Missing.IsZero()) {
+			in.doubtful = append(in.doubtful, app.Name)
+		}
+		return nil
+	})
+}
+
+func (in *inspection) eachApp(ctx context.Context, do func(*App) error) error {
+	for after := ""; ; {
+		apps, err := in.r.Store.Apps(ctx, after, batch)
+		if err != nil {
+			return err
+		}
+		for i := range apps {
+			after = apps[i].Name
+			if apps[i].Tenant != in.tenant {
+				continue
+			}
+			if err := do(&apps[i]); err != nil {
+				return err
+			}
+		}
+		if len(apps) < batch {
+			return nil
+		}
+	}
+}
+
+// reading is what one reading of an app showed.
+type reading struct {
+	found []FoundCredential
+	// deleted tells that there is no such app, refused that it could not be read
+	// because Entra does not know the certificate that should sign in for it.
+	deleted, refused bool
+}
+
+// read asks for the list of one app.
+func (in *inspection) read(ctx context.Context, app *App) (reading, error) {
+	as := Access{Registration: app.registration()}
+	if !in.byIdentity && app.Mode == ModeSelf {
+		if app.Current == nil {
+			return reading{}, fix(ReasonForbidden, "", "app %s: nobody can read it", app.Name)
+		}
+		pair, err := in.r.Store.KeyPair(ctx, app.Current.ThumbprintSHA256)
+		if err != nil {
+			return reading{}, fmt.Errorf("app %s: %w", app.Name, err)
+		}
+		as.As = pair
+	}
+	const withKeys = true
+	listing, err := in.r.Entra.Keys(ctx, as, withKeys)
+	switch reason := reasonOf(err); {
+	case reason == ReasonAppNotFound:
+		return reading{deleted: true}, nil
+	case reason == ReasonNotRegistered && !as.As.IsZero():
+		return reading{refused: true}, nil
+	case err != nil:
+		return reading{}, err
+	}
+	var got reading
+	for _, e := range listing.Entries {
+		got.found = append(got.found, FoundCredential{
+			Kind: FoundCertificate, KeyID: e.KeyID, DisplayName: e.DisplayName,
+			NotBefore: e.NotBefore, NotAfter: e.NotAfter, Thumbprint: e.Thumbprint,
+		})
+	}
+	for _, s := range listing.SecretEntries {
+		got.found = append(got.found, FoundCredential{Kind: FoundSecret, KeyID: s.KeyID, DisplayName: s.DisplayName, NotBefore: s.NotBefore, NotAfter: s.NotAfter})
+	}
+	return got, nil
+}
+
+// compare takes what one reading shows: it tells of what appeared, and notes an
+// app that lacks something as doubtful.
+func (in *inspection) compare(ctx context.Context, app *App, rot *Rotation, found []FoundCredential) error {
+	d := differ(app, rot, found, in.now)
+	for _, f := range d.foreign {
+		in.ending.noteForeign(in.since, in.now, app, f)
+	}
+	if len(d.gone) > 0 || d.missing {
+		in.doubtful = append(in.doubtful, app.Name)
+	}
+	if app.Listed != nil && len(d.appeared) == 0 && (d.missing || rot != nil || app.Listed.Missing.IsZero()) {
+		return nil
+	}
+	return in.record(ctx, app.Name, reading{found: found}, false)
+}
+
+// difference is what a reading shows against what was listed before.
+type difference struct {
+	foreign, appeared, gone []Foreign
+	// missing tells that the certificate in service is not there.
+	missing bool
+}
+
+func differ(app *App, rot *Rotation, found []FoundCredential, now time.Time) difference {
+	var d difference
+	present := false
+	for _, c := range found {
+		if isOneOf(app, rot, c) {
+			present = present || app.Current != nil &&
+				(c.Thumbprint == app.Current.ThumbprintSHA256 || c.KeyID != "" && (c.KeyID == app.Current.KeyID || c.KeyID == app.Current.AskedKeyID))
+			continue
+		}
+		f := Foreign{Kind: c.Kind, KeyID: c.KeyID, DisplayName: c.DisplayName, NotAfter: c.NotAfter}
+		d.foreign = append(d.foreign, f)
+		if app.Listed != nil && !slices.ContainsFunc(app.Listed.Foreign, f.same) {
+			d.appeared = append(d.appeared, f)
+		}
+	}
+	if app.Listed != nil {
+		for _, f := range app.Listed.Foreign {
+			if !slices.ContainsFunc(d.foreign, f.same) {
+				d.gone = append(d.gone, f)
+			}
+		}
+	}
+	// While a rotation is open, it watches over ours itself.
+	d.missing = !present && rot == nil && app.Current != nil && app.Current.RemovedAt.IsZero() && now.Before(app.Current.NotAfter)
+	return d
+}
+
+func (f Foreign) same(o Foreign) bool { return f.Kind == o.Kind && f.KeyID == o.KeyID }
+
+// settle finds out whether what lists lacked is gone: absent is only what five
+// readings over two minutes do not show.
+func (in *inspection) settle(ctx context.Context) error {
+	apps := in.doubtful
+	var absence Absence
+	for len(apps) > 0 {
+		absence = absence.missed(time.Now().UTC())
+		var still []string
+		for _, name := range apps {
+			doubtful, err := in.again(ctx, name, absence.isAbsent())
+			if err != nil {
+				return err
+			}
+			if doubtful {
+				still = append(still, name)
+			}
+		}
+		if apps = still; len(apps) == 0 || absence.isAbsent() {
+			return nil
+		}
+		nap := time.NewTimer(absentEvery)
+		select {
+		case <-ctx.Done():
+			nap.Stop()
+			return ctx.Err()
+		case <-nap.C:
+		}
+	}
+	return nil
+}
+
+// again reads a doubtful app once more. At the last reading what is lacking is
+// gone, and is recorded.
+func (in *inspection) again(ctx context.Context, name string, last bool) (doubtful bool, err error) {
+	app, err := in.r.Store.App(ctx, name)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	got, err := in.read(ctx, &app)
+	switch {
+	case ctx.Err() != nil:
+		return false, ctx.Err()
+	case err != nil:
+		// It cannot be told; the next inspection finds it again.
+		in.r.log().WarnContext(ctx, "app cannot be inspected", "app", name, "err", err)
+		return false, nil
+	case (got.deleted || got.refused) && !last:
+		return true, nil
+	case got.deleted || got.refused:
+		return false, in.record(ctx, name, got, true)
+	}
+	current, rot, err := in.r.trackedAs(ctx, in.tenant, app.ClientID)
+	if current == nil || err != nil {
+		return false, err
+	}
+	d := differ(current, rot, got.found, in.now)
+	if len(d.gone) == 0 && !d.missing {
+		return false, nil
+	}
+	if last {
+		return false, in.record(ctx, name, got, true)
+	}
+	return true, nil
+}
+
+// heldMissing begins the hold of an app whose certificate is missing.
+const heldMissing = "its certificate is gone from Entra; "
+
+// record keeps what a reading showed and tells of it. What it lacks counts only
+// if that is settled. The comparison is made again with the records as they are
+// now.
+func (in *inspection) record(ctx context.Context, name string, got reading, settled bool) error {
+	release, err := in.r.claim(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer release()
+	ctx, cancel := lasting(ctx)
+	defer cancel()
+	return in.r.change(ctx, name, func(rec *Records) error {
+		app := rec.App
+		if app == nil || app.Tenant != in.tenant {
+			return nil
+		}
+		d := differ(app, rec.Rotation, got.found, in.now)
+		next := &Listed{Foreign: d.foreign}
+		if app.Listed != nil {
+			next.Missing = app.Listed.Missing
+		}
+		if !settled || got.deleted || got.refused {
+			next.Foreign = append(next.Foreign, d.gone...)
+			d.gone = nil
+		}
+		tell := func(kind EventKind, severity Severity, summary, next string) {
+			rec.Events = append(rec.Events, newEvent(app, nil, kind, severity, summary, next))
+		}
+		if len(d.appeared) > 0 {
+			tell(EventForeignCredential, SeverityWarning, fmt.Sprintf("app %s: %s that rotate did not make appeared on it: %s", app.Name, credentials(d.appeared), texts(d.appeared)),
+				"if nobody of yours added it, remove it in the Entra portal at once: whoever has it can sign in as the app")
+		}
+		gone := slices.DeleteFunc(slices.Clone(d.gone), func(f Foreign) bool { return !f.NotAfter.IsZero() && !in.now.Before(f.NotAfter) })
+		if len(gone) > 0 {
+			tell(EventForeignCredential, SeverityInfo, fmt.Sprintf("app %s: %s that rotate did not make are gone from it: %s", app.Name, credentials(gone), texts(gone)),
+				"if nobody removed them on purpose, add them again")
+		}
+		switch {
+		case d.missing && settled && next.Missing.IsZero():
+			next.Missing = in.now
+			todo := "find out who removed it; to add a new one: rotate now " + app.Name + " --force"
+			summary := fmt.Sprintf("app %s: the certificate %s, which is in service, is gone from the app in Entra", app.Name, app.Current.ThumbprintSHA1)
+			if got.deleted {
+				summary = fmt.Sprintf("app %s: the app registration is gone from Entra, and its certificate %s with it", app.Name, app.Current.ThumbprintSHA1)
+				todo = "if it was deleted on purpose: rotate app remove " + app.Name + "; otherwise restore it within 30 days in the Entra admin centre"
+			}
+			tell(EventCertificateMissing, SeverityCritical, summary, todo)
+			if app.Hold == "" {
+				app.Hold = heldMissing + todo
+			}
+		case !d.missing && rec.Rotation == nil && !next.Missing.IsZero():
+			next.Missing = time.Time{}
+			tell(EventRecovered, SeverityInfo, "app "+app.Name+": its certificate is on the app in Entra again", "")
+			if strings.HasPrefix(app.Hold, heldMissing) {
+				app.Hold = ""
+			}
+		}
+		app.Listed = next
+		return nil
+	})
+}
+
+func credentials(list []Foreign) string {
+	if len(list) == 1 {
+		return "a credential"
+	}
+	return fmt.Sprintf("%d credentials", len(list))
+}
+
+// texts names some of many.
+func texts(list []Foreign) string {
+	var names []string
+	for _, f := range list[:min(len(list), namedAtMost)] {
+		names = append(names, f.text())
+	}
+	return joinSome(names, len(list))
+}
+
+// namedAtMost is how many things one message names.
+const namedAtMost = 10
+
+func joinSome(names []string, of int) string {
+	text := strings.Join(names, ", ")
+	if more := of - len(names); more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
+}
+
+// shownName makes a name that somebody else chose fit to stand in a message: one
+// line, quoted, not too long.
+func shownName(name string) string {
+	if runes := []rune(name); len(runes) > 60 {
+		name = string(runes[:59]) + "…"
+	}
+	return fmt.Sprintf("%q", name)
+}
