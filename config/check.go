@@ -79,6 +79,8 @@ func (c *Config) problems() []*Error {
 	}
 	k.notify(&c.Notify, c.Tenants)
 	k.page(&c.Page, c.Tenants)
+	k.metrics(c.Metrics)
+	k.otlp(c.OTLP)
 	return k.problems
 }
 

@@ -38,6 +38,8 @@ type Config struct {
 	Tenants  []Tenant        `yaml:"tenants,omitempty" about:"Entra tenants"`
 	Notify   Notify          `yaml:"notify" about:"who is told what"`
 	Page     Page            `yaml:"page" about:"the web page"`
+	Metrics  Metrics         `yaml:"metrics" about:"numbers and health for Prometheus and others"`
+	OTLP     OTLP            `yaml:"otlp" about:"traces of rotations"`
 }
 
 // Store says where the daemon keeps its data.
@@ -106,6 +108,7 @@ func Default() *Config {
 		Schedule:  hourly,
 		Workers:   4,
 		Log:       Log{Level: "info", Format: "text"},
+		Metrics:   Metrics{PerApp: true},
 		Defaults:  Defaults{Policy: DefaultPolicy()},
 		Notify:    Notify{ExpiryStages: DefaultExpiryStages()},
 	}
@@ -156,7 +159,7 @@ func (s *source) report(problems []*Error) error {
 
 // paths returns the settings that hold paths of files.
 func (c *Config) paths() []*string {
-	out := []*string{&c.Store.Path, &c.Store.IdentityFile, &c.Control.Socket, &c.Profiles}
+	out := []*string{&c.Store.Path, &c.Store.IdentityFile, &c.Control.Socket, &c.Profiles, &c.Metrics.Textfile}
 	out = append(out, &c.Page.TLS.CertificateFile, &c.Page.TLS.KeyFile)
 	if c.Page.Clients != nil {
 		out = append(out, &c.Page.Clients.CAFile)

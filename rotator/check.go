@@ -46,6 +46,8 @@ func (r *Rotator) check(ctx context.Context) (CheckReport, []string, error) {
 		rec.State.LastCheck, rec.State.LastCheckError = now, ""
 		if err != nil {
 			rec.State.LastCheckError = err.Error()
+		} else {
+			rec.State.LastGoodCheck = now
 		}
 		return nil
 	})

@@ -64,10 +64,7 @@ func (r *Rotator) advance(ctx context.Context, c *claim, name string) error {
 	}
 	for !t.rot.Phase.IsEnd() {
 		before := t.rot.Seq
-		w, err := t.gate(ctx)
-		if err == nil && w == nil && !t.rot.Phase.IsEnd() {
-			w, err = t.step(ctx)
-		}
+		w, err := t.next(ctx)
 		switch {
 		case errors.Is(err, errRecord):
 			return err

@@ -121,6 +121,8 @@ type State struct {
 	// LastCheck is when the last check ended, and its failure if it had one.
 	LastCheck      time.Time `json:"last_check,omitzero"`
 	LastCheckError string    `json:"last_check_error,omitempty"`
+	// LastGoodCheck is when the last check ended that had no failure.
+	LastGoodCheck time.Time `json:"last_good_check,omitzero"`
 }
 
 // HourlyStarts counts unasked starts. Every change of any app reads and writes

@@ -58,6 +58,8 @@ type Rotator struct {
 	// GenerateKey makes the private key of a new certificate; nil:
 	// [rsa.GenerateKey].
 	GenerateKey func(bits int) (*rsa.PrivateKey, error)
+	// Watcher is told of each step; nil: nobody.
+	Watcher Watcher
 	// Logger may be nil.
 	Logger *slog.Logger
 

@@ -80,7 +80,8 @@ func (r *Rotator) carryOn(ctx context.Context, t *turn, req StartRequest, by str
 
 // plan makes the next key pair and the journal record. open is the rotation
 // that a compromise closes; nil otherwise.
-func (r *Rotator) plan(ctx context.Context, name string, open *turn, req StartRequest, by string) (Rotation, error) {
+func (r *Rotator) plan(ctx context.Context, name string, open *turn, req StartRequest, by string) (rot Rotation, err error) {
+	defer func(ctx context.Context, began time.Time) { r.planned(ctx, name, open, rot, began, err) }(ctx, time.Now())
 	app, err := r.Store.App(ctx, name)
 	if err != nil {
 		return Rotation{}, fmt.Errorf("app %s: %w", name, err)
@@ -98,7 +99,7 @@ func (r *Rotator) plan(ctx context.Context, name string, open *turn, req StartRe
 	if err != nil {
 		return Rotation{}, err
 	}
-	rot := r.newRotation(&app, open, credential, req, by, now)
+	rot = r.newRotation(&app, open, credential, req, by, now)
 	allowed, err := r.startsADay(ctx)
 	if err != nil {
 		return Rotation{}, err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -42,6 +43,9 @@ func (a *app) check(ctx context.Context, conn *connection, format outputFormat) 
 	var failed error
 	if conn.local {
 		failed = a.carryOn(ctx, conn, append(report.Started, report.Continued...), since, format)
+		if err := conn.monitoring.writeFile(ctx); err != nil {
+			failed = errors.Join(failed, err)
+		}
 	}
 	if format.isJSON() {
 		if err := writeJSON(a.stdout, report); err != nil {

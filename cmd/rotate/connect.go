@@ -25,7 +25,9 @@ type connection struct {
 	*control.Client
 	// local tells that no daemon runs: nothing goes on when this command ends.
 	local bool
-	close func() error
+	// monitoring is nil where a daemon answers.
+	monitoring *monitoring
+	close      func() error
 }
 
 // configPath of this command line.
@@ -116,7 +118,7 @@ func (a *app) connect(ctx context.Context) (*connection, error) {
 	work.Go(func() error { return s.rotator.Run(running) })
 	return &connection{
 		Client: control.NewClient(transport),
-		local:  true,
+		local:  true, monitoring: s.monitoring,
 		close: func() error {
 			stop()
 			return errors.Join(transport.Close(), work.Wait(), s.close())

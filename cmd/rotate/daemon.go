@@ -61,6 +61,9 @@ func runDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger, runtim
 	if err != nil {
 		return errors.Join(err, s.close())
 	}
+	if err := s.monitoring.listen(ctx); err != nil {
+		return errors.Join(err, listener.Close(), s.close())
+	}
 	for _, warning := range s.server.Warnings {
 		log.WarnContext(ctx, "configuration", "warning", warning)
 	}
@@ -75,6 +78,7 @@ func runDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger, runtim
 	work.Go(func() error { return s.server.Serve(running, listener) })
 	work.Go(func() error { return s.rotator.Run(running) })
 	work.Go(func() error { return s.rotator.RunInspections(running) })
+	s.monitoring.run(running, work)
 	if web != nil {
 		work.Go(func() error { servePage(running, web, visitors, log); return nil })
 	}

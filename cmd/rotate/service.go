@@ -24,7 +24,9 @@ type service struct {
 	store   *store.Store
 	rotator *rotator.Rotator
 	server  *control.Server
-	close   func() error
+	// monitoring is never nil.
+	monitoring *monitoring
+	close      func() error
 }
 
 // openService builds the program from its configuration, in the order of its
@@ -43,11 +45,14 @@ func openService(ctx context.Context, cfg *config.Config, schedule rotator.Sched
 	if err != nil {
 		return nil, errors.Join(err, keys.Close())
 	}
-	entra, err := graph.New(graph.Config{Tenants: tenants, Proxy: cfg.Proxy, Logger: log})
-	if err != nil {
+	if s.monitoring, err = newMonitoring(ctx, cfg, keys, log); err != nil {
 		return nil, errors.Join(&unusable{err}, keys.Close())
 	}
-	s.close = func() error { return errors.Join(entra.Close(), keys.Close()) }
+	entra, err := graph.New(graph.Config{Tenants: tenants, Proxy: cfg.Proxy, Logger: log, Observe: s.monitoring.observe()})
+	if err != nil {
+		return nil, errors.Join(&unusable{err}, s.monitoring.close(), keys.Close())
+	}
+	s.close = func() error { return errors.Join(entra.Close(), s.monitoring.close(), keys.Close()) }
 	if runtimeDir != "" {
 		runtimeDir = filepath.Join(runtimeDir, "hooks")
 	}
@@ -61,7 +66,7 @@ func openService(ctx context.Context, cfg *config.Config, schedule rotator.Sched
 	}
 	s.store = keys
 	s.rotator = &rotator.Rotator{
-		Store: keys, Entra: entra, Deliverer: deliverer, Encoder: encoder{},
+		Store: s.monitoring.store(keys), Watcher: s.monitoring.watcher(), Entra: entra, Deliverer: deliverer, Encoder: encoder{},
 		Defaults: defaults, MaxStartsPerDay: int(cfg.Defaults.MaxStartsPerDay), Workers: int(cfg.Workers),
 		Schedule: schedule, ParseSchedule: parseSchedule, Logger: log,
 		Inventory: entra,
