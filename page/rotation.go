@@ -21,7 +21,7 @@ func running(a *rotator.AppStatus, now time.Time) node {
 		title := capital(strings.ReplaceAll(string(p), "_", " "))
 		switch {
 		case reached:
-			steps = append(steps, phaseLine("done", title, "reached", name(capital(fact(p, r))), nodes{clock(at), el("span", class("in"), text("after "+span(at.Sub(before))))}))
+			steps = append(steps, phaseLine("done", title, "reached", name(capital(fact(p, r))), nodes{clock(at), after(at.Sub(before))}))
 			before = at
 		case current && a.Open:
 			current = false
@@ -41,6 +41,14 @@ func running(a *rotator.AppStatus, now time.Time) node {
 		lead = append(lead, text(", ended "), clock(r.EndedAt), text("."))
 	}
 	return nodes{el("p", lead), el("ol", class("phases"), steps)}
+}
+
+// after is how long a phase took.
+func after(d time.Duration) node {
+	if d <= 0 {
+		return nil
+	}
+	return el("span", class("in"), text("after "+span(d)))
 }
 
 // atWork is the phase that the rotation works on.

@@ -38,6 +38,8 @@ type row struct {
 	why   string
 	phase rotator.Phase
 	open  bool
+	// replaced tells that the open rotation's new certificate is in service.
+	replaced bool
 	// certificate is the one in service, or the old one of an open rotation; next
 	// the one being introduced, or that is expected.
 	certificate, next life
@@ -95,13 +97,10 @@ func rowOf(a *rotator.AppStatus, now time.Time) row {
 		}
 		r.overlap, r.retires = time.Time{}, rot.RetiresAt
 		if at, ok := rot.PhaseAt[rotator.PhaseConfirmed]; ok {
-			r.overlap = at
+			r.overlap, r.replaced = at, true
 		}
 		if r.why == "" {
-			r.why = string(rot.Phase)
-			if w := waiting(rot, now); w != "" {
-				r.why += ": " + w
-			}
+			r.why = brief(rot)
 		}
 	}
 	switch {

@@ -1,8 +1,6 @@
 package page
 
-import (
-	"time"
-)
+import "time"
 
 // axis is the time that a timeline shows: from the first of this month over twelve
 // whole months.
@@ -48,13 +46,11 @@ func (x axis) scale() node {
 	var names, lines nodes
 	for i := range months {
 		first := x.from.AddDate(0, i, 0)
-		label := first.Format("Jan")
-		kind := "month"
+		at := percent(x.at(first))
 		if i == 0 || first.Month() == time.January {
-			label = first.Format("Jan 2006")
-			kind = "month year"
+			names = append(names, el("text", class("year"), attr{"x", at}, attr{"dx", "3"}, attr{"y", "11"}, text(first.Format("2006"))))
 		}
-		names = append(names, el("text", class(kind), attr{"x", percent(x.at(first))}, attr{"dx", "3"}, attr{"y", "15"}, text(label)))
+		names = append(names, el("text", class("month"), attr{"x", at}, attr{"dx", "3"}, attr{"y", "26"}, text(first.Format("Jan"))))
 		if i > 0 {
 			lines = append(lines, x.mark("grid", first, "0", "100%"))
 		}
@@ -66,13 +62,18 @@ func (x axis) scale() node {
 
 // draw is the timeline of one app. What it shows is said in words beside it.
 func (x axis) draw(r *row) node {
+	type place struct{ y, height, from, until string }
+	lane := place{"5", "9", "2", "17"}
+	if r.replaced {
+		lane = place{"17", "5", "14", "25"} // the successor is in service by now
+	}
 	return el("svg", class("life"), attr{"aria-hidden", "true"}, attr{"focusable", "false"},
 		el("use", attr{"href", "#grid"}),
 		x.bar("current", r.certificate, "5", "9"),
-		x.bar("window", life{r.due, r.lastSafe}, "5", "9"),
 		x.bar("next", r.next, "17", "5"),
 		x.bar("overlap", life{r.overlap, r.retires}, "17", "5"),
-		x.mark("safe", r.lastSafe, "2", "17"),
+		x.bar("window", life{r.due, r.lastSafe}, lane.y, lane.height),
+		x.mark("safe", r.lastSafe, lane.from, lane.until),
 	)
 }
 

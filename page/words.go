@@ -216,6 +216,27 @@ func waiting(r *rotator.Rotation, now time.Time) string {
 	return r.WaitingFor + until("until")
 }
 
+// brief says in a few words where an open rotation is.
+func brief(r *rotator.Rotation) string {
+	switch r.WaitingFor {
+	case rotator.WaitingOverlap:
+		return "confirmed; both are accepted until " + r.RetiresAt.UTC().Format(dateLayout)
+	case rotator.WaitingReload:
+		return "delivered; the consumer has time to read it"
+	case rotator.WaitingPropagation:
+		return "uploaded; Entra does not know it everywhere yet"
+	case rotator.WaitingProof:
+		return "uploaded; being proven"
+	case rotator.WaitingWindow:
+		return string(r.Phase) + "; its window opens " + r.WakeAt.UTC().Format(dateLayout)
+	case rotator.WaitingPause:
+		return string(r.Phase) + "; paused"
+	case rotator.WaitingRetry, rotator.WaitingAnswer, rotator.WaitingLimit, rotator.WaitingCommand:
+		return string(r.Phase) + "; tried again soon"
+	}
+	return strings.ReplaceAll(string(r.Phase), "_", " ")
+}
+
 // reason is why a person should look, in one sentence; empty: nobody has to.
 func reason(a *rotator.AppStatus, now time.Time) string {
 	switch {
