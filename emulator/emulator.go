@@ -13,8 +13,8 @@
 // fields of [Tenant].
 //
 // What it is not: it is not Entra, and not for production. Everything is lost
-// when the process ends. It knows application permissions only (no users who sign
-// in, no delegated calls, no consent), it keeps no deleted objects, and it
+// when the process ends. It knows application permissions only (users can sign in to
+// be known, but there are no delegated calls and no consent), it keeps no deleted objects, and it
 // answers 501 to every request it does not know.
 package emulator
 
@@ -105,6 +105,13 @@ type Tenant struct {
 	// credentials.
 	DeniedError string
 
+	// Users are those who can sign in with a browser. If empty, nobody can.
+	Users []User
+
+	// RedirectURIs are those of the platform "Web" of apps, by client ID in lower
+	// case: where browsers are sent after a sign-in, compared to the letter.
+	RedirectURIs map[string][]string
+
 	// SigningKey signs access tokens. If nil, one is made at first use, which
 	// takes about a tenth of a second.
 	SigningKey *rsa.PrivateKey
@@ -165,6 +172,8 @@ type Tenant struct {
 	turn  uint64 // of the replicas of the token service
 	read  uint64 // of the replicas of Graph
 	reads window // of requests that name keyCredentials in $select
+	// grants are authorization codes.
+	grants map[string]*grant
 
 	logMu sync.Mutex // serialises Log
 	log   ring       // guarded by logMu

@@ -128,6 +128,8 @@ func (t *Tenant) login(c *call) *response {
 		if tenant == "common" {
 			return t.instances(c)
 		}
+	case "GET oauth2/v2.0/authorize":
+		return t.authorization(c, tenant)
 	case "POST oauth2/v2.0/token":
 		return t.token(c, tenant)
 	}
@@ -221,6 +223,9 @@ func (t *Tenant) token(c *call, tenant string) *response {
 	if err != nil || c.bodyErr != nil || !isType(c.Header, "application/x-www-form-urlencoded") {
 		return t.loginAnswer(c, loginError{status: http.StatusBadRequest, err: "invalid_request", number: 900144, text: "The request body must contain the following parameter: 'grant_type'."})
 	}
+	if form.Get("grant_type") == "authorization_code" {
+		return t.redeem(c, tenant, form)
+	}
 	claims, refusal := t.authorize(c, tenant, form)
 	if refusal != nil {
 		return t.loginAnswer(c, *refusal)
@@ -244,47 +249,74 @@ func (t *Tenant) authorize(c *call, tenant string, form url.Values) (jwt.MapClai
 	t.lock()
 	defer t.mu.Unlock()
 	now := t.now()
-	v := t.nextReplica(&t.turn, t.Propagation, 1)
-	clientID := strings.ToLower(form.Get("client_id"))
-	app := t.dir.client(kindApplication, clientID, v)
-	sp := t.dir.client(kindServicePrincipal, clientID, v)
-	if app == nil || sp == nil {
-		return nil, &loginError{number: 700016, text: fmt.Sprintf("Application with identifier '%s' was not found in the directory '%s'. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant. You may have sent your authentication request to the wrong tenant.", form.Get("client_id"), t.Domain)}
+	client, refusal := t.clientOf(form)
+	if refusal != nil {
+		return nil, refusal
 	}
 	audience, refusal := audienceOf(form.Get("scope"), c.Host)
 	if refusal != nil {
 		return nil, refusal
 	}
-	method := "2" // appidacr: a certificate
-	switch {
-	case form.Has("client_assertion"):
-		a := assertion{text: form.Get("client_assertion"), typ: form.Get("client_assertion_type"), clientID: clientID, now: now}
-		for _, name := range []string{tenant, t.ID, t.Domain} {
-			a.audiences = append(a.audiences, "https://"+c.Host+"/"+name+"/oauth2/v2.0/token")
-		}
-		refusal = a.check(app, sp)
-	case form.Has("client_secret"):
-		method = "1"
-		refusal = checkSecret(form.Get("client_secret"), now, app, sp)
-	default:
-		refusal = &loginError{number: 7000218, text: "The request body must contain the following parameter: 'client_assertion' or 'client_secret'."}
-	}
+	method, refusal := t.authenticateClient(c, client, tenant, form)
 	if refusal != nil {
 		return nil, refusal
 	}
-	// What was switched off, or blocked, shows only to those who know the key.
-	if app.disabled() || sp.disabled() {
-		return nil, &loginError{number: 7000112, err: t.DeniedError, text: fmt.Sprintf("Application '%s'(%s) is disabled.", app.clientID, app.name())}
-	}
-	if t.dir.blocked[clientID] {
-		return nil, &loginError{number: 53003, err: t.DeniedError}
-	}
+	app, sp := client.app, client.sp
 	return jwt.MapClaims{
 		"aud": audience, "iss": "https://sts.windows.net/" + t.ID + "/",
 		"iat": now.Unix(), "nbf": now.Unix(), "exp": now.Add(tokenLifetime + time.Second).Unix(),
 		"appid": app.clientID, "appidacr": method, "idtyp": "app", "ver": "1.0",
 		"oid": sp.id, "sub": sp.id, "tid": t.ID, "roles": t.dir.roles(sp.id), "uti": uuid.NewString(),
 	}, nil
+}
+
+// client is an app that asks for a token.
+type client struct {
+	id      string
+	app, sp *object
+}
+
+// clientOf finds who asks, as the answering replica knows it. t.mu is held.
+func (t *Tenant) clientOf(form url.Values) (client, *loginError) {
+	v := t.nextReplica(&t.turn, t.Propagation, 1)
+	id := strings.ToLower(form.Get("client_id"))
+	found := client{id, t.dir.client(kindApplication, id, v), t.dir.client(kindServicePrincipal, id, v)}
+	if found.app == nil || found.sp == nil {
+		return found, &loginError{number: 700016, text: fmt.Sprintf("Application with identifier '%s' was not found in the directory '%s'. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant. You may have sent your authentication request to the wrong tenant.", form.Get("client_id"), t.Domain)}
+	}
+	return found, nil
+}
+
+// authenticateClient checks that who asks is the app, and returns how as appidacr
+// has it. t.mu is held.
+func (t *Tenant) authenticateClient(c *call, found client, tenant string, form url.Values) (string, *loginError) {
+	app, sp := found.app, found.sp
+	var refusal *loginError
+	method := "2" // a certificate
+	switch {
+	case form.Has("client_assertion"):
+		a := assertion{text: form.Get("client_assertion"), typ: form.Get("client_assertion_type"), clientID: found.id, now: t.now()}
+		for _, name := range []string{tenant, t.ID, t.Domain} {
+			a.audiences = append(a.audiences, "https://"+c.Host+"/"+name+"/oauth2/v2.0/token")
+		}
+		refusal = a.check(app, sp)
+	case form.Has("client_secret"):
+		method = "1"
+		refusal = checkSecret(form.Get("client_secret"), t.now(), app, sp)
+	default:
+		refusal = &loginError{number: 7000218, text: "The request body must contain the following parameter: 'client_assertion' or 'client_secret'."}
+	}
+	if refusal != nil {
+		return "", refusal
+	}
+	// What was switched off, or blocked, shows only to those who know the key.
+	if app.disabled() || sp.disabled() {
+		return "", &loginError{number: 7000112, err: t.DeniedError, text: fmt.Sprintf("Application '%s'(%s) is disabled.", app.clientID, app.name())}
+	}
+	if t.dir.blocked[found.id] {
+		return "", &loginError{number: 53003, err: t.DeniedError}
+	}
+	return method, nil
 }
 
 // audienceOf returns the resource that a scope asks for. Only Graph is known here,

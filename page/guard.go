@@ -24,9 +24,16 @@ const policyOfContent = "default-src 'none'; script-src 'self'; style-src 'self'
 
 // guard is passed by every request.
 func (s *site) guard(next http.Handler) http.Handler {
+	policy := policyOfContent
+	if l := s.Access.Login; l != nil {
+		// A filter that is sent after the session has ended leads to the login host.
+		if u, err := url.Parse(l.Issuer); err == nil {
+			policy = strings.Replace(policy, "form-action 'self'", "form-action 'self' "+u.Scheme+"://"+u.Host, 1)
+		}
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
-		h.Set("Content-Security-Policy", policyOfContent)
+		h.Set("Content-Security-Policy", policy)
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("X-Frame-Options", "DENY")

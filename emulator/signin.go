@@ -1,0 +1,174 @@
+package emulator
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/google/uuid"
+)
+
+// A User signs in with a browser. There is no form and no password: the login host
+// takes the user that login_hint names, else the first.
+type User struct {
+	// Name is the user principal name.
+	Name string
+	// ObjectID is made if it is empty and the user signs in.
+	ObjectID string
+	// Groups are the object IDs of the user's groups, all in the groups claim.
+	Groups []string
+}
+
+// codeLifetime is how long an authorization code lives: "typically 1 minute".
+//
+// https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow
+const codeLifetime = time.Minute
+
+// maxGroups is how many groups a token names; with more it names none, and says
+// where to ask.
+//
+// https://learn.microsoft.com/security/zero-trust/develop/configure-tokens-group-claims-app-roles
+const maxGroups = 200
+
+// grant is an authorization code that was given out.
+type grant struct {
+	user                             User
+	clientID, redirect, nonce, proof string
+	ends                             time.Time
+	used                             bool
+}
+
+// authorization answers a browser that comes to sign in: with a code at the address
+// that the app registered. What is wrong with the app or the address is said here,
+// since nobody knows then where the browser may be sent.
+//
+// https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow#request-an-authorization-code
+func (t *Tenant) authorization(c *call, tenant string) *response {
+	if !t.isMine(tenant) {
+		return t.loginAnswer(c, unknownTenant(tenant))
+	}
+	q := c.Query
+	clientID, redirect := strings.ToLower(q.Get("client_id")), q.Get("redirect_uri")
+	t.lock()
+	known := t.dir.client(kindApplication, clientID, t.nextReplica(&t.turn, t.Propagation, 1)) != nil
+	registered := slices.Contains(t.RedirectURIs[clientID], redirect)
+	users, now := t.Users, t.now()
+	t.mu.Unlock()
+	switch {
+	case !known:
+		return t.loginAnswer(c, loginError{number: 700016, text: fmt.Sprintf("Application with identifier '%s' was not found in the directory.", clientID)})
+	case !registered:
+		return t.loginAnswer(c, loginError{status: http.StatusBadRequest, err: "invalid_request", number: 50011, text: fmt.Sprintf("The redirect URI '%s' specified in the request does not match the redirect URIs configured for the application '%s'.", redirect, clientID)})
+	}
+	back := func(values url.Values) *response {
+		values.Set("state", q.Get("state"))
+		return &response{http.StatusFound, http.Header{"Location": {redirect + "?" + values.Encode()}}, nil}
+	}
+	refuse := func(err, text string) *response {
+		return back(url.Values{"error": {err}, "error_description": {text}})
+	}
+	scopes := strings.Fields(q.Get("scope"))
+	i := slices.IndexFunc(users, func(u User) bool { return strings.EqualFold(u.Name, q.Get("login_hint")) })
+	switch {
+	case q.Get("response_type") != "code":
+		return refuse("unsupported_response_type", "AADSTS700054: only response_type 'code' is enabled for the application.")
+	case !slices.Contains(scopes, "openid") || slices.ContainsFunc(scopes, func(s string) bool {
+		return !slices.Contains([]string{"openid", "profile", "email", "offline_access"}, s)
+	}):
+		return refuse("invalid_scope", "AADSTS70011: The provided value for the input parameter 'scope' is not valid.")
+	case q.Get("code_challenge_method") != "S256" || len(q.Get("code_challenge")) != 43:
+		// Entra also lets confidential clients in without; this tenant does not.
+		return refuse("invalid_request", "AADSTS9002325: Proof Key for Code Exchange is required.")
+	case q.Get("nonce") == "" || q.Get("state") == "":
+		return refuse("invalid_request", "AADSTS900144: The request must contain the parameters 'nonce' and 'state'.")
+	case i < 0 && (len(users) == 0 || q.Get("login_hint") != ""):
+		return refuse("login_required", "AADSTS50058: no user is signed in.")
+	}
+	g := grant{user: users[max(0, i)], clientID: clientID, redirect: redirect, nonce: q.Get("nonce"), proof: q.Get("code_challenge"), ends: now.Add(codeLifetime)}
+	code := rand.Text()
+	t.lock()
+	defer t.mu.Unlock()
+	if t.grants == nil || len(t.grants) >= keptEntries {
+		t.grants = map[string]*grant{}
+	}
+	t.grants[code] = &g
+	return back(url.Values{"code": {code}, "session_state": {uuid.NewString()}})
+}
+
+// redeem answers a token request with an authorization code, once.
+//
+// https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow#redeem-a-code-for-an-access-token
+func (t *Tenant) redeem(c *call, tenant string, form url.Values) *response {
+	t.lock()
+	found, refusal := t.clientOf(form)
+	if refusal == nil {
+		_, refusal = t.authenticateClient(c, found, tenant, form)
+	}
+	g := t.grants[form.Get("code")]
+	now := t.now()
+	digest := sha256.Sum256([]byte(form.Get("code_verifier")))
+	invalid := func(number int, text string) {
+		refusal = &loginError{http.StatusBadRequest, "invalid_grant", number, text, 0}
+	}
+	switch {
+	case refusal != nil:
+	case g == nil || g.clientID != found.id:
+		invalid(9002313, "Invalid request. Request is malformed or invalid.")
+	case g.used:
+		invalid(54005, "OAuth2 Authorization code was already redeemed, please retry with a new valid code or use an existing refresh token.")
+	case !now.Before(g.ends):
+		invalid(70008, "The provided authorization code or refresh token has expired due to inactivity.")
+	case g.redirect != form.Get("redirect_uri"):
+		invalid(50011, "The redirect URI specified in the request does not match the one of the authorization request.")
+	case base64.RawURLEncoding.EncodeToString(digest[:]) != g.proof:
+		invalid(501481, "The Code_Verifier does not match the code_challenge supplied in the authorization request.")
+	default:
+		g.used = true
+	}
+	t.mu.Unlock()
+	if refusal != nil {
+		return t.loginAnswer(c, *refusal)
+	}
+	id, err := t.sign(t.identity(c.Host, g, now))
+	if err != nil {
+		return t.loginAnswer(c, loginError{status: http.StatusInternalServerError})
+	}
+	seconds := int(tokenLifetime / time.Second)
+	return jsonResponse(http.StatusOK, map[string]any{
+		"token_type": "Bearer", "scope": "openid profile", "expires_in": seconds, "ext_expires_in": seconds,
+		"access_token": rand.Text(), // for the user's own profile only; nothing here takes it
+		"id_token":     id,
+	})
+}
+
+// identity are the claims of an ID token.
+//
+// https://learn.microsoft.com/entra/identity-platform/id-token-claims-reference
+func (t *Tenant) identity(host string, g *grant, now time.Time) jwt.MapClaims {
+	id := t.TenantID()
+	if g.user.ObjectID == "" {
+		g.user.ObjectID = uuid.NewSHA1(uuid.NameSpaceURL, []byte(g.user.Name)).String()
+	}
+	pairwise := sha256.Sum256([]byte(g.clientID + g.user.ObjectID))
+	claims := jwt.MapClaims{
+		"ver": "2.0", "iss": "https://" + host + "/" + id + "/v2.0", "aud": g.clientID, "tid": id,
+		"sub": hex.EncodeToString(pairwise[:]), "oid": g.user.ObjectID, "name": g.user.Name, "preferred_username": g.user.Name,
+		"iat": now.Unix(), "nbf": now.Unix(), "exp": now.Add(tokenLifetime).Unix(), "nonce": g.nonce, "uti": uuid.NewString(),
+	}
+	switch {
+	case len(g.user.Groups) > maxGroups:
+		claims["_claim_names"] = map[string]any{"groups": "src1"}
+		claims["_claim_sources"] = map[string]any{"src1": map[string]any{"endpoint": "https://" + host + "/v1.0/users/" + g.user.ObjectID + "/getMemberObjects"}}
+	case len(g.user.Groups) > 0:
+		claims["groups"] = g.user.Groups
+	}
+	return claims
+}
