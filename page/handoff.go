@@ -88,7 +88,7 @@ func (s *site) handOffSteps(h *rotator.HandOff, packaged bool) nodes {
 	var steps nodes
 	add := func(parts ...node) { steps = append(steps, el("li", parts...)) }
 	command := func(line string) node {
-		return el("pre", attr{"tabindex", "0"}, attr{"role", "region"}, attr{"aria-label", "Command"}, el("code", text(line)))
+		return el("pre", el("code", text(line)))
 	}
 	file := h.App.Name + ".pfx"
 	if packaged {

@@ -73,7 +73,7 @@ func TestRotationInBrowser(t *testing.T) {
 		if looking.Text() != "ready" {
 			continue
 		}
-		if out, err := exec.Command(program, "--config", filepath.Join(dir, "config.yaml"), "now", "app-1").CombinedOutput(); err != nil {
+		if out, err := exec.Command(program, "--config", filepath.Join(dir, "config.yaml"), "now", "app-1", "--wait").CombinedOutput(); err != nil {
 			t.Errorf("rotate now: %v\n%s", err, out)
 		}
 	}
