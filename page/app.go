@@ -47,6 +47,7 @@ func (s *site) app(r *http.Request) (string, error) {
 		section("rotation", "Rotation", running(a, now)),
 		section("certificates", "Certificates", certificates(a, now)),
 		section("deliveries", "Deliveries", deliveries(a)),
+		section("connection", "Connection test", tested(a)),
 		section("policy", "When, and why then", arithmetic(a)),
 		section("history", "History", history(past)),
 		section("about", "About this app", about(a)),
@@ -142,7 +143,7 @@ func certificates(a *rotator.AppStatus, now time.Time) node {
 		rows = append(rows, []node{
 			nodes{text(what), el("span", class("in"), text(more))},
 			el("code", class("thumbprint"), text(c.ThumbprintSHA1)),
-			date(c.NotBefore), nodes{date(c.NotAfter), el("span", class("in"), text(relative(c.NotAfter, now)))},
+			instant(c.NotBefore, shortLayout), nodes{instant(c.NotAfter, shortLayout), el("span", class("in"), text(relative(c.NotAfter, now)))},
 			el("code", key),
 		})
 	}
@@ -195,7 +196,7 @@ func deliveries(a *rotator.AppStatus) node {
 		holds := node(text("–"))
 		if i := slices.IndexFunc(last, func(r rotator.DeliveryResult) bool { return r.Name == d.Name() }); i >= 0 {
 			r := last[i]
-			when = clock(r.At)
+			when = instant(r.At, minuteLayout)
 			switch {
 			case r.Error != "":
 				result = el("span", class("bad"), name(r.Error))
@@ -207,6 +208,30 @@ func deliveries(a *rotator.AppStatus) node {
 		rows = append(rows, []node{name(d.Name()), result, when, holds})
 	}
 	return table("Deliveries", []string{"Place", "Last result", "When", "Holds (SHA-256)"}, rows)
+}
+
+// tested is the last connection test.
+func tested(a *rotator.AppStatus) node {
+	again := nodes{text("Test it with "), el("code", text("rotate app test "+a.App.Name)), text(".")}
+	if a.App.Tested == nil {
+		return el("p", text("Not tested yet. "), again)
+	}
+	var rows [][]node
+	for _, c := range a.App.Tested.Checks {
+		result := node(text(c.Result))
+		if c.Result == rotator.CheckFailed {
+			result = el("strong", class("bad"), text(c.Result))
+		}
+		next := node(text("–"))
+		if c.Next != "" {
+			next = name(c.Next)
+		}
+		rows = append(rows, []node{name(c.Name), result, name(c.Fact), next})
+	}
+	return nodes{
+		table("Connection test", []string{"Check", "Result", "Seen", "What to do"}, rows),
+		el("p", class("after"), text("Tested "), clock(a.App.Tested.At), text(". "), again),
+	}
 }
 
 // history lists rotations, newest first.
@@ -226,7 +251,7 @@ func history(past []rotator.Rotation) node {
 		if outcome == "" && r.Phase == rotator.PhaseRetired {
 			outcome = "the certificate was replaced"
 		}
-		rows = append(rows, []node{clock(r.StartedAt), name(r.By), end, text(took), name(outcome), el("code", text(r.New.ThumbprintSHA1[:min(8, len(r.New.ThumbprintSHA1))]))})
+		rows = append(rows, []node{instant(r.StartedAt, minuteLayout), name(r.By), end, text(took), name(outcome), el("code", text(r.New.ThumbprintSHA1[:min(8, len(r.New.ThumbprintSHA1))]))})
 	}
 	return table("History", []string{"Started", "By", "Ended", "Took", "Outcome", "New"}, rows)
 }

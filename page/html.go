@@ -124,9 +124,10 @@ func clock(t time.Time) node {
 }
 
 const (
-	dateLayout  = "2 January 2006"
-	shortLayout = "2 Jan 2006"
-	clockLayout = "2 January 2006, 15:04:05 UTC"
+	dateLayout   = "2 January 2006"
+	shortLayout  = "2 Jan 2006"
+	minuteLayout = "2 Jan 2006, 15:04 UTC"
+	clockLayout  = "2 January 2006, 15:04:05 UTC"
 )
 
 // document writes a whole page.

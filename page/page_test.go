@@ -160,6 +160,9 @@ func TestPaging(t *testing.T) {
 func TestApp(t *testing.T) {
 	s := serve(t, &page.Server{Source: newFixed(inRotation("mike"), needing("yankee", "permission is missing"))})
 	body := s.get("/apps/mike")
+	if !strings.Contains(body, "Not tested yet") {
+		t.Error("that there was no connection test is not said")
+	}
 	for _, want := range []string{strings.Repeat("12", 20), strings.Repeat("AB", 20), "12345678-0000", "file /srv/mike.pfx", "renew_before", "45d", "14d", "Last safe start", "In service", "Next", "At work"} {
 		if !strings.Contains(body, want) {
 			t.Errorf("the page of the app lacks %q", want)
@@ -170,6 +173,11 @@ func TestApp(t *testing.T) {
 	}
 	if body := s.get("/apps/yankee"); !strings.Contains(body, "grant it") {
 		t.Error("what to do next is not said")
+	}
+	sick := safeApp("sick", 90*day)
+	sick.App.Tested = &rotator.Tested{At: time.Now(), Checks: []rotator.TestCheck{{Name: "token", Result: rotator.CheckFailed, Fact: "AADSTS700027", Next: "rotate now sick"}}}
+	if got := found(t, serve(t, &page.Server{Source: newFixed(sick)}).get("/apps/sick"), "td"); !slices.Contains(got, "Result failed") || !slices.Contains(got, "Seen AADSTS700027") {
+		t.Errorf("the connection test shows %q", got)
 	}
 }
 

@@ -116,8 +116,10 @@ type App struct {
 	// Trouble is why no rotation could start; nil if nothing is wrong.
 	Trouble     *Trouble  `json:"trouble,omitempty"`
 	PausedUntil time.Time `json:"paused_until,omitzero"`
-	AddedAt     time.Time `json:"added_at"`
-	AddedBy     string    `json:"added_by,omitempty"`
+	// Tested is the last connection test; nil: there was none.
+	Tested  *Tested   `json:"tested,omitempty"`
+	AddedAt time.Time `json:"added_at"`
+	AddedBy string    `json:"added_by,omitempty"`
 	// NewPassword asks the next rotation for a password of its own.
 	NewPassword bool `json:"new_password,omitempty"`
 }

@@ -18,12 +18,18 @@ const (
 
 // TestCheck is one line of a connection test.
 type TestCheck struct {
-	Name string
+	Name string `json:"name"`
 	// Result is ok, warning or failed.
-	Result string
+	Result string `json:"result"`
 	// Fact is what was seen, Next what to do.
-	Fact string
-	Next string
+	Fact string `json:"fact,omitempty"`
+	Next string `json:"next,omitempty"`
+}
+
+// Tested is the last connection test of a tracked app.
+type Tested struct {
+	At     time.Time   `json:"at"`
+	Checks []TestCheck `json:"checks"`
 }
 
 // Connection is an app registration with a pair, to be tested.
@@ -42,7 +48,7 @@ type Connection struct {
 }
 
 // Test checks one app's connection with the stored pair: everything that a
-// consumer's own test button leaves unsaid.
+// consumer's own test button leaves unsaid. The result is kept with the app.
 func (r *Rotator) Test(ctx context.Context, name string) ([]TestCheck, error) {
 	app, err := r.Store.App(ctx, name)
 	if err != nil {
@@ -63,7 +69,17 @@ func (r *Rotator) Test(ctx context.Context, name string) ([]TestCheck, error) {
 		f := failureOf(err)
 		return []TestCheck{{"file", CheckFailed, f.Message, f.Next}}, nil
 	}
-	return TestConnection(ctx, r.Entra, r.Encoder, c), nil
+	tested := Tested{At: time.Now().UTC(), Checks: TestConnection(ctx, r.Entra, r.Encoder, c)}
+	err = r.change(ctx, name, func(rec *Records) error {
+		if rec.App != nil { // it may have been removed meanwhile
+			rec.App.Tested = &tested
+		}
+		return nil
+	})
+	if err != nil {
+		r.log().WarnContext(ctx, "the result of the connection test is not kept", "app", name, "err", err)
+	}
+	return tested.Checks, nil
 }
 
 // tester makes the checks of one connection.
