@@ -25,9 +25,17 @@
 //	POST   /v1/pause                       PauseRequest → 204
 //	POST   /v1/resume                      ResumeRequest → Resumed
 //	POST   /v1/tenants/{name}/rebind       204
+//	POST   /v1/apps/{name}/export          ExportRequest → Exported
+//	POST   /v1/backup                      BackupRequest → an age file
+//	POST   /v1/backup/done                 BackupNote → 204
+//	GET    /v1/store/check                 StoreReport
+//	GET    /v1/audit?app=NAME&since=TIME   one AuditLine a line, then {"end": true}
+//	GET    /v1/audit/proof?expect=SHA256   AuditProof
+//	GET    /v1/report?year=YEAR            Report
 //
 // Times are RFC 3339 in UTC, durations Go syntax plus "d". Requests carry the
-// bytes of files, never paths to read. No answer holds a secret. Refusals are
+// bytes of files, never paths to read. No answer holds a secret, but
+// those to export and handoff/package. Refusals are
 // {"error": Error}.
 //
 // Who may connect is decided by the folder of the socket; on top of it only

@@ -30,6 +30,8 @@ const (
 // Server answers the API for one rotator.
 type Server struct {
 	Rotator *rotator.Rotator
+	// Vault is the store behind the rotator; nil: no backups, no audit trail.
+	Vault Vault
 	// Logger may be nil.
 	Logger *slog.Logger
 	// Warnings are shown with every status, in plain words.
@@ -122,6 +124,13 @@ func (s *Server) handler(stop context.Context) http.Handler {
 	route("POST /v1/tenants/{name}/rebind", maxBodyBytes, s.rebind)
 	route("POST /v1/tenants/{name}/watch", maxBodyBytes, s.watch)
 	mux.HandleFunc("GET /v1/discover", func(w http.ResponseWriter, r *http.Request) { s.discover(stop, w, r) })
+	route("POST /v1/apps/{name}/export", maxBodyBytes, s.export)
+	route("POST /v1/backup/done", maxBodyBytes, s.backupDone)
+	route("GET /v1/store/check", maxBodyBytes, s.checkStore)
+	route("GET /v1/audit/proof", maxBodyBytes, s.proveAudit)
+	route("GET /v1/report", maxBodyBytes, s.report)
+	mux.HandleFunc("POST /v1/backup", s.backup)
+	mux.HandleFunc("GET /v1/audit", s.audit)
 	mux.HandleFunc("GET /v1/rotations/{id}/events", func(w http.ResponseWriter, r *http.Request) { s.events(stop, w, r) })
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		writeError(w, fmt.Errorf("%s %s: %w: the command and the daemon are not the same version", r.Method, r.URL.Path, ErrUnknownRoute))
@@ -158,9 +167,12 @@ func (p peer) mayAsk(uid int) error {
 
 func (s *Server) status(c call) (int, any, error) {
 	status, err := s.Rotator.Status(c.Context(), c.URL.Query()["app"]...)
+	if err != nil {
+		return 0, nil, err
+	}
 	wire := statusOf(status)
 	wire.Warnings = append(wire.Warnings, s.Warnings...)
-	return http.StatusOK, wire, err
+	return http.StatusOK, wire, s.addBackups(c.Context(), &wire)
 }
 
 func (s *Server) apps(c call) (int, any, error) {

@@ -20,7 +20,13 @@ type Status struct {
 	LastCheckError *string    `json:"last_check_error"`
 	// NextCheck is null where no daemon runs.
 	NextCheck *time.Time `json:"next_check"`
-	Warnings  []string   `json:"warnings"`
+	// LastBackup is when the newest backup was made; null: there was none.
+	LastBackup *time.Time `json:"last_backup"`
+	// KeysNotInBackup counts keys that were sealed since; NewestKey is when the
+	// last of them was.
+	KeysNotInBackup int        `json:"keys_not_in_backup"`
+	NewestKey       *time.Time `json:"newest_key"`
+	Warnings        []string   `json:"warnings"`
 }
 
 // AppStatus is one app's.

@@ -195,7 +195,7 @@ func (t *turn) record(ctx context.Context, what string, change func(rec *Records
 		if what != "" {
 			rec.Audit = append(rec.Audit, AuditEntry{
 				At: time.Now().UTC(), By: rec.Rotation.By, What: what, App: t.app.Name,
-				Rotation: t.rot.ID, Thumbprint: rec.Rotation.New.ThumbprintSHA256,
+				Rotation: t.rot.ID, Thumbprint: rec.Rotation.New.ThumbprintSHA256, OldThumbprint: thumbprintOf(rec.Rotation.Old),
 			})
 		}
 		if rec.Rotation.Phase.IsEnd() {
@@ -281,6 +281,12 @@ func (t *turn) fail(ctx context.Context, f *Failure) error {
 			At: now, Attempts: attempts, RetryAt: retryAt,
 		}
 		rot.WaitingFor, rot.WakeAt = WaitingRetry, retryAt
+		if !known {
+			rec.Audit = append(rec.Audit, AuditEntry{
+				At: now, By: rot.By, What: "rotation held up when " + string(rot.Phase), App: t.app.Name, Rotation: rot.ID,
+				Thumbprint: rot.New.ThumbprintSHA256, OldThumbprint: thumbprintOf(rot.Old), Result: string(f.Class) + ": " + f.Message,
+			})
+		}
 		late := t.isLate(now) && rot.LateSince.IsZero()
 		if late {
 			rot.LateSince = now
@@ -312,6 +318,13 @@ func brake(rec *Records, app string, now time.Time) {
 	rec.State.StoppedAt = now
 	rec.Events = append(rec.Events, newEvent(rec.App, nil, EventStopped, SeverityCritical, rec.State.Stopped,
 		"look at these apps with \"rotate status\", then type \"rotate resume\""))
+}
+
+func thumbprintOf(c *Credential) Thumbprint {
+	if c == nil {
+		return ""
+	}
+	return c.ThumbprintSHA256
 }
 
 // event builds an event about this rotation.

@@ -97,5 +97,28 @@ type AuditEntry struct {
 	App        string     `json:"app,omitempty"`
 	Rotation   string     `json:"rotation,omitempty"`
 	Thumbprint Thumbprint `json:"thumbprint,omitempty"`
-	Note       string     `json:"note,omitempty"`
+	// OldThumbprint is that of the certificate that is replaced.
+	OldThumbprint Thumbprint `json:"old_thumbprint,omitempty"`
+	// Result is empty if it was done, else why not.
+	Result string `json:"result,omitempty"`
+	Note   string `json:"note,omitempty"`
+}
+
+// AuditLine is an entry with its place in the hash chain.
+type AuditLine struct {
+	// Number counts from 1.
+	Number uint64
+	// SHA256 of the line, lower-case hex; it covers all lines before.
+	SHA256 string
+	AuditEntry
+}
+
+// AuditProof is what following the hash chain to its end showed.
+type AuditProof struct {
+	// Lines is how many there are, SHA256 that of the newest; empty without one.
+	Lines  uint64
+	SHA256 string
+	// Expected is the number of the line with the hash that was asked for; zero:
+	// there is none.
+	Expected uint64
 }

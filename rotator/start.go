@@ -142,7 +142,7 @@ func (r *Rotator) plan(ctx context.Context, name string, open *turn, req StartRe
 		rec.App.Rotation, rec.App.LastRotation = rot.ID, rot.ID
 		rec.App.Trouble, rec.App.Hold = nil, ""
 		rec.Seal = append(rec.Seal, pair)
-		rec.Audit = append(rec.Audit, AuditEntry{At: now, By: by, What: "rotation planned", App: name, Rotation: rot.ID, Thumbprint: credential.ThumbprintSHA256})
+		rec.Audit = append(rec.Audit, AuditEntry{At: now, By: by, What: "rotation planned", App: name, Rotation: rot.ID, Thumbprint: credential.ThumbprintSHA256, OldThumbprint: thumbprintOf(rot.Old)})
 		rec.Events = append(rec.Events, newEvent(rec.App, &rot, EventRotationStarted, SeverityInfo, "a rotation started", ""))
 		return nil
 	})

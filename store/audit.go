@@ -50,7 +50,8 @@ func (t *txn) writeAudit(entry rotator.AuditEntry) error {
 	if err != nil {
 		return err
 	}
-	return putJSON(t, bucketMeta, []byte(metaAudit), auditHead{head.Number + 1, hashOf(line)})
+	t.audited = auditHead{head.Number + 1, hashOf(line)}
+	return putJSON(t, bucketMeta, []byte(metaAudit), t.audited)
 }
 
 func hashOf(line []byte) string {
@@ -67,33 +68,63 @@ const auditBatch = 256
 // ends with the first error.
 func (s *Store) Audit(ctx context.Context, app string, since time.Time) iter.Seq2[rotator.AuditEntry, error] {
 	return func(yield func(rotator.AuditEntry, error) bool) {
+		for line, err := range s.AuditLines(ctx, app, since) {
+			if !yield(line.AuditEntry, err) {
+				return
+			}
+		}
+	}
+}
+
+// AuditLines is [Store.Audit] with each entry's place in the hash chain.
+func (s *Store) AuditLines(ctx context.Context, app string, since time.Time) iter.Seq2[rotator.AuditLine, error] {
+	return func(yield func(rotator.AuditLine, error) bool) {
 		for next, last := uint64(1), false; !last; {
-			var entries []rotator.AuditEntry
+			var lines []rotator.AuditLine
 			err := s.view(ctx, func(t *txn) error {
 				read := 0
 				last = true
 				return t.each(bucketAudit, nil, numberKey(next), func(key, payload []byte) (bool, error) {
 					line, err := decodeJSON[auditLine](t, bucketAudit, key, payload)
+					number := binary.BigEndian.Uint64(key)
 					if (app == "" || line.Entry.App == app) && !line.Entry.At.Before(since) {
-						entries = append(entries, line.Entry)
+						lines = append(lines, rotator.AuditLine{Number: number, SHA256: hashOf(payload), AuditEntry: line.Entry})
 					}
-					next = binary.BigEndian.Uint64(key) + 1
+					next = number + 1
 					read++
 					last = read < auditBatch
 					return last, err
 				})
 			})
 			if err != nil {
-				yield(rotator.AuditEntry{}, err)
+				yield(rotator.AuditLine{}, err)
 				return
 			}
-			for _, entry := range entries {
-				if !yield(entry, nil) {
+			for _, line := range lines {
+				if !yield(line, nil) {
 					return
 				}
 			}
 		}
 	}
+}
+
+// ProveAudit is [Store.VerifyAudit] that also looks for the line with a hash
+// that was noted elsewhere, such as in the journal: if there is none, lines were
+// cut off and others written in their place. An empty hash is not looked for.
+func (s *Store) ProveAudit(ctx context.Context, expect string) (rotator.AuditProof, error) {
+	var proof rotator.AuditProof
+	err := s.view(ctx, func(t *txn) error {
+		number, err := t.verifyAudit(ctx, func(number uint64, hash string) {
+			proof.SHA256 = hash
+			if hash == expect {
+				proof.Expected = number
+			}
+		})
+		proof.Lines = number
+		return err
+	})
+	return proof, err
 }
 
 // VerifyAudit follows the hash chain through the whole trail and returns the
@@ -103,13 +134,14 @@ func (s *Store) VerifyAudit(ctx context.Context) (int, error) {
 	var number uint64
 	err := s.view(ctx, func(t *txn) error {
 		var err error
-		number, err = t.verifyAudit(ctx)
+		number, err = t.verifyAudit(ctx, func(uint64, string) {})
 		return err
 	})
 	return int(number), err
 }
 
-func (t *txn) verifyAudit(ctx context.Context) (uint64, error) {
+// verifyAudit calls seen for each line that follows the one before.
+func (t *txn) verifyAudit(ctx context.Context, seen func(number uint64, hash string)) (uint64, error) {
 	var number uint64
 	before := ""
 	err := t.each(bucketAudit, nil, nil, func(key, payload []byte) (bool, error) {
@@ -122,6 +154,7 @@ func (t *txn) verifyAudit(ctx context.Context) (uint64, error) {
 			return false, t.corrupt(fmt.Sprintf("audit line %d does not follow the one before", number))
 		}
 		before = hashOf(payload)
+		seen(number, before)
 		return true, ctx.Err()
 	})
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"filippo.io/age"
@@ -70,10 +71,12 @@ var ErrBackup = errors.New("this is not a whole backup of rotate: it was cut off
 // Backup returns a consistent copy of the store, sealed with age to the
 // recipients (age1…), or without any to the store's recovery recipient. It is
 // complete, in an unnamed file beside the store, before the first byte is
-// given away: a slow reader holds nobody up. The caller closes it.
+// given away: a slow reader holds nobody up. The caller closes it. check, unless
+// it is empty, is one more recipient: of a key that lives in memory, with which
+// the file is read again once (see [NewBackupKey]).
 //
 // It returns [rotator.ErrUsage] if there is nobody to seal it to.
-func (s *Store) Backup(ctx context.Context, to []string) (_ io.ReadCloser, err error) {
+func (s *Store) Backup(ctx context.Context, to []string, check string) (_ io.ReadCloser, err error) {
 	if len(to) == 0 && s.schema.Recovery == "" {
 		return nil, fmt.Errorf("backup: the store has no recovery recipient; say with --to (age1…) whose key shall open the backup: %w", rotator.ErrUsage)
 	}
@@ -81,7 +84,10 @@ func (s *Store) Backup(ctx context.Context, to []string) (_ io.ReadCloser, err e
 		to = []string{s.schema.Recovery}
 	}
 	var recipients []age.Recipient
-	for _, text := range to {
+	for _, text := range append(slices.Clip(to), check) {
+		if text == "" {
+			continue
+		}
 		recipient, err := parseRecipient("recipient", text)
 		if err != nil {
 			return nil, fmt.Errorf("backup: %w: %w", err, rotator.ErrUsage)

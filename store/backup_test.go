@@ -77,7 +77,7 @@ func mustHold(tb testing.TB, s *store.Store) {
 
 func backupOf(tb testing.TB, s *store.Store, to ...string) []byte {
 	tb.Helper()
-	r, err := s.Backup(tb.Context(), to)
+	r, err := s.Backup(tb.Context(), to, "")
 	if err != nil {
 		tb.Fatalf("Backup: %v", err)
 	}
@@ -185,10 +185,10 @@ func TestBackupToOthers(t *testing.T) {
 	if err := fillStore(t.Context(), s); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Backup(t.Context(), nil); !errors.Is(err, rotator.ErrUsage) {
+	if _, err := s.Backup(t.Context(), nil, ""); !errors.Is(err, rotator.ErrUsage) {
 		t.Errorf("a backup for nobody: %v", err)
 	}
-	if _, err := s.Backup(t.Context(), []string{"age1nonsense"}); !errors.Is(err, rotator.ErrUsage) {
+	if _, err := s.Backup(t.Context(), []string{"age1nonsense"}, ""); !errors.Is(err, rotator.ErrUsage) {
 		t.Errorf("a backup for nonsense: %v", err)
 	}
 	first, one := recoveryKey(t)
@@ -310,7 +310,7 @@ func recoverLimited() error {
 	if err := fillStore(ctx, s); err != nil {
 		return err
 	}
-	r, err := s.Backup(ctx, nil)
+	r, err := s.Backup(ctx, nil, "")
 	if err != nil {
 		return err
 	}
@@ -328,7 +328,7 @@ func recoverLimited() error {
 			if err != nil {
 				return err
 			}
-			r, err := s.Backup(ctx, nil)
+			r, err := s.Backup(ctx, nil, "")
 			if err == nil {
 				err = r.Close()
 			}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/seed-f0abd057/rotate/rotator"
 )
@@ -40,7 +41,7 @@ func (s *Store) checkOnce(ctx context.Context) error {
 		if len(c.findings) > 0 {
 			return s.corrupt(errors.Join(c.findings...).Error())
 		}
-		_, err := t.verifyAudit(ctx)
+		_, err := t.verifyAudit(ctx, func(uint64, string) {})
 		return err
 	})
 }
@@ -264,4 +265,59 @@ func (c *check) outbox() error {
 		c.found("%d events wait, %d are queued", waiting, sum.records)
 	}
 	return err
+}
+
+// Findings is [Store.Check] for people: it also opens every sealed pair. faults
+// is empty if all is well. notes are no faults: keys that no app uses any more,
+// and certificates that a person must remove from Entra.
+func (s *Store) Findings(ctx context.Context) (faults, notes []string, err error) {
+	err = s.Check(ctx)
+	if errors.Is(err, ErrCorrupt) {
+		faults, err = strings.Split(strings.TrimSuffix(err.Error(), ": "+ErrCorrupt.Error()), "\n"), nil
+	}
+	if err != nil {
+		return faults, nil, err
+	}
+	if len(faults) > 0 {
+		return faults, nil, nil // what is not sound is not read any further
+	}
+	err = s.view(ctx, func(t *txn) error {
+		used := map[string]bool{}
+		err := t.each(bucketUses, nil, nil, func(key, _ []byte) (bool, error) {
+			thumbprint, _, _ := bytes.Cut(key, []byte{0})
+			used[string(thumbprint)] = true
+			return true, ctx.Err()
+		})
+		if err != nil {
+			return err
+		}
+		err = t.each(bucketSecrets, nil, nil, func(key, sealed []byte) (bool, error) {
+			if _, err := s.sealer.openPair(sealed, rotator.Thumbprint(key)); err != nil {
+				faults = append(faults, fmt.Sprintf("key pair %s cannot be opened: %v", key, err))
+			}
+			if !used[string(key)] {
+				notes = append(notes, fmt.Sprintf("key pair %s belongs to no app that is tracked", key))
+			}
+			return len(faults) < maxFindings, ctx.Err()
+		})
+		if err != nil {
+			return err
+		}
+		return t.each(bucketApps, nil, nil, func(key, payload []byte) (bool, error) {
+			app, err := decodeJSON[rotator.App](t, bucketApps, key, payload)
+			if err != nil {
+				return false, err
+			}
+			if app.Current != nil {
+				if _, ok, err := t.get(bucketSecrets, []byte(app.Current.ThumbprintSHA256)); err != nil || !ok {
+					faults = append(faults, fmt.Sprintf("app %s: the private key of its certificate %s is missing", key, app.Current.ThumbprintSHA1))
+				}
+			}
+			for _, o := range app.Orphans {
+				notes = append(notes, fmt.Sprintf("app %s: the certificate %s is left on it in Entra (%s)", key, o.ThumbprintSHA1, o.Reason))
+			}
+			return true, ctx.Err()
+		})
+	})
+	return faults, notes, err
 }

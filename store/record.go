@@ -124,6 +124,8 @@ type txn struct {
 	tx *bolt.Tx
 	// sums of the buckets that were written to.
 	sums map[string]bucketSum
+	// audited is the end of the audit trail if the transaction made it longer.
+	audited auditHead
 	// changed tells that something was written.
 	changed bool
 	// calling tells that a caller's function runs: its panics are its own.

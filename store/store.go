@@ -474,6 +474,11 @@ func (s *Store) update(ctx context.Context, write func(*txn) error) (err error) 
 	case err != nil:
 		return fmt.Errorf("store %s: write: %w", s.path, s.closed(err))
 	}
+	if t.audited.Number > 0 {
+		// The journal then knows more than this file: a trail that is cut off is
+		// noticed by "rotate audit verify --expect".
+		s.log.InfoContext(ctx, "audit", "line", t.audited.Number, "sha256", t.audited.SHA256)
+	}
 	if s.mark != nil && s.moved.Load() == nil {
 		if err := s.mark.note(id); err != nil {
 			s.log.WarnContext(ctx, "mark beside the store not written", "err", err)

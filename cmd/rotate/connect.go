@@ -99,7 +99,7 @@ func (a *app) connect(ctx context.Context) (*connection, error) {
 		return nil, ownerErr
 	}
 	by := a.caller()
-	if err := keeper.become(a.args); err != nil {
+	if err := keeper.become(a.args, a.saved); err != nil {
 		return nil, err
 	}
 	if err := harden(); err != nil {

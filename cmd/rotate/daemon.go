@@ -33,7 +33,7 @@ and SIGINT: a step under way is recorded, and goes on at the next start.`,
 			if err != nil {
 				return err
 			}
-			if err := keeper.become(a.args); err != nil {
+			if err := keeper.become(a.args, nil); err != nil {
 				return err
 			}
 			if err := harden(); err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -52,10 +53,11 @@ func (o owner) name() string {
 	return "'#" + strconv.FormatUint(uint64(o.uid), 10) + "'"
 }
 
-// become turns root into the owner, for good; whoever is the owner already stays
+// become turns root into the owner, for good or, with saved, until they have to
+// finish a file of their own; whoever is the owner already stays
 // as they are. Nobody else may go on: files that the command makes would belong
 // to the wrong user.
-func (o owner) become(args []string) error {
+func (o owner) become(args []string, saved *caller) error {
 	euid := uint32(os.Geteuid()) //nolint:gosec // a uid
 	switch euid {
 	case o.uid:
@@ -81,8 +83,14 @@ func (o owner) become(args []string) error {
 			}
 		}
 	}
+	if saved != nil {
+		*saved = caller{uid: int(o.uid), gid: gid, was: syscall.Getgid(), isOther: true}
+	}
 	if err := syscall.Setgroups(groups); err != nil {
 		return fmt.Errorf("become %s: set groups: %w", o, err)
+	}
+	if saved != nil {
+		return saved.leave()
 	}
 	if err := syscall.Setgid(gid); err != nil {
 		return fmt.Errorf("become %s: set group: %w", o, err)
@@ -91,6 +99,39 @@ func (o owner) become(args []string) error {
 		return fmt.Errorf("become %s: %w", o, err)
 	}
 	return nil
+}
+
+// caller is root who became the owner and has a file of their own to finish.
+// The zero value is a caller who became nobody else.
+type caller struct {
+	uid, gid int // of the owner
+	was      int // group of the caller
+	isOther  bool
+}
+
+// leave makes the process the owner; the way back stays open.
+func (c *caller) leave() error {
+	if err := syscall.Setresgid(c.gid, c.gid, c.was); err != nil {
+		return fmt.Errorf("become user %d: set group: %w", c.uid, err)
+	}
+	if err := syscall.Setresuid(c.uid, c.uid, 0); err != nil {
+		return fmt.Errorf("become user %d: %w", c.uid, err)
+	}
+	return nil
+}
+
+// do runs something as the caller.
+func (c *caller) do(act func() error) error {
+	if !c.isOther {
+		return act()
+	}
+	if err := syscall.Setresuid(-1, 0, -1); err != nil {
+		return fmt.Errorf("become the caller again: %w", err)
+	}
+	if err := syscall.Setresgid(-1, c.was, -1); err != nil {
+		return fmt.Errorf("become the caller again: set group: %w", err)
+	}
+	return errors.Join(act(), c.leave())
 }
 
 // sudoLine is the same command line for the owner.

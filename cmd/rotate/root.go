@@ -14,6 +14,9 @@ const defaultConfig = "/etc/rotate/config.yaml"
 type app struct {
 	*environment
 	configFlag string
+	// saved is set by commands that write a file as the caller after they became
+	// the store's owner.
+	saved *caller
 }
 
 func newRootCommand(env *environment) *cobra.Command {
@@ -44,8 +47,9 @@ To see all of it in a minute, without an account:  rotate demo
 		commands  []*cobra.Command
 	}{
 		{"start", "Begin:", []*cobra.Command{newDemoCommand(a), newInitCommand(a), newAppCommand(a), newApplyCommand(a), newDaemonCommand(a)}},
-		{"see", "See:", []*cobra.Command{newStatusCommand(a), newPlanCommand(a), newHistoryCommand(a), newDiscoverCommand(a)}},
+		{"see", "See:", []*cobra.Command{newStatusCommand(a), newPlanCommand(a), newHistoryCommand(a), newDiscoverCommand(a), newAuditCommand(a), newReportCommand(a)}},
 		{"do", "Do:", []*cobra.Command{newNowCommand(a), newCheckCommand(a), newHandOffCommand(a), newConfirmCommand(a), newRollBackCommand(a), newPauseCommand(a), newResumeCommand(a)}},
+		{"keep", "Keep:", []*cobra.Command{newBackupCommand(a), newRestoreCommand(a), newRekeyCommand(a), newStoreCommand(a), newExportCommand(a)}},
 		{"more", "More:", []*cobra.Command{newProfileCommand(a), newCertificateCommand(a), newTenantCommand(a), newConfigCommand(a), newEmulatorCommand(a), newVersionCommand(a)}},
 	}
 	for _, g := range groups {

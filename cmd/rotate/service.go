@@ -77,6 +77,6 @@ func openService(ctx context.Context, cfg *config.Config, schedule rotator.Sched
 	if !cfg.Discovery.Off {
 		s.rotator.InspectSchedule = cfg.Discovery.Schedule
 	}
-	s.server = &control.Server{Rotator: s.rotator, Logger: log, Warnings: identityWarnings(ctx, cfg.Tenants, keys)}
+	s.server = &control.Server{Rotator: s.rotator, Vault: keys, Logger: log, Warnings: identityWarnings(ctx, cfg.Tenants, keys)}
 	return s, nil
 }

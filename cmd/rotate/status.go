@@ -212,6 +212,7 @@ func (t *terminal) footer(s control.Status, local bool) {
 	for _, warning := range s.Warnings {
 		fmt.Fprintln(t.w, t.paint(yellow, "! "+warning))
 	}
+	t.backups(s)
 	for _, cloud := range clouds(s.Apps) {
 		fmt.Fprintln(t.w, t.paint(dim, cloud))
 	}
@@ -226,6 +227,19 @@ func (t *terminal) footer(s control.Status, local bool) {
 	default:
 		fmt.Fprintln(t.w, t.paint(dim, "last check "+relative(s.LastCheck, now)+", next "+relative(s.NextCheck, now)))
 	}
+}
+
+// backups tells what would be lost with the host.
+func (t *terminal) backups(s control.Status) {
+	if s.KeysNotInBackup == 0 {
+		return
+	}
+	since := "no backup was made yet"
+	if s.LastBackup != nil {
+		since = "the last backup is of " + s.LastBackup.Local().Format("2006-01-02 15:04")
+	}
+	fmt.Fprintln(t.w, t.paint(yellow, fmt.Sprintf("backup: %s, and %s newer (%s): rotate backup FILE", since,
+		count(s.KeysNotInBackup, "key is", "keys are"), relative(s.NewestKey, s.At))))
 }
 
 // clouds lists the custom ones that the apps live in.
