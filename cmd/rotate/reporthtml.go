@@ -41,20 +41,20 @@ footer{margin-top:3rem;border-top:1px solid var(--line);padding-top:.75rem;font-
 @media print{body{margin:0;max-width:none;padding:0;font-size:10.5pt}h2{break-after:avoid}h3{break-after:avoid}a{color:inherit}thead{display:table-header-group}tr{break-inside:avoid}@page{margin:18mm 16mm}}
 `
 
-// page builds HTML; everything that is not a literal of this file goes through
+// document builds HTML; everything that is not a literal of this file goes through
 // text.
-type page struct{ strings.Builder }
+type document struct{ strings.Builder }
 
-func (p *page) raw(literals ...string) {
+func (p *document) raw(literals ...string) {
 	for _, literal := range literals {
 		p.WriteString(literal)
 	}
 }
 
-func (p *page) text(text string) { p.WriteString(html.EscapeString(text)) }
+func (p *document) text(text string) { p.WriteString(html.EscapeString(text)) }
 
 // element writes <name class="class">text</name>.
-func (p *page) element(name, class, text string) {
+func (p *document) element(name, class, text string) {
 	p.raw("<", name)
 	if class != "" {
 		p.raw(` class="`, class, `"`)
@@ -65,7 +65,7 @@ func (p *page) element(name, class, text string) {
 }
 
 // fact is a row of two cells; none without a value.
-func (p *page) fact(name, value string) {
+func (p *document) fact(name, value string) {
 	if value == "" {
 		return
 	}
@@ -77,7 +77,7 @@ func (p *page) fact(name, value string) {
 
 // reportHTML renders the proof of a year as one page that needs nothing else.
 func reportHTML(r control.Report) string {
-	p := &page{}
+	p := &document{}
 	p.raw("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n")
 	p.element("title", "", fmt.Sprintf("Certificate rotations %d", r.Year))
 	p.raw("<style>", reportStyle, "</style></head><body>\n")
@@ -86,7 +86,7 @@ func reportHTML(r control.Report) string {
 	if !r.Ended {
 		span += "; the year had not ended when this was written"
 	}
-	p.element("p", "dim", span+". Store "+r.StoreID+", written "+stamp(r.MadeAt)+".")
+	p.element("p", "dim", span+". Store "+r.StoreID+", written "+utcStamp(r.MadeAt)+".")
 	p.tiles(r.Summary)
 	p.overview(r)
 	p.raw("<h2>Every app, every rotation</h2>\n")
@@ -107,9 +107,9 @@ func reportHTML(r control.Report) string {
 	return p.String()
 }
 
-func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") + " UTC" }
+func utcStamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") + " UTC" }
 
-func (p *page) tiles(s control.ReportSummary) {
+func (p *document) tiles(s control.ReportSummary) {
 	p.raw(`<div class="tiles">`)
 	tile := func(n int, one, many string) {
 		p.raw(`<div class="tile">`)
@@ -130,7 +130,7 @@ func (p *page) tiles(s control.ReportSummary) {
 }
 
 // overview is one row an app.
-func (p *page) overview(r control.Report) {
+func (p *document) overview(r control.Report) {
 	if len(r.Apps) == 0 {
 		p.element("p", "", "No app was tracked.")
 		return
@@ -158,7 +158,7 @@ func (p *page) overview(r control.Report) {
 	p.raw("</tbody></table>\n")
 }
 
-func (p *page) reportApp(app control.ReportApp) {
+func (p *document) reportApp(app control.ReportApp) {
 	p.element("h3", "", app.Name)
 	if len(app.Rotations) == 0 {
 		p.element("p", "dim", "No rotation in this year.")
@@ -170,7 +170,7 @@ func (p *page) reportApp(app control.ReportApp) {
 		p.raw("<table><thead><tr><th>Held up</th><th>Rotation</th><th>Reason</th></tr></thead><tbody>\n")
 		for _, l := range app.HeldUp {
 			p.raw("<tr>")
-			p.element("td", "t", stamp(l.At))
+			p.element("td", "t", utcStamp(l.At))
 			p.element("td", "", l.RotationID)
 			p.element("td", "", l.Result)
 			p.raw("</tr>\n")
@@ -179,7 +179,7 @@ func (p *page) reportApp(app control.ReportApp) {
 	}
 }
 
-func (p *page) reportRotation(r control.Rotation) {
+func (p *document) reportRotation(r control.Rotation) {
 	p.raw("<div class=\"rotation\"><h4>Rotation <code>")
 	p.text(r.ID)
 	p.raw("</code>")
@@ -192,7 +192,7 @@ func (p *page) reportRotation(r control.Rotation) {
 	}
 	p.element("span", "badge "+class, word)
 	p.raw("</h4>\n<table><tbody>\n")
-	p.fact("Started", stamp(r.StartedAt)+" by "+r.By)
+	p.fact("Started", utcStamp(r.StartedAt)+" by "+r.By)
 	p.fact("Old certificate", certificateText(r.Old))
 	p.fact("New certificate", certificateText(r.New))
 	p.fact("Phases", phasesText(r))
@@ -206,7 +206,7 @@ func (p *page) reportRotation(r control.Rotation) {
 	for _, d := range r.Deliveries {
 		result := "not delivered"
 		if d.ThumbprintSHA256 != nil && d.At != nil {
-			result = "read back at " + stamp(*d.At) + ", certificate " + shortThumbprint(*d.ThumbprintSHA256)
+			result = "read back at " + utcStamp(*d.At) + ", certificate " + shortThumbprint(*d.ThumbprintSHA256)
 		}
 		if d.Error != nil {
 			result += "; " + *d.Error
@@ -215,7 +215,7 @@ func (p *page) reportRotation(r control.Rotation) {
 	}
 	p.fact("Confirmation", confirmedText(r))
 	if r.EndedAt != nil {
-		p.fact("Ended", stamp(*r.EndedAt)+": "+cmp.Or(r.Outcome, word))
+		p.fact("Ended", utcStamp(*r.EndedAt)+": "+cmp.Or(r.Outcome, word))
 	}
 	for _, warning := range r.Warnings {
 		p.fact("Warning", warning)
@@ -245,7 +245,7 @@ func phasesText(r control.Rotation) string {
 	return strings.Join(phases, " → ")
 }
 
-func (p *page) changes(lines []control.AuditLine) {
+func (p *document) changes(lines []control.AuditLine) {
 	p.raw("<h2>Other changes</h2>\n")
 	if len(lines) == 0 {
 		p.element("p", "", "None.")
@@ -259,7 +259,7 @@ func (p *page) changes(lines []control.AuditLine) {
 		}
 		p.raw("<tr>")
 		p.element("td", "", fmt.Sprint(l.Number))
-		p.element("td", "t", stamp(l.At))
+		p.element("td", "t", utcStamp(l.At))
 		p.element("td", "", l.By)
 		p.element("td", "", l.What)
 		p.element("td", "", cmp.Or(l.App, "–"))
