@@ -201,6 +201,7 @@ func serveMail(t *testing.T, implicit bool, certificate *tls.Certificate) *mailS
 	}()
 	t.Cleanup(func() {
 		_ = server.Close()
+		_ = l.Close() // if it was closed before it began to serve
 		<-done
 	})
 	return s

@@ -1,0 +1,122 @@
+package notify_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed-f0abd057/rotate/emulator"
+	"github.com/seed-f0abd057/rotate/graph"
+	"github.com/seed-f0abd057/rotate/notify"
+	"github.com/seed-f0abd057/rotate/rotator"
+)
+
+// box is a mailbox of a tenant, as the program puts it together.
+type box struct{ client *graph.Client }
+
+func (b box) SendMail(ctx context.Context, m notify.Mail) (bool, error) {
+	return b.client.SendMail(ctx, "contoso", graph.Mail{From: m.From, To: m.To, Subject: m.Subject, HTML: m.HTML, Important: m.Important})
+}
+
+const clientSecret = "S3cret~of.the-identity"
+
+// graphMail returns a tenant and a sender of a mailbox in it.
+func graphMail(t *testing.T, fate func(emulator.Request) *emulator.Fault, permissions ...string) (*emulator.Tenant, *notify.GraphMail) {
+	t.Helper()
+	tenant := &emulator.Tenant{Unknown: func(r emulator.Request) { t.Errorf("unknown request %s %s", r.Method, r.Path) }, Intercept: fate}
+	app, err := tenant.AddApplication(emulator.Application{Name: "alerts", Permissions: permissions, Secrets: []emulator.Secret{{Text: clientSecret}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const entra = "https://entra.test:8443"
+	client, err := graph.New(graph.Config{Tenants: []graph.Tenant{{
+		Name: "contoso", ID: tenant.TenantID(), Cloud: graph.Cloud{Login: entra, Graph: entra, Transport: tenant.Transport()},
+		Identity: graph.Identity{ClientSecret: &graph.ClientSecret{
+			ClientID: rotator.ClientID(app.ClientID), Secret: func() (string, error) { return clientSecret, nil },
+		}},
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tenant, &notify.GraphMail{
+		Mailbox: box{client}, From: "adele.vance@contoso.onmicrosoft.com",
+		To: []string{"admins@contoso.example", "ops@contoso.example"}, Templates: templates(t),
+	}
+}
+
+func TestGraphMail(t *testing.T) {
+	tenant, g := graphMail(t, nil, "Mail.Send")
+	m := message(failed(hostile), event(rotator.EventExpiring, "fabrikam-mail"))
+	if answer, err := g.Send(t.Context(), m); err != nil || answer != "202 Accepted" {
+		t.Fatalf("Send = %q, %v", answer, err)
+	}
+	mails := tenant.SentMails()
+	if len(mails) != 1 || !slices.Equal(mails[0].To, g.To) || mails[0].Importance != "high" || strings.Contains(mails[0].Content, "<script>") ||
+		mails[0].Subject != "[rotate] Critical: 2 alerts, 1 of them critical" || !strings.Contains(mails[0].Content, "fabrikam-mail") {
+		t.Errorf("sent %+v", mails)
+	}
+}
+
+// TestGraphMailRecipients: one of three that is refused does not keep the others from
+// getting the mail.
+func TestGraphMailRecipients(t *testing.T) {
+	tenant, g := graphMail(t, nil, "Mail.Send")
+	g.To = []string{"one@contoso.example", "two", "three@contoso.example"}
+	_, err := g.Send(t.Context(), message(failed("x")))
+	e, ok := errors.AsType[*notify.Error](err)
+	if !ok || !slices.Equal(e.Refused, []string{"two"}) {
+		t.Fatalf("Send = %v; want two refused", err)
+	}
+	var to []string
+	for _, m := range tenant.SentMails() {
+		to = append(to, m.To...)
+	}
+	if !slices.Equal(to, []string{"one@contoso.example", "three@contoso.example"}) {
+		t.Errorf("sent to %v", to)
+	}
+	g.To = []string{"one", "two"}
+	if _, err := g.Send(t.Context(), message(failed("x"))); err == nil || notify.Temporary(err) {
+		t.Errorf("Send to nobody = %v", err)
+	}
+}
+
+func TestGraphMailFaults(t *testing.T) {
+	fault := func(f emulator.Fault) func(emulator.Request) *emulator.Fault {
+		return func(r emulator.Request) *emulator.Fault {
+			if strings.HasSuffix(r.Path, "/sendMail") {
+				return &f
+			}
+			return nil
+		}
+	}
+	for name, tt := range map[string]struct {
+		fate        func(emulator.Request) *emulator.Fault
+		permissions []string
+		temporary   bool
+		retryAfter  time.Duration
+		want        string
+	}{
+		"no permission": {nil, nil, false, 0, "grant the identity of tenant \"contoso\" the application permission Mail.Send"},
+		"throttled":     {fault(emulator.Fault{Status: 429, RetryAfter: 90 * time.Second}), []string{"Mail.Send"}, true, 90 * time.Second, "429"},
+		"unavailable":   {fault(emulator.Fault{Status: 503}), []string{"Mail.Send"}, true, 0, "503"},
+		"lost answer":   {fault(emulator.Fault{LoseAnswer: true}), []string{"Mail.Send"}, true, 0, "no answer"},
+		"wrong secret": {func(r emulator.Request) *emulator.Fault {
+			if r.IsToken() {
+				return &emulator.Fault{AADSTS: 7000215, Message: "Invalid client secret provided: " + clientSecret}
+			}
+			return nil
+		}, []string{"Mail.Send"}, false, 0, "AADSTS7000215"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, g := graphMail(t, tt.fate, tt.permissions...)
+			answer, err := g.Send(t.Context(), message(failed("x")))
+			if err == nil || notify.Temporary(err) != tt.temporary || notify.RetryAfter(err) != tt.retryAfter || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("Send = %v; want %q, temporary %v after %v", err, tt.want, tt.temporary, tt.retryAfter)
+			}
+			noSecret(t, answer, err, clientSecret)
+		})
+	}
+}
