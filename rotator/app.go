@@ -120,6 +120,12 @@ type App struct {
 	Tested  *Tested   `json:"tested,omitempty"`
 	AddedAt time.Time `json:"added_at"`
 	AddedBy string    `json:"added_by,omitempty"`
+	// Alerts are what lasts and was told, AlertsAt is when they were last looked
+	// at; see [Rotator.Alerts].
+	Alerts   []Alert   `json:"alerts,omitempty"`
+	AlertsAt time.Time `json:"alerts_at,omitzero"`
+	// SnoozedUntil holds warnings about the app back; zero: they are sent.
+	SnoozedUntil time.Time `json:"snoozed_until,omitzero"`
 	// NewPassword asks the next rotation for a password of its own.
 	NewPassword bool `json:"new_password,omitempty"`
 }

@@ -85,7 +85,7 @@ func (r *Rotator) Resume(ctx context.Context, app, by string) ([]string, error) 
 			return seen, err
 		}
 	}
-	err = r.Store.Change(ctx, "", func(rec *Records) error {
+	err = r.change(ctx, "", func(rec *Records) error {
 		rec.State.PausedUntil, rec.State.Stopped, rec.State.ReadOnly = time.Time{}, "", false
 		rec.State.StoppedAt, rec.State.FixStreak = time.Time{}, nil
 		rec.Audit = append(rec.Audit, AuditEntry{At: now, By: by, What: "resumed", Note: state.Stopped})
@@ -188,7 +188,10 @@ func (r *Rotator) RebindTenant(ctx context.Context, tenant, by string) error {
 
 // defaultsDigest tells whether the due index was built with other defaults.
 func (r *Rotator) defaultsDigest() string {
-	text, _ := json.Marshal(r.Defaults) // durations, numbers and strings always marshal
+	text, _ := json.Marshal(struct {
+		Defaults PolicyOverride
+		Stages   []time.Duration
+	}{r.Defaults, r.stages()}) // durations, numbers and strings always marshal
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:8])
 }

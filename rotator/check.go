@@ -42,7 +42,15 @@ func (r *Rotator) check(ctx context.Context) (CheckReport, []string, error) {
 	if ctx.Err() != nil {
 		return report, nil, ctx.Err()
 	}
-	recorded := r.Store.Change(ctx, "", func(rec *Records) error {
+	starting := map[string]bool{}
+	for _, app := range start {
+		starting[app] = true
+	}
+	err = errors.Join(err, r.remind(ctx, now, starting))
+	if ctx.Err() != nil {
+		return report, nil, ctx.Err()
+	}
+	recorded := r.change(ctx, "", func(rec *Records) error {
 		rec.State.LastCheck, rec.State.LastCheckError = now, ""
 		if err != nil {
 			rec.State.LastCheckError = err.Error()
@@ -51,7 +59,11 @@ func (r *Rotator) check(ctx context.Context) (CheckReport, []string, error) {
 		}
 		return nil
 	})
-	return report, start, errors.Join(err, recorded)
+	err = errors.Join(err, recorded)
+	if r.Checked != nil {
+		r.Checked(report, err)
+	}
+	return report, start, err
 }
 
 // due lists the apps whose rotation should start.

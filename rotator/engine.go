@@ -332,17 +332,27 @@ func (t *turn) event(kind EventKind, severity Severity, summary, next string) Ev
 	return newEvent(&t.app, &t.rot, kind, severity, summary, next)
 }
 
-// change is one transaction on an app's records; the due index follows.
+// change is one transaction on an app's records, or with an empty name on the
+// state; alerts and the due index follow. What cannot be written is told past the
+// store.
 func (r *Rotator) change(ctx context.Context, app string, change func(rec *Records) error) error {
+	var own error
+	var events []Event
 	err := r.Store.Change(ctx, app, func(rec *Records) error {
-		if err := change(rec); err != nil {
-			return err
+		if own = change(rec); own != nil {
+			return own
 		}
+		r.tend(rec, time.Now().UTC())
+		rec.Events = append(rec.Events, rec.repeats...)
+		events = rec.Events
 		if rec.App != nil {
 			rec.Wakes = r.wakes(rec.App, rec.Rotation)
 		}
 		return nil
 	})
+	if own == nil && ctx.Err() == nil {
+		r.noteStore(err, events)
+	}
 	if err == nil {
 		r.announce()
 	}

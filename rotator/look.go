@@ -190,9 +190,6 @@ func (t *turn) look(ctx context.Context) (*wait, error) {
 		t.looked = now
 		if !t.rot.Missing.IsZero() || t.rot.Absence.Reads > 0 || now.Sub(t.rot.LookedAt) >= lookEvery {
 			return nil, t.record(ctx, "", func(rec *Records) {
-				if !rec.Rotation.Missing.IsZero() {
-					rec.Events = append(rec.Events, t.event(EventRecovered, SeverityInfo, "the certificate is accepted again", ""))
-				}
 				rec.Rotation.Absence, rec.Rotation.Missing, rec.Rotation.LookedAt = Absence{}, time.Time{}, now
 			})
 		}

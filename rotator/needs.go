@@ -73,6 +73,8 @@ type Records struct {
 	// Audit and Events are added.
 	Audit  []AuditEntry
 	Events []Event
+	// repeats are added to Events after the alerts were brought up to date.
+	repeats []Event
 }
 
 // WakeKind tells what is to be done when the time has come.
@@ -87,6 +89,8 @@ const (
 	WakeForget WakeKind = "forget"
 	// WakeOpen lists every open rotation, at the time it was started.
 	WakeOpen WakeKind = "open"
+	// WakeAlert means: the app's alerts must be looked at.
+	WakeAlert WakeKind = "alert"
 )
 
 // Wake is one entry of the due index.
@@ -121,8 +125,10 @@ type State struct {
 	// LastCheck is when the last check ended, and its failure if it had one.
 	LastCheck      time.Time `json:"last_check,omitzero"`
 	LastCheckError string    `json:"last_check_error,omitempty"`
-	// LastGoodCheck is when the last check ended that had no failure.
+	// LastGoodCheck is when the last check without a failure ended.
 	LastGoodCheck time.Time `json:"last_good_check,omitzero"`
+	// Alerts are those of the whole store.
+	Alerts []Alert `json:"alerts,omitempty"`
 }
 
 // HourlyStarts counts unasked starts. Every change of any app reads and writes

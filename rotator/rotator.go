@@ -60,17 +60,34 @@ type Rotator struct {
 	GenerateKey func(bits int) (*rsa.PrivateKey, error)
 	// Watcher is told of each step; nil: nobody.
 	Watcher Watcher
+	// ExpiryStages are the times before its end at which a certificate that
+	// nothing replaces is told of, longest first; nil: [DefaultExpiryStages].
+	ExpiryStages []time.Duration
+	// Expected is the schedule by which checks should happen, whoever makes them;
+	// nil: no check is ever called late.
+	Expected Schedule
+	// Alarm is told of events that cannot be written, because the store cannot; it
+	// must not block. Nil: only the log is.
+	Alarm func(events ...Event)
+	// Checked is told how each check ended, nil for well; it must not block.
+	Checked func(report CheckReport, err error)
 	// Logger may be nil.
 	Logger *slog.Logger
 
 	mu      sync.Mutex
 	claims  map[string]*claim
 	asked   map[string]bool
-	rests   map[string]rest
 	changed chan struct{}
 	poke    chan struct{}
 	checkAt time.Time
 	ahead   ahead
+	// outages are tenants whose apps go on, outageOver when that last was so.
+	outages    map[string]bool
+	outageOver map[string]time.Time
+	// broken is why the store could not be written, since brokenAt; empty: it
+	// could.
+	broken   string
+	brokenAt time.Time
 }
 
 // StartRequest asks for a rotation.

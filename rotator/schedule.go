@@ -233,3 +233,65 @@ const maxClockError = 5 * time.Minute
 func clockError(local, entra time.Time) time.Duration {
 	return local.Sub(entra).Round(time.Second)
 }
+
+// DefaultExpiryStages are the times before its end at which a certificate that
+// nothing replaces is told of, longest first: 45, 30, 14, 7, 3 and 1 days. Its end
+// is always told.
+func DefaultExpiryStages() []time.Duration {
+	return []time.Duration{45 * day, 30 * day, 14 * day, 7 * day, 3 * day, day}
+}
+
+// StageExpired is the stage of a credential that has ended.
+const StageExpired = "expired"
+
+// ExpiryStage returns the most urgent of the stages that a credential has reached:
+// "45d", "12h", …, [StageExpired]; false if it has reached none.
+func ExpiryStage(stages []time.Duration, notAfter, now time.Time) (string, bool) {
+	if !now.Before(notAfter) {
+		return StageExpired, true
+	}
+	reached, ok := time.Duration(0), false
+	for _, stage := range stages {
+		if !now.Before(notAfter.Add(-stage)) && (!ok || stage < reached) {
+			reached, ok = stage, true
+		}
+	}
+	return days(reached), ok
+}
+
+// urgentDays before the end a lasting condition is told every day, and as long
+// after it.
+const urgentDays = 7 * day
+
+// repeatAt is when a condition that lasts is told again: after 24 h, then weekly;
+// daily in the last seven days before end and the first seven after it. A zero end
+// is none.
+func repeatAt(told time.Time, repeats int, end time.Time) time.Time {
+	next := told.Add(7 * day)
+	if repeats == 0 {
+		next = told.Add(day)
+	}
+	if end.IsZero() || told.Add(day).After(end.Add(urgentDays)) {
+		return next
+	}
+	daily := told.Add(day)
+	if from := end.Add(-urgentDays); daily.Before(from) {
+		daily = from
+	}
+	if daily.Before(next) {
+		return daily
+	}
+	return next
+}
+
+// ackEnd is until when an acknowledged alert stays silent: the last safe date, or
+// for a day where that has passed. Zero: for ever, for nothing ends.
+func ackEnd(acked, lastSafe time.Time) time.Time {
+	if isLate(lastSafe, acked) {
+		return acked.Add(day)
+	}
+	if lastSafe.IsZero() {
+		return acked.Add(100 * 365 * day)
+	}
+	return lastSafe
+}

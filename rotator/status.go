@@ -13,6 +13,10 @@ type Status struct {
 	// LastCheck is zero before the first check.
 	LastCheck      time.Time
 	LastCheckError string
+	// LastGoodCheck is when the last check without a failure ended; zero: none.
+	LastGoodCheck time.Time
+	// Problems are why somebody should look, one line each; none: all is well.
+	Problems []string
 	// NextCheck is zero where no schedule runs.
 	NextCheck time.Time
 	// Warnings of the whole store, in plain words.

@@ -40,6 +40,8 @@ func (r *Rotator) Status(ctx context.Context, names ...string) (Status, error) {
 		}
 		s.Apps = append(s.Apps, one)
 	}
+	s.LastGoodCheck = state.LastGoodCheck
+	s.Problems = r.problems(&s, &state, now)
 	return s, nil
 }
 

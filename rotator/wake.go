@@ -27,6 +27,9 @@ func (r *Rotator) wakes(app *App, rot *Rotation) []Wake {
 	if !forget.IsZero() {
 		add(WakeForget, forget)
 	}
+	if at := r.alertAt(app, rot); !at.IsZero() {
+		add(WakeAlert, at)
+	}
 	if rot != nil && !rot.Phase.IsEnd() {
 		add(WakeOpen, rot.StartedAt)
 		if !rot.WakeAt.IsZero() {
