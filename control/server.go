@@ -36,6 +36,10 @@ type Server struct {
 	Logger *slog.Logger
 	// Warnings are shown with every status, in plain words.
 	Warnings []string
+	// Notifier sends test messages; nil: there is no channel.
+	Notifier Notifier
+	// Outbox tells how the channels do; nil: nobody knows.
+	Outbox Outbox
 }
 
 // Serve answers on l until ctx is done; then it ends the streams, lets other
@@ -120,6 +124,10 @@ func (s *Server) handler(stop context.Context) http.Handler {
 	route("GET /v1/plan", maxBodyBytes, s.plan)
 	route("GET /v1/history", maxBodyBytes, s.history)
 	route("POST /v1/pause", maxBodyBytes, s.pause)
+	route("GET /v1/alerts", maxBodyBytes, s.alerts)
+	route("POST /v1/ack", maxBodyBytes, s.ack)
+	route("POST /v1/snooze", maxBodyBytes, s.snooze)
+	route("POST /v1/notify/test", maxBodyBytes, s.testChannels)
 	route("POST /v1/resume", maxBodyBytes, s.resume)
 	route("POST /v1/tenants/{name}/rebind", maxBodyBytes, s.rebind)
 	route("POST /v1/tenants/{name}/watch", maxBodyBytes, s.watch)
@@ -172,6 +180,7 @@ func (s *Server) status(c call) (int, any, error) {
 	}
 	wire := statusOf(status)
 	wire.Warnings = append(wire.Warnings, s.Warnings...)
+	wire.Problems = append(wire.Problems, s.problems(c.Context())...)
 	return http.StatusOK, wire, s.addBackups(c.Context(), &wire)
 }
 

@@ -18,6 +18,10 @@ type Status struct {
 	ReadOnly       bool       `json:"read_only"`
 	LastCheck      *time.Time `json:"last_check"`
 	LastCheckError *string    `json:"last_check_error"`
+	// LastGoodCheck is when the last check without a failure ended.
+	LastGoodCheck *time.Time `json:"last_good_check"`
+	// Problems are why somebody should look, one line each; empty: all is well.
+	Problems []string `json:"problems"`
 	// NextCheck is null where no daemon runs.
 	NextCheck *time.Time `json:"next_check"`
 	// LastBackup is when the newest backup was made; null: there was none.
@@ -81,6 +85,7 @@ func statusOf(s rotator.Status) Status {
 		At: s.At.UTC(), Apps: make([]AppStatus, len(s.Apps)),
 		PausedUntil: instant(s.PausedUntil), Stopped: present(s.Stopped), ReadOnly: s.ReadOnly,
 		LastCheck: instant(s.LastCheck), LastCheckError: present(s.LastCheckError),
+		LastGoodCheck: instant(s.LastGoodCheck), Problems: list(s.Problems),
 		NextCheck: instant(s.NextCheck), Warnings: list(s.Warnings),
 	}
 	for i, a := range s.Apps {

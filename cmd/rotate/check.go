@@ -17,7 +17,8 @@ func newCheckCommand(a *app) *cobra.Command {
 		Use:   "check",
 		Short: "Do now what a check on schedule does",
 		Long: `Starts what is due and looks at what is open, within the limits that hold for
-unasked work. Without a daemon it carries the rotations on until they must wait.
+unasked work. Without a daemon it carries the rotations on until they must wait,
+and sends the alerts that wait, so that it can run from cron.
 The exit code is 3 if something needs attention.
 
 ` + exitCodes,
@@ -45,6 +46,9 @@ func (a *app) check(ctx context.Context, conn *connection, format outputFormat) 
 		failed = a.carryOn(ctx, conn, append(report.Started, report.Continued...), since, format)
 		if err := conn.monitoring.writeFile(ctx); err != nil {
 			failed = errors.Join(failed, err)
+		}
+		if err := conn.flush(ctx); err != nil {
+			fmt.Fprintf(a.stderr, "rotate: warning: alerts wait for the next check: %v\n", err)
 		}
 	}
 	if format.isJSON() {

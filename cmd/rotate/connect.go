@@ -27,7 +27,9 @@ type connection struct {
 	local bool
 	// monitoring is nil where a daemon answers.
 	monitoring *monitoring
-	close      func() error
+	// flush sends the alerts that wait; only where local.
+	flush func(ctx context.Context) error
+	close func() error
 }
 
 // configPath of this command line.
@@ -112,6 +114,8 @@ func (a *app) connect(ctx context.Context) (*connection, error) {
 	if err != nil {
 		return nil, err
 	}
+	// What a command sends without a daemon is seen where the command was typed.
+	s.alerts.logTo(newLogger(a.stderr, cfg.Log, false))
 	transport := s.server.Transport(ctx, by)
 	running, stop := context.WithCancel(ctx)
 	var work errgroup.Group
@@ -119,6 +123,7 @@ func (a *app) connect(ctx context.Context) (*connection, error) {
 	return &connection{
 		Client: control.NewClient(transport),
 		local:  true, monitoring: s.monitoring,
+		flush: s.alerts.flush,
 		close: func() error {
 			stop()
 			return errors.Join(transport.Close(), work.Wait(), s.close())

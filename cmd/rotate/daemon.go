@@ -12,7 +12,6 @@ import (
 
 	"github.com/seed-f0abd057/rotate/config"
 	"github.com/seed-f0abd057/rotate/control"
-	"github.com/seed-f0abd057/rotate/notify"
 	"github.com/seed-f0abd057/rotate/store"
 )
 
@@ -82,8 +81,7 @@ func runDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger, runtim
 	if web != nil {
 		work.Go(func() error { servePage(running, web, visitors, log); return nil })
 	}
-	alerts := notify.Worker{Outbox: s.store, Channels: []notify.Channel{{Name: "log", Sender: notify.Log{Logger: log}, AtOnce: true}}, Logger: log}
-	work.Go(func() error { return alerts.Run(running) })
+	work.Go(func() error { return s.alerts.run(running) })
 	err = errors.Join(work.Wait(), s.close())
 	log.InfoContext(ctx, "stopped")
 	return err

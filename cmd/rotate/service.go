@@ -26,6 +26,7 @@ type service struct {
 	server  *control.Server
 	// monitoring is never nil.
 	monitoring *monitoring
+	alerts     *alerting
 	close      func() error
 }
 
@@ -77,6 +78,11 @@ func openService(ctx context.Context, cfg *config.Config, schedule rotator.Sched
 	if !cfg.Discovery.Off {
 		s.rotator.InspectSchedule = cfg.Discovery.Schedule
 	}
-	s.server = &control.Server{Rotator: s.rotator, Vault: keys, Logger: log, Warnings: identityWarnings(ctx, cfg.Tenants, keys)}
+	s.alerts = alertingOf(cfg, entra, keys, log)
+	s.alerts.attach(s.rotator, cfg)
+	s.server = &control.Server{
+		Rotator: s.rotator, Vault: keys, Logger: log, Notifier: s.alerts.worker, Outbox: keys,
+		Warnings: identityWarnings(ctx, cfg.Tenants, keys),
+	}
 	return s, nil
 }

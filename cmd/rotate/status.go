@@ -23,12 +23,14 @@ func newStatusCommand(a *app) *cobra.Command {
 		Use:   "status [APP…]",
 		Short: "Show what is due, running, waiting and failing",
 		Long: `Shows every app's certificate and rotation; what needs a person comes first.
-With --check the exit code is 3 if something needs attention.
+With --check it prints one line for a monitoring system instead, and the exit code
+is 3 if an app is late or needs a person, if a channel of alerts is failing, or if the
+last good check is older than the schedule allows.
 
 ` + exitCodes,
 		Example: `  rotate status
   rotate status contoso-sync -o json
-  rotate status --check >/dev/null || echo look`,
+  rotate status --check || echo look`,
 		Args:              arguments(0, -1, ""),
 		ValidArgsFunction: a.completeApps,
 		RunE: func(cmd *cobra.Command, names []string) error {
@@ -37,9 +39,12 @@ With --check the exit code is 3 if something needs attention.
 				if err != nil {
 					return err
 				}
-				if format.isJSON() {
+				switch {
+				case format.isJSON():
 					err = writeJSON(a.stdout, status)
-				} else {
+				case check:
+					fmt.Fprintln(a.stdout, checkLine(status))
+				default:
 					writeStatus(newTerminal(a.stdout, a.getenv), status, conn.local)
 				}
 				if err == nil && check && needsAttention(status) {
@@ -54,8 +59,22 @@ With --check the exit code is 3 if something needs attention.
 	return cmd
 }
 
+// checkLine says in one line whether somebody should look.
+func checkLine(s control.Status) string {
+	if needsAttention(s) {
+		if len(s.Problems) == 0 {
+			return "attention: see rotate status"
+		}
+		return "attention: " + strings.ReplaceAll(strings.Join(s.Problems, "; "), "\n", " ")
+	}
+	if s.LastGoodCheck == nil {
+		return "ok: " + count(len(s.Apps), "app", "apps") + ", no check yet"
+	}
+	return "ok: " + count(len(s.Apps), "app", "apps") + ", last good check " + relative(s.LastGoodCheck, s.At)
+}
+
 func needsAttention(s control.Status) bool {
-	return s.ReadOnly || s.Stopped != nil || s.LastCheckError != nil ||
+	return len(s.Problems) > 0 || s.ReadOnly || s.Stopped != nil || s.LastCheckError != nil ||
 		slices.ContainsFunc(s.Apps, func(a control.AppStatus) bool { return a.Attention })
 }
 

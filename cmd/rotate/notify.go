@@ -1,0 +1,109 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seed-f0abd057/rotate/notify"
+	"github.com/seed-f0abd057/rotate/rotator"
+)
+
+func newNotifyCommand(a *app) *cobra.Command {
+	return group("notify", "Try the channels of alerts", newNotifyTestCommand(a), newNotifyShowCommand(a))
+}
+
+func newNotifyTestCommand(a *app) *cobra.Command {
+	var format outputFormat
+	cmd := &cobra.Command{
+		Use:   "test [CHANNEL]",
+		Short: "Send a test message and print what the server said",
+		Long: `Really sends a test message on one channel, or on all, and prints what each server
+said. A channel that takes it goes on at once with what waits for it.`,
+		Args: arguments(0, 1, "at most one channel"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			channel := strings.Join(args, "")
+			return a.with(cmd.Context(), func(ctx context.Context, conn *connection) error {
+				tests, err := conn.TestChannels(ctx, channel)
+				if err != nil {
+					return withHint(err, `"rotate alerts" lists the channels`)
+				}
+				failed := 0
+				for _, one := range tests.Channels {
+					if one.Error != nil {
+						failed++
+					}
+				}
+				if format.isJSON() {
+					if err := writeJSON(a.stdout, tests); err != nil {
+						return err
+					}
+				} else {
+					t := newTerminal(a.stdout, a.getenv)
+					for _, one := range tests.Channels {
+						if one.Error != nil {
+							fmt.Fprintf(t.w, "%s: %s\n", one.Channel, t.paint(red, *one.Error))
+							continue
+						}
+						answer := "sent"
+						if one.Answer != nil {
+							answer = *one.Answer
+						}
+						fmt.Fprintf(t.w, "%s: %s\n", one.Channel, t.paint(green, answer))
+					}
+				}
+				if failed > 0 {
+					return &ended{code: exitFailed, err: fmt.Errorf("%s did not take the test message", count(failed, "channel", "channels"))}
+				}
+				return nil
+			})
+		},
+	}
+	format.flag(cmd)
+	return cmd
+}
+
+func newNotifyShowCommand(a *app) *cobra.Command {
+	var format outputFormat
+	var kinds []string
+	for _, kind := range rotator.EventKinds() {
+		kinds = append(kinds, string(kind))
+	}
+	cmd := &cobra.Command{
+		Use:   "show KIND",
+		Short: "Print what would be sent for a kind of event",
+		Long: `Prints an example of what would be sent: the subject of a mail and, with -o json
+alone, the JSON that webhooks and programs get. Nothing is sent.
+
+Kinds: ` + strings.Join(kinds, ", "),
+		Example:   "  rotate notify show expiring",
+		Args:      arguments(1, 1, "one kind of event"),
+		ValidArgs: kinds,
+		RunE: func(_ *cobra.Command, args []string) error {
+			m, ok := notify.Sample(rotator.EventKind(args[0]))
+			if !ok {
+				return withHint(usagef("there is no kind of event %q", args[0]), "kinds are "+strings.Join(kinds, ", "))
+			}
+			subject, body, err := notify.Show(m)
+			if err != nil {
+				return err
+			}
+			var pretty bytes.Buffer
+			if err := json.Indent(&pretty, body, "", "  "); err != nil {
+				return err
+			}
+			if !format.isJSON() {
+				e := m.Events[0]
+				fmt.Fprintf(a.stdout, "%s\n\n%s\n→ %s\n\n", subject, e.Summary, e.Next)
+			}
+			fmt.Fprintln(a.stdout, pretty.String())
+			return nil
+		},
+	}
+	format.flag(cmd)
+	return cmd
+}
