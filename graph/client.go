@@ -42,6 +42,7 @@ type Client struct {
 
 var (
 	_ rotator.Entra     = (*Client)(nil)
+	_ rotator.Rights    = (*Client)(nil)
 	_ rotator.Inventory = (*Client)(nil)
 )
 

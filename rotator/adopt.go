@@ -47,6 +47,13 @@ func (r *Rotator) Add(ctx context.Context, spec AppSpec, by string) (Added, erro
 		return Added{}, err
 	}
 	added.App = app
+	if _, err := r.Preflight(ctx, app.Name); err != nil {
+		r.log().DebugContext(ctx, "renewal cannot be looked ahead at", "app", app.Name, "err", err) // the weekly look will
+	} else if added.App, err = r.Store.App(ctx, app.Name); err != nil {
+		return Added{}, err
+	}
+	ahead, _ := added.App.preflightWarnings()
+	added.Warnings = append(added.Warnings, ahead...)
 	r.wake()
 	return added, nil
 }

@@ -113,6 +113,8 @@ type App struct {
 	// Listed is what else was on the app at the last inspection; nil: it was never
 	// inspected.
 	Listed *Listed `json:"listed,omitempty"`
+	// Preflight is the last look ahead at the next renewal; nil: none yet.
+	Preflight *Preflight `json:"preflight,omitempty"`
 	// Trouble is why no rotation could start; nil if nothing is wrong.
 	Trouble     *Trouble  `json:"trouble,omitempty"`
 	PausedUntil time.Time `json:"paused_until,omitzero"`

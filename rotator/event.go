@@ -44,12 +44,14 @@ type EventKind string
 // Kinds of events. docs/alerts.md says when each is sent and what to do.
 const (
 	// EventExpiring tells that a credential ends soon and nothing replaces it.
-	EventExpiring           EventKind = "expiring"
-	EventRotationStarted    EventKind = "rotation_started"
-	EventRotated            EventKind = "rotated"
-	EventRotationFailed     EventKind = "rotation_failed"
-	EventRolledBack         EventKind = "rolled_back"
-	EventForeignCredential  EventKind = "foreign_credential"
+	EventExpiring          EventKind = "expiring"
+	EventRotationStarted   EventKind = "rotation_started"
+	EventRotated           EventKind = "rotated"
+	EventRotationFailed    EventKind = "rotation_failed"
+	EventRolledBack        EventKind = "rolled_back"
+	EventForeignCredential EventKind = "foreign_credential"
+	// EventRenewalAtRisk tells of what would keep the next renewal from working.
+	EventRenewalAtRisk      EventKind = "renewal_at_risk"
 	EventCertificateMissing EventKind = "certificate_missing"
 	// EventHandOffReady tells that a pair waits for a person.
 	EventHandOffReady EventKind = "handoff_ready"

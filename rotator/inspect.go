@@ -174,6 +174,9 @@ func (r *Rotator) inspectTenant(ctx context.Context, tenant string) error {
 	if err == nil {
 		err = in.settle(ctx)
 	}
+	if err == nil {
+		err = in.preflights(ctx)
+	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}

@@ -25,7 +25,7 @@ func (w *world) inspector() (*rotator.Rotator, func()) {
 	if !ok {
 		w.t.Fatal("Entra is not the client")
 	}
-	r.Inventory, r.Tenants = client, []string{"contoso"}
+	r.Inventory, r.Rights, r.Tenants = client, client, []string{"contoso"}
 	return r, closeStore
 }
 

@@ -87,6 +87,8 @@ func (r *Rotator) appStatus(ctx context.Context, app *App, state *State, now tim
 	if app.Current != nil && app.Current.KeyID == "" && app.Current.AskedKeyID == "" {
 		s.Warnings = append(s.Warnings, "the key ID of the present certificate is not known: after the next rotation a person must remove it in the Entra portal (or tell it: rotate app edit "+app.Name+" --key-id)")
 	}
+	ahead, atRisk := app.preflightWarnings()
+	s.Warnings = append(s.Warnings, ahead...)
 	missing := app.Listed != nil && !app.Listed.Missing.IsZero()
 	if missing {
 		s.Warnings = append(s.Warnings, "its certificate is gone from Entra since "+app.Listed.Missing.Format(time.DateOnly))
@@ -95,7 +97,7 @@ func (r *Rotator) appStatus(ctx context.Context, app *App, state *State, now tim
 		s.Warnings = append(s.Warnings, fmt.Sprintf("the certificate %s is left on the app (%s); remove it in the Entra portal, then rotate app edit %s --forget-orphan %s",
 			o.ThumbprintSHA1, o.Reason, app.Name, o.ThumbprintSHA1))
 	}
-	s.Attention = missing || s.Trouble.needsPerson() || s.Late || s.WaitingFor == WaitingPerson || app.Hold != "" || len(app.Orphans) > 0 ||
+	s.Attention = missing || atRisk || s.Trouble.needsPerson() || s.Late || s.WaitingFor == WaitingPerson || app.Hold != "" || len(app.Orphans) > 0 ||
 		s.Open && !s.Rotation.Missing.IsZero() || state.ReadOnly
 	return s, nil
 }
