@@ -44,10 +44,14 @@ func TestSendMail(t *testing.T) {
 		t.Errorf("sent (-want +got):\n%s", diff)
 	}
 
-	wrong := testMail("a@contoso.example")
-	wrong["message"].(map[string]any)["to"] = "a@contoso.example"
-	typed := testMail("a@contoso.example")
-	typed["message"].(map[string]any)["body"] = map[string]any{"contentType": "markdown", "content": "x"}
+	with := func(name string, value any) map[string]any {
+		m := testMail("a@contoso.example")
+		if inner, ok := m["message"].(map[string]any); ok {
+			inner[name] = value
+		}
+		return m
+	}
+	wrong, typed := with("to", "a@contoso.example"), with("body", map[string]any{"contentType": "markdown", "content": "x"})
 	for name, tt := range map[string]struct {
 		user   string
 		body   map[string]any

@@ -4,6 +4,7 @@ package notify_test
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -106,7 +107,7 @@ func TestMailLooks(t *testing.T) {
 	node.Stdin = strings.NewReader(string(input))
 	out, err := node.Output()
 	if err != nil {
-		if exit, ok := err.(*exec.ExitError); ok {
+		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 			t.Fatalf("chromium: %v\n%s", err, exit.Stderr)
 		}
 		t.Fatal(err)

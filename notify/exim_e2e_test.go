@@ -126,7 +126,11 @@ func startExim(t *testing.T) *exim {
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	x := &exim{submission: closedPort(t), implicit: closedPort(t), maildir: filepath.Join(dir, "mail"), ca: newAuthority(t), log: filepath.Join(dir, "log", "mainlog")}
 	certificate := x.ca.issue(t, time.Now().Add(time.Hour), "localhost")
-	key, err := x509.MarshalECPrivateKey(certificate.PrivateKey.(*ecdsa.PrivateKey))
+	private, ok := certificate.PrivateKey.(*ecdsa.PrivateKey)
+	if !ok {
+		t.Fatal("not an ECDSA key")
+	}
+	key, err := x509.MarshalECPrivateKey(private)
 	if err != nil {
 		t.Fatal(err)
 	}

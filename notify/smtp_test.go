@@ -188,7 +188,7 @@ func serveMail(t *testing.T, implicit bool, certificate *tls.Certificate) *mailS
 		t.Fatal(err)
 	}
 	s.host = "localhost"
-	s.port = l.Addr().(*net.TCPAddr).Port
+	s.port = portOf(l)
 	if implicit {
 		l = tls.NewListener(l, config)
 	} else {
@@ -325,6 +325,13 @@ func code(status int, text string) *smtp.SMTPError {
 	return &smtp.SMTPError{Code: status, EnhancedCode: smtp.EnhancedCode{status / 100, 0, 0}, Message: text}
 }
 
+func portOf(l net.Listener) int {
+	if tcp, ok := l.Addr().(*net.TCPAddr); ok {
+		return tcp.Port
+	}
+	return 0
+}
+
 func closedPort(t *testing.T) int {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -332,7 +339,7 @@ func closedPort(t *testing.T) int {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	return portOf(l)
 }
 
 // TestSMTPHangsAfterData: the mail may have arrived; it is sent again under the
@@ -454,7 +461,7 @@ func TestSMTPNotLocal(t *testing.T) {
 	}
 	defer l.Close()
 	s := &notify.SMTP{
-		Host: address, Port: l.Addr().(*net.TCPAddr).Port, TLS: notify.NoTLS, From: "a@contoso.example", To: []string{"b@contoso.example"},
+		Host: address, Port: portOf(l), TLS: notify.NoTLS, From: "a@contoso.example", To: []string{"b@contoso.example"},
 		Templates: templates(t), Timeout: 5 * time.Second,
 	}
 	if _, err := s.Send(t.Context(), message(failed("x"))); err == nil || notify.Temporary(err) || !strings.Contains(err.Error(), "not on this host") {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -69,7 +70,7 @@ func serveWeb(t *testing.T, answer http.HandlerFunc) *webServer {
 func (s *webServer) taken() []post {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return append([]post(nil), s.posts...)
+	return slices.Clone(s.posts)
 }
 
 func (s *webServer) web() notify.Web {

@@ -110,7 +110,7 @@ func templatesOf(m *config.Mail) (*notify.MailTemplates, error) {
 	if err != nil {
 		return nil, err
 	}
-	templates.Host, _ = os.Hostname() //nolint:errcheck // a mail says less without it
+	templates.Host, _ = os.Hostname() // a mail says less without it
 	return templates, nil
 }
 
