@@ -41,9 +41,10 @@ type Client struct {
 }
 
 var (
-	_ rotator.Entra     = (*Client)(nil)
-	_ rotator.Rights    = (*Client)(nil)
-	_ rotator.Inventory = (*Client)(nil)
+	_ rotator.Entra      = (*Client)(nil)
+	_ rotator.Rights     = (*Client)(nil)
+	_ rotator.Identities = (*Client)(nil)
+	_ rotator.Inventory  = (*Client)(nil)
 )
 
 // Config is what a [Client] is made of.

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
@@ -150,3 +151,23 @@ const noInstanceDiscovery = true
 // repeated is decided in retry.go.
 // https://pkg.go.dev/github.com/Azure/azure-sdk-for-go/sdk/azcore/policy#RetryOptions
 func oneTry() policy.RetryOptions { return policy.RetryOptions{MaxRetries: -1} }
+
+// IsIdentity reports whether the app is the one that its tenant's identity signs
+// in as with a certificate.
+func (c *Client) IsIdentity(app rotator.Registration) bool {
+	t := c.tenants[app.Tenant]
+	return t != nil && t.Identity.Certificate != nil && strings.EqualFold(string(t.Identity.Certificate.ClientID), string(app.ClientID))
+}
+
+// RenewIdentity drops the credential of the tenant's identity and asks for the
+// identity's own app registration with a new one. A 403 is an answer too: the
+// token was accepted.
+func (c *Client) RenewIdentity(ctx context.Context, app rotator.Registration) error {
+	c.ForgetIdentity(app.Tenant)
+	k := call{Access: rotator.Access{Registration: app}, what: "sign in as the identity"}
+	_, _, err := c.application(ctx, k, []string{"id"})
+	if f, ok := errors.AsType[*rotator.Failure](err); ok && f.Reason == rotator.ReasonForbidden {
+		return nil
+	}
+	return err
+}

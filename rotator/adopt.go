@@ -149,6 +149,9 @@ func (r *Rotator) checkFree(ctx context.Context, app *App) error {
 // record. The warnings are for a person.
 func (r *Rotator) checkApp(ctx context.Context, app *App) ([]string, error) {
 	var warnings []string
+	if err := r.checkIdentity(app); err != nil {
+		return nil, err
+	}
 	policy := policyOf(app, r.Defaults)
 	if err := policy.Check(app.ConfirmRule()); err != nil {
 		return nil, fmt.Errorf("app %s: %w", app.Name, err)

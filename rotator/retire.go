@@ -82,6 +82,9 @@ func (t *turn) toRemove() []Credential {
 // our certificate is ours, whatever KeyID we believed in, and one that carries
 // another is not.
 func (t *turn) removeAll(ctx context.Context, signer KeyPair, list []Credential) (*wait, error) {
+	if err := t.switchIdentity(ctx); err != nil {
+		return nil, fmt.Errorf("the tenant's identity cannot sign in with the certificate that stays, so nothing is removed: %w", err)
+	}
 	listed, err := t.entriesOf(ctx, signer, list)
 	if err != nil {
 		return nil, err

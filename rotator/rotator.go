@@ -44,6 +44,8 @@ type Rotator struct {
 	MaxStartsPerDay int
 	// Inventory lists whole tenants; nil: nothing is discovered or inspected.
 	Inventory Inventory
+	// Identities are the tenants' own; nil: none of them is tracked.
+	Identities Identities
 	// Rights tells what an identity may do; nil: that is not looked at.
 	Rights Rights
 	// Tenants are the names of those that are inspected.

@@ -115,16 +115,10 @@ func identityOf(t config.Tenant, keys *store.Store) graph.Identity {
 		}}}
 	case config.KindCertificate:
 		return graph.Identity{Certificate: &graph.Certificate{ClientID: client, Pair: func(ctx context.Context) (rotator.KeyPair, error) {
-			tracked, err := keys.AppByClientID(ctx, t.Name, client)
-			switch {
-			case errors.Is(err, rotator.ErrNotFound):
+			if _, err := keys.AppByClientID(ctx, t.Name, client); errors.Is(err, rotator.ErrNotFound) {
 				return identityPair(id)
-			case err != nil:
-				return rotator.KeyPair{}, err
-			case tracked.Current == nil:
-				return rotator.KeyPair{}, fmt.Errorf("the identity of tenant %s is the app %s, which has no certificate yet", t.Name, tracked.Name)
 			}
-			return keys.KeyPair(ctx, tracked.Current.ThumbprintSHA256)
+			return rotator.IdentityPair(ctx, keys, t.Name, client)
 		}}}
 	case config.KindManagedIdentity:
 		return graph.Identity{ManagedIdentity: &graph.ManagedIdentity{ClientID: rotator.ClientID(id.ManagedIdentity.ClientID)}}

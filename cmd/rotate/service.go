@@ -70,7 +70,7 @@ func openService(ctx context.Context, cfg *config.Config, schedule rotator.Sched
 		Store: s.monitoring.store(keys), Watcher: s.monitoring.watcher(), Entra: entra, Deliverer: deliverer, Encoder: encoder{},
 		Defaults: defaults, MaxStartsPerDay: int(cfg.Defaults.MaxStartsPerDay), Workers: int(cfg.Workers),
 		Schedule: schedule, ParseSchedule: parseSchedule, Logger: log,
-		Inventory: entra, Rights: entra,
+		Inventory: entra, Rights: entra, Identities: entra,
 	}
 	for _, t := range cfg.Tenants {
 		s.rotator.Tenants = append(s.rotator.Tenants, t.Name)
