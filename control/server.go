@@ -114,6 +114,8 @@ func (s *Server) handler(stop context.Context) http.Handler {
 	route("POST /v1/apps/{name}/test", maxBodyBytes, s.test)
 	route("POST /v1/apps/{name}/rotations", maxBodyBytes, s.start)
 	route("POST /v1/apps/{name}/confirm", maxBodyBytes, s.confirm)
+	route("POST /v1/apps/{name}/registration", maxBodyBytes, s.create)
+	route("POST /v1/apps/{name}/registration/delete", maxBodyBytes, s.deleteCreated)
 	route("GET /v1/apps/{name}/handoff", maxBodyBytes, s.handOff)
 	route("POST /v1/apps/{name}/handoff/package", maxBodyBytes, s.handOver)
 	route("POST /v1/apps/{name}/rollback", maxBodyBytes, s.rollBack)

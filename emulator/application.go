@@ -39,6 +39,9 @@ func (t *Tenant) listObjects(c *call) (*response, *graphError) {
 }
 
 func (t *Tenant) getObject(c *call) (*response, *graphError) {
+	if c.params[0].unique {
+		return t.getUnique(c, c.params[0].id)
+	}
 	o, err := t.target(c)
 	if err != nil {
 		return nil, err
@@ -173,6 +176,9 @@ func (t *Tenant) create(c *call, o *object) (*response, *graphError) {
 //
 // https://learn.microsoft.com/graph/api/application-update
 func (t *Tenant) patchObject(c *call) (*response, *graphError) {
+	if c.params[0].unique {
+		return t.upsert(c, c.params[0].id)
+	}
 	o, err := t.targetToWrite(c)
 	if err != nil {
 		return nil, err

@@ -46,6 +46,8 @@ type graphError struct {
 type reference struct {
 	id       string
 	byClient bool
+	// unique tells that id is the unique name of an application.
+	unique bool
 }
 
 // A route is one request that Graph knows.
@@ -119,6 +121,13 @@ func (d *directory) find(method, path string) (*route, []reference) {
 		}
 		segments = append([]string{set, "(" + clientID}, segments[1:]...)
 	}
+	if name, ok := uniqueKey(segments[0]); ok && len(segments) == 1 {
+		for i := range d.routes {
+			if r := &d.routes[i]; r.method == method && r.pattern == "applications/*" && method != http.MethodDelete {
+				return r, []reference{{id: name, unique: true}}
+			}
+		}
+	}
 	for i := range d.routes {
 		if r := &d.routes[i]; r.method == method {
 			if params, ok := match(r.pattern, segments); ok {
@@ -137,7 +146,7 @@ func match(pattern string, segments []string) ([]reference, bool) {
 			return nil, false
 		case want == "*":
 			id, byClient := strings.CutPrefix(segments[i], "(")
-			params = append(params, reference{id, byClient})
+			params = append(params, reference{id: id, byClient: byClient})
 		case want != segments[i]:
 			return nil, false
 		}

@@ -55,6 +55,9 @@ type Ready struct {
 	TenantID string     `json:"tenant_id"`
 	Admin    ReadyAdmin `json:"admin"`
 	Apps     []ReadyApp `json:"apps"`
+	// Administrator may register apps and consent: it stands for a person who signs
+	// in with the roles for that.
+	Administrator ReadyAdmin `json:"administrator"`
 }
 
 // ReadyAdmin is the app that may manage the others.
@@ -106,6 +109,9 @@ func Serve(ctx context.Context, t *Tenant, o Options, ready func(Ready)) (err er
 	}
 	r, err := writeSeeds(o.Dir, seeds)
 	if err != nil {
+		return err
+	}
+	if r.Administrator, err = t.seedAdministrator(o.Dir); err != nil {
 		return err
 	}
 	var listenConfig net.ListenConfig
@@ -233,6 +239,20 @@ func writeSeeds(dir string, s Seeds) (Ready, error) {
 		r.Apps = append(r.Apps, app)
 	}
 	return r, nil
+}
+
+// seedAdministrator adds an app with the permissions that an administrator's roles
+// give, because nobody can sign in here as a person.
+func (t *Tenant) seedAdministrator(dir string) (ReadyAdmin, error) {
+	a, err := t.AddApplication(Application{
+		Name: "administrator", Secrets: []Secret{{DisplayName: "administrator"}},
+		Permissions: []string{"Application.ReadWrite.All", "AppRoleAssignment.ReadWrite.All"},
+	})
+	if err != nil {
+		return ReadyAdmin{}, err
+	}
+	r := ReadyAdmin{ClientID: a.ClientID, ObjectID: a.ObjectID, ClientSecretFile: filepath.Join(dir, "administrator.secret")}
+	return r, writeFile(r.ClientSecretFile, []byte(a.Secrets[0].Text))
 }
 
 // writeFile writes a file in one step, readable by its owner only.

@@ -114,6 +114,9 @@ const maxSelves = 128
 
 // credential returns that of the app itself or of the tenant's identity.
 func (c *Client) credential(ctx context.Context, t *tenant, k call) (*credential, error) {
+	if k.Admin != "" {
+		return k.adminCredential(t), nil
+	}
 	if !k.As.IsZero() {
 		return c.selfCredential(t, k)
 	}

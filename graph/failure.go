@@ -141,6 +141,16 @@ func graphVerdict(k call, e *Error) verdict {
 	case strings.HasSuffix(e.Code, "AsPerAppPolicy"), is("InvalidKeyEndDate"):
 		// https://learn.microsoft.com/graph/api/resources/applicationauthenticationmethodpolicy
 		return fix(rotator.ReasonPolicy, "shorten defaults.validity, or the validity of this app, to what the app management policy allows")
+	case says("Permission being assigned already exists"), says("EntitlementGrant entry already exists"),
+		says("added object references already exist"), is("Request_MultipleObjectsWithSameKeyValue"):
+		// Not documented as codes; other tools compare the texts.
+		// https://github.com/microsoftgraph/msgraph-bicep-types/issues/161
+		return fix(rotator.ReasonExists, "")
+	case says("does not reference a valid application object"), says("Not a valid reference update"):
+		// Not replicated yet. https://github.com/hashicorp/go-azure-sdk, odata/errors.go
+		return wait(rotator.ReasonStaleRead)
+	case k.what == registerApp && (e.StatusCode == http.StatusNotImplemented || e.StatusCode == http.StatusMethodNotAllowed || says("Resource not found for the segment")):
+		return fix(rotator.ReasonUnsupported, "")
 	case says("Key credential end date is invalid"):
 		return fix(rotator.ReasonOther, "shorten the validity of this app: Entra does not accept a certificate for so long")
 	case says("Update to existing credential"):
@@ -178,6 +188,8 @@ func graphVerdict(k call, e *Error) verdict {
 // permission says what a person must grant after a 403.
 func (k call) permission() string {
 	switch {
+	case k.Admin != "":
+		return k.role()
 	case k.isMail():
 		return fmt.Sprintf("grant the identity of tenant %q the application permission Mail.Send, and let it use this mailbox (RBAC for Applications in Exchange Online)", k.Tenant)
 	case k.what == listRegistered:
@@ -192,4 +204,16 @@ func (k call) permission() string {
 		return "grant the app a permission to read its own registration, such as Application.Read.All, or go on without"
 	}
 	return fmt.Sprintf("make the identity of tenant %q an owner of this app and grant it Application.ReadWrite.OwnedBy, or use \"rotate app edit %s --mode self\"", k.Tenant, k.App)
+}
+
+// role names what an administrator lacks after a 403.
+// https://learn.microsoft.com/entra/identity/role-based-access-control/permissions-reference
+func (k call) role() string {
+	switch k.what {
+	case giveConsent:
+		return "consent to permissions of Microsoft Graph takes the Entra role \"Privileged Role Administrator\" or \"Global Administrator\" (an app: AppRoleAssignment.ReadWrite.All and Application.Read.All); sign in with it, or let somebody else consent: --no-consent"
+	case readRoles, findApp, readPrincipal, readConsent, readOwners, readKeys:
+		return "who signed in may not read applications; that takes the Entra role \"Application Administrator\" (an app: Application.Read.All)"
+	}
+	return "the Entra role \"Application Administrator\", \"Cloud Application Administrator\" or \"Global Administrator\" is missing (an app: Application.ReadWrite.OwnedBy or Application.ReadWrite.All)"
 }

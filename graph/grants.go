@@ -19,11 +19,14 @@ const readGrants = "read permissions"
 // need of one API.
 // https://learn.microsoft.com/graph/api/resources/requiredresourceaccess
 type requiredAccess struct {
-	ResourceAppID string `json:"resourceAppId"`
-	Access        []struct {
-		ID   string `json:"id"`
-		Type string `json:"type"`
-	} `json:"resourceAccess"`
+	ResourceAppID string           `json:"resourceAppId"`
+	Access        []resourceAccess `json:"resourceAccess"`
+}
+
+type resourceAccess struct {
+	ID string `json:"id"`
+	// Type is Role for an application permission.
+	Type string `json:"type"`
 }
 
 // roleAssignment is one appRoleAssignment: an application permission that an

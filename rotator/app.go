@@ -128,6 +128,8 @@ type App struct {
 	AlertsAt time.Time `json:"alerts_at,omitzero"`
 	// SnoozedUntil holds warnings about the app back; zero: they are sent.
 	SnoozedUntil time.Time `json:"snoozed_until,omitzero"`
+	// Created is set if rotate made the registration.
+	Created *Creation `json:"created,omitempty"`
 	// NewPassword asks the next rotation for a password of its own.
 	NewPassword bool `json:"new_password,omitempty"`
 }

@@ -97,6 +97,10 @@ const (
 	ReasonNetwork Reason = "network"
 	// ReasonStaleRead means: a read did not show what an earlier one showed.
 	ReasonStaleRead Reason = "stale_read"
+	// ReasonExists means: what was to be made is there already.
+	ReasonExists Reason = "exists"
+	// ReasonUnsupported means: the cloud does not know the request.
+	ReasonUnsupported Reason = "unsupported"
 	// ReasonOther means: anything else.
 	ReasonOther Reason = "other"
 )

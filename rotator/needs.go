@@ -115,6 +115,8 @@ type State struct {
 	Starts []HourlyStarts `json:"starts_by_hour,omitempty"`
 	// FixStreak lists the apps in a row that failed as fix after their upload.
 	FixStreak []string `json:"fix_streak,omitempty"`
+	// Creations are apps whose creation has begun and not ended, by local name.
+	Creations map[string]Creation `json:"creations,omitempty"`
 	// Hosts are the login and Graph hosts of each tenant at its first use.
 	Hosts map[string]Hosts `json:"hosts,omitempty"`
 	// Inspections are the last look at each tenant, by name.
@@ -189,6 +191,9 @@ type Access struct {
 	Registration
 	// As is the app's own pair (self mode). Zero: the tenant's identity.
 	As KeyPair
+	// Admin is the token of an administrator, who then asks instead of both; empty:
+	// there is none.
+	Admin Token
 }
 
 // SignIn is what a token told.

@@ -33,7 +33,9 @@ import (
 // safe for concurrent use; by in their arguments is who asks, for the audit
 // trail.
 type Rotator struct {
-	Store     Store
+	Store Store
+	// Registrar makes registrations; nil: none can be made.
+	Registrar Registrar
 	Entra     Entra
 	Deliverer Deliverer
 	Encoder   Encoder

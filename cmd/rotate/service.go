@@ -67,7 +67,7 @@ func openService(ctx context.Context, cfg *config.Config, schedule rotator.Sched
 	}
 	s.store = keys
 	s.rotator = &rotator.Rotator{
-		Store: s.monitoring.store(keys), Watcher: s.monitoring.watcher(), Entra: entra, Deliverer: deliverer, Encoder: encoder{},
+		Store: s.monitoring.store(keys), Watcher: s.monitoring.watcher(), Entra: entra, Registrar: entra, Deliverer: deliverer, Encoder: encoder{},
 		Defaults: defaults, MaxStartsPerDay: int(cfg.Defaults.MaxStartsPerDay), Workers: int(cfg.Workers),
 		Schedule: schedule, ParseSchedule: parseSchedule, Logger: log,
 		Inventory: entra, Rights: entra, Identities: entra,

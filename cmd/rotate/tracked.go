@@ -13,7 +13,7 @@ import (
 
 func newAppCommand(a *app) *cobra.Command {
 	return group("app", "Track apps, and change what is tracked",
-		newAppAddCommand(a), newAppListCommand(a), newAppShowCommand(a), newAppEditCommand(a), newAppRemoveCommand(a), newAppTestCommand(a))
+		newAppCreateCommand(a), newAppDeleteCommand(a), newAppAddCommand(a), newAppListCommand(a), newAppShowCommand(a), newAppEditCommand(a), newAppRemoveCommand(a), newAppTestCommand(a))
 }
 
 func newAppListCommand(a *app) *cobra.Command {
