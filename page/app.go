@@ -46,6 +46,7 @@ func (s *site) app(r *http.Request) (string, error) {
 		el("div", id("picture"), class("picture"), attr{"data-live", ""}, single(&summary, now)),
 		section("rotation", "Rotation", running(a, now)),
 		section("certificates", "Certificates", certificates(a, now)),
+		section("foreign", "Not ours, on the same app", foreign(a, now)),
 		section("deliveries", "Deliveries", deliveries(a)),
 		section("connection", "Connection test", tested(a)),
 		section("policy", "When, and why then", arithmetic(a)),
@@ -178,6 +179,30 @@ func certificates(a *rotator.AppStatus, now time.Time) node {
 		return el("p", text("The app has no certificate of ours yet."))
 	}
 	return table("Certificates", []string{"Certificate", "Thumbprint (SHA-1)", "Valid from", "Valid until", "Key ID"}, rows)
+}
+
+// foreign are credentials on the app that rotate did not make and does not touch.
+func foreign(a *rotator.AppStatus, now time.Time) node {
+	listed := a.App.Listed
+	switch {
+	case listed == nil:
+		return el("p", text("Not looked at yet: the daemon looks once a day where an identity may list the tenant."))
+	case len(listed.Foreign) == 0:
+		return el("p", text("Nothing: no certificate and no secret of others was there at the last look."))
+	}
+	var rows [][]node
+	for _, f := range listed.Foreign {
+		called := node(text("without a name"))
+		if f.DisplayName != "" {
+			called = name(f.DisplayName)
+		}
+		until := node(text("not known"))
+		if !f.NotAfter.IsZero() {
+			until = nodes{instant(f.NotAfter, shortLayout), el("span", class("in"), text(relative(f.NotAfter, now)))}
+		}
+		rows = append(rows, []node{called, text(f.Kind), until, el("code", text(f.KeyID))})
+	}
+	return table("Credentials of others", []string{"Name", "Kind", "Valid until", "Key ID"}, rows)
 }
 
 // deliveries are the places that get a new key, and how it went last.

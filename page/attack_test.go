@@ -111,6 +111,7 @@ func TestNamesAreText(t *testing.T) {
 		a.Trouble = &rotator.Trouble{Message: text, Next: text}
 		a.Rotation.Trouble, a.Warnings, a.Attention = a.Trouble, []string{text}, true
 		a.Rotation.Deliveries = []rotator.DeliveryResult{{Name: "file " + text, Error: text}}
+		a.App.Listed = &rotator.Listed{Foreign: []rotator.Foreign{{Kind: text, DisplayName: text}}}
 		a.WaitingFor = rotator.WaitingPerson
 		source := newFixed(a)
 		source.status.Warnings, source.status.Stopped = []string{text}, text

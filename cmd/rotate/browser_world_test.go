@@ -119,14 +119,23 @@ func (m member) track(r *rotator.Records, key *rsa.PrivateKey, i int) error {
 		return err
 	}
 	r.Seal = []rotator.KeyPair{{Key: key, Certificate: der, Password: "0123456789abcdef"}}
-	rsaPolicy := rotator.App{
+	app := rotator.App{
 		Name: m.name, DisplayName: m.display, Tenant: m.tenant, Tags: m.tags, Mode: rotator.ModeSelf, Owner: m.tenant + "-it@contoso.example",
 		ClientID: rotator.ClientID(fmt.Sprintf("00000000-0000-0000-0002-%012d", i)), ObjectID: rotator.ObjectID(fmt.Sprintf("00000000-0000-0000-0003-%012d", i)),
 		Current: &current, AddedAt: now.AddDate(-1, 0, 0), AddedBy: "root (sudo: alice)",
 		Permissions: []string{"Mail.Read", "User.Read.All"}, Probe: []string{"/users?$top=1"},
 		Deliveries: []rotator.Delivery{{Kind: rotator.DeliverFile, Path: "/srv/" + m.name + "/app.pfx"}, {Kind: rotator.DeliverExec, Hook: "reload"}},
+		Listed: &rotator.Listed{Foreign: []rotator.Foreign{
+			{Kind: rotator.FoundSecret, DisplayName: "migration script", KeyID: "77777777-7a5e-4c1b-9b1e-2f60a7d1c001", NotAfter: now.AddDate(0, 4, 0)},
+		}},
+		Tested: &rotator.Tested{At: now.Add(-50 * time.Hour), Checks: []rotator.TestCheck{
+			{Name: "file", Result: rotator.CheckOK, Fact: "opens; its certificate is " + current.ThumbprintSHA1},
+			{Name: "token", Result: rotator.CheckOK, Fact: "a fresh sign-in works; the token carries 2 permissions"},
+			{Name: "permission Mail.Read", Result: rotator.CheckOK, Fact: "is in the token"},
+			{Name: "registered", Result: rotator.CheckOK, Fact: "listed on the app, among 1 certificate and 1 secret"},
+		}},
 	}
-	r.App = &rsaPolicy
+	r.App = &app
 	if m.phase == "" {
 		return nil
 	}
