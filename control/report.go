@@ -83,6 +83,11 @@ func (s *Server) report(c call) (int, any, error) {
 	return http.StatusOK, report, err
 }
 
+// Report is the proof of a year, as the API answers it.
+func (s *Server) Report(ctx context.Context, year int) (Report, error) {
+	return s.makeReport(ctx, year, time.Now().UTC())
+}
+
 func (s *Server) makeReport(ctx context.Context, year int, now time.Time) (Report, error) {
 	vault, err := s.vault()
 	if err != nil {

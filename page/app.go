@@ -37,7 +37,7 @@ func (s *site) app(r *http.Request) (string, error) {
 	}
 	now := time.Now()
 	summary := rowOf(a, now)
-	return document(a.App.Name, frame(&status.At,
+	return document(a.App.Name, s.frame(&status.At,
 		el("div", id("answer"), class("answer "+appMood(a)), attr{"data-live", ""},
 			el("p", class("crumb"), el("a", href("/"), text("All apps"))),
 			el("h1", name(a.App.Name)),

@@ -97,7 +97,7 @@ func (s *site) fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(f.status)
-	_, _ = fmt.Fprint(w, document(f.what, frame(nil, el("h1", text(f.what)), el("p", class("lead"), text(f.next))))) // the visitor has gone
+	_, _ = fmt.Fprint(w, document(f.what, s.frame(nil, el("h1", text(f.what)), el("p", class("lead"), text(f.next))))) // the visitor has gone
 }
 
 // known lets in whom the access rule knows.

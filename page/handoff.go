@@ -30,12 +30,12 @@ func (s *site) handoff(r *http.Request) (string, error) {
 			h.Credential = *a.Rotation.Old
 		}
 	case errors.Is(err, rotator.ErrRefused), errors.Is(err, rotator.ErrNotFound):
-		return document("Hand-off of "+a.App.Name, frame(&status.At, handOffHead(a, "calm", text("Nothing waits to be handed over.")))), nil
+		return document("Hand-off of "+a.App.Name, s.frame(&status.At, handOffHead(a, "calm", text("Nothing waits to be handed over.")))), nil
 	default:
 		return "", err
 	}
 	mood, lead := handOffLead(&h, now)
-	return document("Hand-off of "+a.App.Name, frame(&status.At,
+	return document("Hand-off of "+a.App.Name, s.frame(&status.At,
 		handOffHead(a, mood, lead),
 		section("pair", "The new key", handedPair(&h, s.TenantIDs[a.App.Tenant], now)),
 		section("steps", "What to do", el("ol", class("steps"), s.handOffSteps(&h, err == nil))),

@@ -88,7 +88,7 @@ func (s *site) overview(r *http.Request) (string, error) {
 	shown := found[(q.page-1)*rowsPerPage : min(q.page*rowsPerPage, len(found))]
 	now := time.Now()
 	headline, more := answer(all, now)
-	return document(headline, frame(&all.status.At,
+	return document(headline, s.frame(&all.status.At,
 		el("div", id("answer"), class("answer "+mood(all)), attr{"data-live", ""},
 			el("h1", text(headline)), more),
 		s.notices(&all.status),
@@ -388,8 +388,12 @@ func capital(s string) string {
 }
 
 // frame is what stands around every page. at is when what it shows was read.
-func frame(at *time.Time, parts ...node) node {
-	var read node
+func (s *site) frame(at *time.Time, parts ...node) node {
+	var read, report node
+	if s.Report != nil {
+		year := strconv.Itoa(time.Now().UTC().Year())
+		report = el("li", el("a", href("/report/"+year), text("Report "+year)))
+	}
 	if at != nil {
 		read = el("p", id("read"), attr{"data-live", ""}, text("As of "), clock(*at))
 	}
@@ -400,6 +404,7 @@ func frame(at *time.Time, parts ...node) node {
 			el("nav", attr{"aria-label", "Pages of this site"}, el("ul",
 				el("li", el("a", href("/"), text("Overview"))),
 				el("li", el("a", href("/inventory.csv"), text("Inventory (CSV)"))),
+				report,
 			))),
 		el("main", id("main"), attr{"tabindex", "-1"}, nodes(parts)),
 		el("footer", read, el("p", text("This page only reads. Changes are made with the "), el("code", text("rotate")), text(" command."))),

@@ -21,6 +21,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"golang.org/x/net/netutil"
@@ -56,6 +57,8 @@ type Server struct {
 	// Steps tell how to hand a pair to a consumer of which nothing is known. They
 	// may hold what [rotator.HandOffText] may.
 	Steps []string
+	// Report makes the proof of a year, a document of its own; nil: there is none.
+	Report func(ctx context.Context, year int) (string, error)
 	// Warnings stand on the overview, in plain words.
 	Warnings []string
 	// Logger may be nil.
@@ -131,6 +134,8 @@ type site struct {
 	limiter  limiter
 	streams  chan struct{}
 	login    *login
+	// reporting is held while a report is made: it reads everything.
+	reporting sync.Mutex
 }
 
 func (s *Server) newSite(ctx context.Context, log *slog.Logger) *site {
@@ -149,6 +154,9 @@ func (s *site) handler() http.Handler {
 	inside.HandleFunc("GET /apps/{name}", s.page(s.app))
 	inside.HandleFunc("GET /apps/{name}/handoff", s.page(s.handoff))
 	inside.HandleFunc("GET /inventory.csv", s.inventory)
+	if s.Report != nil {
+		inside.HandleFunc("GET /report/{year}", s.report)
+	}
 	inside.HandleFunc("GET /events", s.events)
 	inside.HandleFunc("GET /apps/{name}/events", s.events)
 	inside.HandleFunc("/", s.page(func(*http.Request) (string, error) { return "", rotator.ErrNotFound }))

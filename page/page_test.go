@@ -2,6 +2,7 @@ package page_test
 
 import (
 	"bufio"
+	"context"
 	"encoding/csv"
 	"net/http"
 	"slices"
@@ -191,6 +192,32 @@ func TestInventory(t *testing.T) {
 	}
 	if lines[1][0] != "alpha" || lines[1][1] != `'=cmd|' /C calc'!A0` || lines[1][3] != "'@owner" {
 		t.Errorf("inventory: %q", lines[1])
+	}
+}
+
+func TestReport(t *testing.T) {
+	s := serve(t, &page.Server{Source: newFixed(), Report: func(_ context.Context, year int) (string, error) {
+		return "proof of " + strconv.Itoa(year), nil
+	}})
+	year := strconv.Itoa(time.Now().UTC().Year())
+	if !strings.Contains(s.get("/"), `href="/report/`+year+`"`) {
+		t.Error("nothing leads to the report")
+	}
+	answer, err := s.client.Get("http://" + s.address + "/report/" + year)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if got := answer.Header.Get("Content-Disposition"); !strings.HasPrefix(got, "attachment") {
+		t.Errorf("Content-Disposition %q", got)
+	}
+	if got := s.get("/report/2001"); got != "proof of 2001" {
+		t.Errorf("the report is %q", got)
+	}
+	for _, path := range []string{"/report/1999", "/report/9999", "/report/x", "/report/" + year + "/x"} {
+		if answer, err := s.client.Get("http://" + s.address + path); err != nil || answer.StatusCode != http.StatusNotFound {
+			t.Errorf("%s: %v %v, want 404", path, answer, err)
+		}
 	}
 }
 

@@ -28,6 +28,13 @@ func openPage(ctx context.Context, cfg *config.Config, s *service, log *slog.Log
 	server := &page.Server{
 		Source: s.rotator, Names: p.Names, Warnings: s.server.Warnings, Logger: log,
 		Steps: generalSteps(), TenantIDs: map[string]string{},
+		Report: func(ctx context.Context, year int) (string, error) {
+			report, err := s.server.Report(ctx, year)
+			if err != nil {
+				return "", err
+			}
+			return reportHTML(report), nil
+		},
 	}
 	for _, t := range cfg.Tenants {
 		server.TenantIDs[t.Name] = t.ID

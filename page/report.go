@@ -1,0 +1,34 @@
+package page
+
+import (
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/seed-f0abd057/rotate/rotator"
+)
+
+// report hands out the proof of a year as a file: it carries its own style, which a
+// page of this site must not.
+func (s *site) report(w http.ResponseWriter, r *http.Request) {
+	year, err := strconv.Atoi(r.PathValue("year"))
+	if err != nil || year < 2000 || year > time.Now().Year() {
+		s.fail(w, r, rotator.ErrNotFound)
+		return
+	}
+	if !s.reporting.TryLock() {
+		w.Header().Set("Retry-After", "5")
+		s.fail(w, r, &refusal{http.StatusServiceUnavailable, "A report is being made.", "Try again in a moment."})
+		return
+	}
+	defer s.reporting.Unlock()
+	document, err := s.Report(r.Context(), year)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Content-Disposition", `attachment; filename="rotate-report-`+strconv.Itoa(year)+`.html"`)
+	_, _ = io.WriteString(w, document) // the visitor has gone
+}
