@@ -45,6 +45,7 @@ func (s *site) app(r *http.Request) (string, error) {
 			next(a)),
 		el("div", id("picture"), class("picture"), attr{"data-live", ""}, single(&summary, now)),
 		section("rotation", "Rotation", running(a, now)),
+		section("alerts", "Open alerts", openAlerts(a)),
 		section("certificates", "Certificates", certificates(a, now)),
 		section("foreign", "Not ours, on the same app", foreign(a, now)),
 		section("deliveries", "Deliveries", deliveries(a)),

@@ -112,6 +112,7 @@ func TestNamesAreText(t *testing.T) {
 		a.Rotation.Trouble, a.Warnings, a.Attention = a.Trouble, []string{text}, true
 		a.Rotation.Deliveries = []rotator.DeliveryResult{{Name: "file " + text, Error: text}}
 		a.App.Listed = &rotator.Listed{Foreign: []rotator.Foreign{{Kind: text, DisplayName: text}}}
+		a.App.Alerts = []rotator.Alert{{Kind: rotator.EventKind(text), Severity: rotator.Severity(text), Summary: text, Next: text, AckedBy: text, AckedAt: time.Now()}}
 		a.WaitingFor = rotator.WaitingPerson
 		source := newFixed(a)
 		source.status.Warnings, source.status.Stopped = []string{text}, text

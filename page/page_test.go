@@ -175,10 +175,14 @@ func TestApp(t *testing.T) {
 	if body := s.get("/apps/yankee"); !strings.Contains(body, "grant it") {
 		t.Error("what to do next is not said")
 	}
+	if body := s.get("/apps/yankee"); !strings.Contains(body, "Nothing is open") {
+		t.Error("that no alert is open is not said")
+	}
 	sick := safeApp("sick", 90*day)
+	sick.App.Alerts = []rotator.Alert{{Kind: rotator.EventCertificateMissing, Severity: rotator.SeverityCritical, Since: time.Now(), Summary: "it is gone", Next: "find out who"}}
 	sick.App.Tested = &rotator.Tested{At: time.Now(), Checks: []rotator.TestCheck{{Name: "token", Result: rotator.CheckFailed, Fact: "AADSTS700027", Next: "rotate now sick"}}}
-	if got := found(t, serve(t, &page.Server{Source: newFixed(sick)}).get("/apps/sick"), "td"); !slices.Contains(got, "Result failed") || !slices.Contains(got, "Seen AADSTS700027") {
-		t.Errorf("the connection test shows %q", got)
+	if got := found(t, serve(t, &page.Server{Source: newFixed(sick)}).get("/apps/sick"), "td"); !slices.Contains(got, "Result failed") || !slices.Contains(got, "Seen AADSTS700027") || !slices.Contains(got, "What it is gone") || !slices.Contains(got, "Severity critical") {
+		t.Errorf("the connection test and the alert show %q", got)
 	}
 }
 

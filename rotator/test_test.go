@@ -4,6 +4,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -115,6 +116,27 @@ func TestConnection(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestKeepsConnectionTest finds the result of a test with the app afterwards.
+func TestKeepsConnectionTest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, options{})
+		r, closeStore := w.rotator()
+		defer closeStore()
+		w.adopt(r, "tested", options{left: 20 * 24 * time.Hour})
+		checks, err := r.Test(t.Context(), "tested")
+		if err != nil {
+			t.Fatal(err)
+		}
+		app, err := r.Store.App(t.Context(), "tested")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if app.Tested == nil || app.Tested.At.IsZero() || !slices.Equal(app.Tested.Checks, checks) {
+			t.Errorf("kept is %+v, want %+v", app.Tested, checks)
+		}
+	})
 }
 
 // connecting is a connection to be tested, and what it is made of.

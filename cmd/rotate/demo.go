@@ -76,8 +76,9 @@ type demo struct {
 	dir   string
 	begun time.Time
 
-	// page is where the web page listens.
+	// page is where the web page listens; freePage lets go of the port.
 	page     string
+	freePage func() error
 	tenant   emulator.Ready
 	seed     emulator.ReadyApp
 	consumer *consumer
@@ -188,22 +189,23 @@ func (d *demo) facts(pairs ...string) {
 // demoPage is where the page of a demo is, if the port is free.
 const demoPage = "127.0.0.1:9780"
 
-// pageListen returns demoPage, or another free port where that is taken.
-func pageListen(ctx context.Context) (string, error) {
+// holdPage takes the port of the page, demoPage or another free one where that is
+// taken, until the daemon needs it.
+func (d *demo) holdPage(ctx context.Context) error {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", demoPage)
 	if err != nil {
 		if l, err = lc.Listen(ctx, "tcp", "127.0.0.1:0"); err != nil {
-			return "", fmt.Errorf("a port for the page: %w", err)
+			return fmt.Errorf("a port for the page: %w", err)
 		}
 	}
-	return l.Addr().String(), l.Close()
+	d.page, d.freePage = l.Addr().String(), l.Close
+	return nil
 }
 
 // writeConfig writes the configuration: waits are seconds instead of days.
 func (d *demo) writeConfig(ctx context.Context) error {
-	var err error
-	if d.page, err = pageListen(ctx); err != nil {
+	if err := d.holdPage(ctx); err != nil {
 		return err
 	}
 	text := fmt.Sprintf(`store: {path: data/rotate.db, identity_file: keys/store.key}
@@ -307,6 +309,9 @@ func (d *demo) startDaemon(running context.Context, work *errgroup.Group) func(c
 		logFile, err := os.OpenFile(d.path("daemon.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 		if err != nil {
 			return err
+		}
+		if err := d.freePage(); err != nil {
+			return errors.Join(err, logFile.Close())
 		}
 		work.Go(func() error {
 			err := runDaemon(running, cfg, slog.New(slog.NewTextHandler(logFile, nil)), "")
