@@ -65,6 +65,7 @@ func TestSignIn(t *testing.T) {
 				t.Fatal(err)
 			}
 			body, _ := io.ReadAll(answer.Body)
+			answer.Body.Close()
 			said := answer.Header.Get("Location") + string(body)
 			if c.refused != "" {
 				if !strings.Contains(said, c.refused) || strings.Contains(said, "code=") && answer.StatusCode == http.StatusFound && !strings.Contains(said, "error=") {
@@ -88,6 +89,7 @@ func TestSignIn(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				defer answer.Body.Close()
 				body, _ := io.ReadAll(answer.Body)
 				return string(body)
 			}

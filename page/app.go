@@ -145,7 +145,8 @@ func certificates(a *rotator.AppStatus, now time.Time) node {
 		rows = append(rows, []node{
 			nodes{text(what), el("span", class("in"), text(more))},
 			el("code", class("thumbprint"), text(c.ThumbprintSHA1)),
-			instant(c.NotBefore, shortLayout), nodes{instant(c.NotAfter, shortLayout), el("span", class("in"), text(relative(c.NotAfter, now)))},
+			instant(c.NotBefore, shortLayout),
+			nodes{instant(c.NotAfter, shortLayout), el("span", class("in"), text(relative(c.NotAfter, now)))},
 			el("code", key),
 		})
 	}

@@ -46,8 +46,10 @@ func (s *site) guard(next http.Handler) http.Handler {
 		}
 		switch {
 		case !s.isNamed(r.Host):
-			s.fail(w, r, &refusal{http.StatusMisdirectedRequest, "This page is not known under that name.",
-				"Open it under one of the names in page.names of the configuration."})
+			s.fail(w, r, &refusal{
+				http.StatusMisdirectedRequest, "This page is not known under that name.",
+				"Open it under one of the names in page.names of the configuration.",
+			})
 		case r.Method != http.MethodGet && r.Method != http.MethodHead:
 			h.Set("Allow", "GET, HEAD")
 			s.fail(w, r, &refusal{http.StatusMethodNotAllowed, "This page only reads.", "Changes are made with the rotate command."})
@@ -104,8 +106,10 @@ func (s *site) fail(w http.ResponseWriter, r *http.Request, err error) {
 func (s *site) known(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if names := s.Access.ClientNames; len(names) > 0 && !isClient(r.TLS, names) {
-			s.fail(w, r, &refusal{http.StatusForbidden, "Your certificate may not see this page.",
-				"Its name must be in page.clients.names of the configuration."})
+			s.fail(w, r, &refusal{
+				http.StatusForbidden, "Your certificate may not see this page.",
+				"Its name must be in page.clients.names of the configuration.",
+			})
 			return
 		}
 		if s.login == nil || s.login.knows(r, time.Now()) {

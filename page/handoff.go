@@ -56,11 +56,15 @@ func handOffLead(h *rotator.HandOff, now time.Time) (mood string, lead node) {
 	case h.Deadline.IsZero():
 		return "alarm", nodes{text("A new key waits to be brought to "), consumer, text(".")}
 	case h.Deadline.Before(now):
-		return "alarm", nodes{text("A new key waits to be brought to "), consumer, text(". That should have been done before "), date(h.Deadline),
-			text("; the old certificate ends on "), date(h.Rotation.Old.NotAfter), text(" and is not removed before.")}
+		return "alarm", nodes{
+			text("A new key waits to be brought to "), consumer, text(". That should have been done before "), date(h.Deadline),
+			text("; the old certificate ends on "), date(h.Rotation.Old.NotAfter), text(" and is not removed before."),
+		}
 	}
-	return "alarm", nodes{text("A new key waits to be brought to "), consumer, text(" by "), date(h.Deadline),
-		text(", " + relative(h.Deadline, now) + ".")}
+	return "alarm", nodes{
+		text("A new key waits to be brought to "), consumer, text(" by "), date(h.Deadline),
+		text(", " + relative(h.Deadline, now) + "."),
+	}
 }
 
 // handedPair is what the consumer asks for.

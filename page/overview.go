@@ -134,8 +134,10 @@ func answer(all *survey, now time.Time) (string, node) {
 		if first == nil {
 			return nil
 		}
-		return nodes{text("The first certificate to end is that of "), appLink(first.name), text(" on "), date(first.notAfter),
-			text("; its renewal " + renewal(first, now) + ".")}
+		return nodes{
+			text("The first certificate to end is that of "), appLink(first.name), text(" on "), date(first.notAfter),
+			text("; its renewal " + renewal(first, now) + "."),
+		}
 	}
 	switch {
 	case n == 0:
@@ -250,11 +252,11 @@ func tally(found, all int, q question) node {
 	if q.isFiltered() {
 		said = thousands(found) + " of " + count(all, "app")
 	}
-	var clear node
+	var every node
 	if q.isFiltered() {
-		clear = nodes{text(" · "), el("a", href("/"), text("show all"))}
+		every = nodes{text(" · "), el("a", href("/"), text("show all"))}
 	}
-	return el("p", class("tally"), attr{"role", "status"}, text(said), clear)
+	return el("p", class("tally"), attr{"role", "status"}, text(said), every)
 }
 
 // timeline is the table of apps, each with its row of the drawing.

@@ -186,9 +186,9 @@ func asset(file, kind string) http.HandlerFunc {
 }
 
 // page answers with a document.
-func (s *site) page(make func(*http.Request) (string, error)) http.HandlerFunc {
+func (s *site) page(draw func(*http.Request) (string, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		body, err := make(r)
+		body, err := draw(r)
 		if err != nil {
 			s.fail(w, r, err)
 			return

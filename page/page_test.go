@@ -55,7 +55,10 @@ func rowsOf(t *testing.T, document string) []string {
 	return names
 }
 
-func heading(t *testing.T, document string) string { return found(t, document, "h1")[0] }
+func heading(t *testing.T, document string) string {
+	t.Helper()
+	return found(t, document, "h1")[0]
+}
 
 func needing(name, message string) rotator.AppStatus {
 	a := safeApp(name, 30*day)
@@ -219,8 +222,13 @@ func TestReport(t *testing.T) {
 		t.Errorf("the report is %q", got)
 	}
 	for _, path := range []string{"/report/1999", "/report/9999", "/report/x", "/report/" + year + "/x"} {
-		if answer, err := s.client.Get("http://" + s.address + path); err != nil || answer.StatusCode != http.StatusNotFound {
-			t.Errorf("%s: %v %v, want 404", path, answer, err)
+		answer, err := s.client.Get("http://" + s.address + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		if answer.StatusCode != http.StatusNotFound {
+			t.Errorf("%s: %s, want 404", path, answer.Status)
 		}
 	}
 }
