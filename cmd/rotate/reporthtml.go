@@ -138,7 +138,7 @@ func (p *document) overview(r control.Report) {
 	p.raw("<h2>Overview</h2>\n<table><thead><tr><th>App</th><th>Client ID</th><th>Owner</th><th>Rotations</th><th>Certificate in service</th><th>Ends</th></tr></thead><tbody>\n")
 	for _, app := range r.Apps {
 		p.raw("<tr>")
-		p.element("td", "", app.Name)
+		p.element("td", "t", app.Name)
 		p.element("td", "", app.ClientID)
 		p.element("td", "", cmp.Or(app.Owner, "–"))
 		p.element("td", "", fmt.Sprint(len(app.Rotations)))
@@ -206,7 +206,14 @@ func (p *document) reportRotation(r control.Rotation) {
 	for _, d := range r.Deliveries {
 		result := "not delivered"
 		if d.ThumbprintSHA256 != nil && d.At != nil {
-			result = "read back at " + utcStamp(*d.At) + ", certificate " + shortThumbprint(*d.ThumbprintSHA256)
+			which := "another certificate"
+			switch {
+			case r.New != nil && r.New.ThumbprintSHA256 == *d.ThumbprintSHA256:
+				which = "the new certificate"
+			case r.Old != nil && r.Old.ThumbprintSHA256 == *d.ThumbprintSHA256:
+				which = "the old certificate"
+			}
+			result = which + " was read back at " + utcStamp(*d.At)
 		}
 		if d.Error != nil {
 			result += "; " + *d.Error
