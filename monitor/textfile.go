@@ -34,7 +34,7 @@ func (m *Metrics) RunFile(ctx context.Context, path string, log *slog.Logger) er
 		err := m.WriteFile(ctx, path)
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // stopped, not failed
 		case err != nil && err.Error() != failing:
 			log.ErrorContext(ctx, "metrics file not written", "err", err)
 			failing = err.Error()
