@@ -6,12 +6,12 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/url"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
@@ -45,7 +45,7 @@ type TraceOptions struct {
 const exportTimeout = 5 * time.Second
 
 // NewTracer makes a tracer. It asks nobody yet.
-func NewTracer(ctx context.Context, o TraceOptions) (*Tracer, error) {
+func NewTracer(o TraceOptions) (*Tracer, error) {
 	endpoint, err := url.Parse(o.Endpoint)
 	if err != nil {
 		return nil, fmt.Errorf("otlp endpoint: %w", err)
@@ -53,10 +53,10 @@ func NewTracer(ctx context.Context, o TraceOptions) (*Tracer, error) {
 	if endpoint.Path == "" || endpoint.Path == "/" {
 		endpoint.Path = "/v1/traces"
 	}
-	exporter, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(endpoint.String()), otlptracehttp.WithTimeout(exportTimeout))
-	if err != nil {
-		return nil, fmt.Errorf("otlp endpoint: %w", err)
-	}
+	exporter := &otlp{endpoint: endpoint.String(), client: &http.Client{
+		Timeout:       exportTimeout,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
 	provider := sdktrace.NewTracerProvider(
 		sdktrace.WithBatcher(&quiet{SpanExporter: exporter, log: o.Logger}, sdktrace.WithBatchTimeout(time.Second)),
 		sdktrace.WithSampler(sdktrace.AlwaysSample()),

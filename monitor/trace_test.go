@@ -86,7 +86,7 @@ func TestTrace(t *testing.T) {
 			step("retire", rotator.PhaseRetired, 24*time.Hour, nil, ""),
 		},
 	} {
-		tracer, err := monitor.NewTracer(t.Context(), monitor.TraceOptions{
+		tracer, err := monitor.NewTracer(monitor.TraceOptions{
 			Endpoint: server.URL, StoreID: "0a1b2c3d", Version: "1.2.3", Logger: slog.New(slog.DiscardHandler),
 		})
 		if err != nil {
@@ -153,7 +153,7 @@ func TestTraceUnreachable(t *testing.T) {
 	server := httptest.NewServer(http.NotFoundHandler())
 	defer server.Close()
 	var log bytes.Buffer
-	tracer, err := monitor.NewTracer(t.Context(), monitor.TraceOptions{
+	tracer, err := monitor.NewTracer(monitor.TraceOptions{
 		Endpoint: server.URL, StoreID: "0a1b2c3d", Logger: slog.New(slog.NewTextHandler(&log, nil)),
 	})
 	if err != nil {

@@ -38,7 +38,7 @@ func newMonitoring(ctx context.Context, cfg *config.Config, keys *store.Store, l
 		return m, nil
 	}
 	var err error
-	m.tracer, err = monitor.NewTracer(ctx, monitor.TraceOptions{
+	m.tracer, err = monitor.NewTracer(monitor.TraceOptions{
 		Endpoint: cfg.OTLP.Endpoint, StoreID: keys.ID(), Version: version(), Logger: log,
 	})
 	return m, err
