@@ -59,6 +59,9 @@ func (r *Rotator) settle(rec *Records, alerts []Alert, now time.Time, ofApp bool
 		if i >= 0 {
 			a = alerts[i]
 		}
+		if i >= 0 && !a.ToldAt.IsZero() && a.Severity == e.Severity && a.Summary == e.Summary {
+			continue // told already; repeatAt says when again
+		}
 		if e.Severity == SeverityCritical && a.Severity != SeverityCritical {
 			a.AckedAt, a.AckedBy = time.Time{}, "" // it was not this that somebody knew
 		}

@@ -40,6 +40,7 @@ func TestStages(t *testing.T) {
 		})
 		stop := run(w.t, r)
 		days(19)
+		time.Sleep(3 * time.Hour)
 		var stages []string
 		for _, e := range told(w.t, r, rotator.EventExpiring) {
 			if e.Repeat == 0 {

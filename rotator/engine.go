@@ -294,7 +294,7 @@ func (t *turn) fail(ctx context.Context, f *Failure) error {
 		switch {
 		case late:
 			rec.Events = append(rec.Events, t.event(EventRotationFailed, SeverityCritical, "past its last safe date: "+f.Message, f.Next))
-		case rot.Trouble.needsPerson() && (!known || attempts == manyAttempts):
+		case rot.Trouble.needsPerson() && (!known || attempts == manyAttempts && (f.Class == ClassWait || f.Class == ClassRetry)):
 			rec.Events = append(rec.Events, t.event(EventRotationFailed, SeverityWarning, f.Message, f.Next))
 		}
 		if f.Class == ClassFix && uploaded {
