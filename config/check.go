@@ -52,6 +52,10 @@ func (c *Config) problems() []*Error {
 	if c.Store.Path != "" && c.Store.Path == c.Store.IdentityFile {
 		k.add("store.identity_file", "%q is the database itself; the identity needs a file of its own", c.Store.IdentityFile)
 	}
+	for _, path := range c.paths() {
+		k.credential(*path)
+	}
+	k.recovery(c.Store.Recovery)
 	k.text("control.socket", c.Control.Socket)
 	if n := len(c.Control.Socket); n > maxSocketBytes {
 		k.add("control.socket", "%q has %d bytes; a unix socket's path may have at most %d", c.Control.Socket, n, maxSocketBytes)

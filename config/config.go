@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/goccy/go-yaml/ast"
@@ -48,6 +49,8 @@ type Store struct {
 	Path string `yaml:"path" about:"the database file"`
 	// IdentityFile is the path of the age identity that opens sealed keys.
 	IdentityFile string `yaml:"identity_file" about:"the age identity that opens sealed keys; keep it in another folder than the database"`
+	// Recovery is an age recipient, "none", or empty: not decided.
+	Recovery string `yaml:"recovery" about:"age recipient (age1…) for rotate init, or none; empty is to be decided at its command line"`
 }
 
 // Discovery says when the daemon looks at what the tenants hold.
@@ -62,6 +65,9 @@ type Discovery struct {
 type Control struct {
 	// Socket is the path of a unix socket, at most 107 bytes.
 	Socket string `yaml:"socket" about:"unix socket of the control API, at most 107 bytes"`
+	// ChangeGroup and ViewGroup are names or numbers; empty: no group is served.
+	ChangeGroup string `yaml:"change_group" about:"group whose members may give orders, if this host has it; empty is none"`
+	ViewGroup   string `yaml:"view_group" about:"group whose members may read only, if this host has it; empty is none"`
 }
 
 // Log says what is logged and how.
@@ -104,7 +110,7 @@ func Default() *Config {
 	return &Config{
 		Discovery: Discovery{Schedule: daily},
 		Store:     Store{Path: "/var/lib/rotate/rotate.db", IdentityFile: "/etc/rotate/store.key"},
-		Control:   Control{Socket: "/run/rotate/rotate.sock"},
+		Control:   Control{Socket: "/run/rotate/rotate.sock", ChangeGroup: "rotate", ViewGroup: "rotate-view"},
 		Schedule:  hourly,
 		Workers:   4,
 		Log:       Log{Level: "info", Format: "text"},
@@ -184,7 +190,7 @@ func (c *Config) paths() []*string {
 // resolve makes relative paths relative to the folder. Empty ones stay empty.
 func resolve(folder string, paths []*string) {
 	for _, p := range paths {
-		if *p != "" && !filepath.IsAbs(*p) {
+		if *p != "" && !filepath.IsAbs(*p) && !strings.HasPrefix(*p, credentialPrefix) {
 			*p = filepath.Join(folder, *p)
 		}
 	}

@@ -157,6 +157,12 @@ func (c *Client) Resume(ctx context.Context, app string) ([]string, error) {
 	return resumed.Done, err
 }
 
+// Reload has the daemon read its configuration again. An error means that the one
+// before stays in force.
+func (c *Client) Reload(ctx context.Context) error {
+	return c.do(ctx, http.MethodPost, "/v1/reload", nil, nil)
+}
+
 // RebindTenant accepts the tenant's present login and Graph hosts.
 func (c *Client) RebindTenant(ctx context.Context, tenant string) error {
 	return c.do(ctx, http.MethodPost, "/v1/tenants/"+url.PathEscape(tenant)+"/rebind", nil, nil)

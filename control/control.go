@@ -24,6 +24,7 @@
 //	GET    /v1/history?app=NAME&limit=N    History
 //	POST   /v1/pause                       PauseRequest → 204
 //	POST   /v1/resume                      ResumeRequest → Resumed
+//	POST   /v1/reload                      204
 //	POST   /v1/tenants/{name}/rebind       204
 //	POST   /v1/apps/{name}/export          ExportRequest → Exported
 //	POST   /v1/backup                      BackupRequest → an age file
@@ -38,8 +39,8 @@
 // those to export and handoff/package. Refusals are
 // {"error": Error}.
 //
-// Who may connect is decided by the folder of the socket; on top of it only
-// root and the user that the daemon runs as are served.
+// The kernel tells who connects. Served are root, the user that the daemon runs
+// as, and members of the two groups of [Access]; a refusal names the group.
 package control
 
 // Body limits in bytes.

@@ -2,7 +2,7 @@ package control
 
 // MayAsk reports why a daemon that runs as uid does not serve a peer.
 func MayAsk(peerUID uint32, uid int) error {
-	return peer{uid: peerUID, by: UserName(peerUID)}.mayAsk(uid)
+	return Access{}.may(peer{uid: peerUID, by: UserName(peerUID)}, uid, toRead)
 }
 
 // WireError sends an error over the wire and back.
@@ -13,3 +13,15 @@ func WireError(err error) (*Error, int) {
 
 // WireErrors sends a joined error over the wire.
 var WireErrors = errorsOf
+
+// Needs lists what each route needs, by its pattern.
+func Needs() map[string]string {
+	all := map[string]string{}
+	for _, r := range (&Server{}).routes() {
+		all[r.pattern] = string(r.needs)
+	}
+	for _, r := range (&Server{}).streams() {
+		all[r.pattern] = string(r.needs)
+	}
+	return all
+}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os/user"
 	"strconv"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,6 +15,8 @@ import (
 // A peer is who asks.
 type peer struct {
 	uid uint32
+	// groups are those of its process when it connected.
+	groups []uint32
 	// by is the name for the audit trail.
 	by string
 	// local tells that the request came from this process.
@@ -50,15 +53,41 @@ func peerOfConn(c net.Conn) peer {
 	}
 	var (
 		credentials *unix.Ucred
+		groups      []uint32
 		asked       error
 	)
 	err = raw.Control(func(fd uintptr) {
 		credentials, asked = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+		if asked == nil {
+			groups, asked = peerGroups(fd)
+		}
 	})
 	if err = errors.Join(err, asked); err != nil {
 		return peer{err: err}
 	}
-	return peer{uid: credentials.Uid, by: UserName(credentials.Uid)}
+	return peer{uid: credentials.Uid, groups: append(groups, credentials.Gid), by: UserName(credentials.Uid)}
+}
+
+// maxGroups is the most that a process can have (NGROUPS_MAX, setgroups(2)).
+const maxGroups = 65536
+
+// peerGroups returns the supplementary groups of the process at the other end
+// (SO_PEERGROUPS, Linux 4.13); SO_PEERCRED tells only the first one.
+func peerGroups(fd uintptr) ([]uint32, error) {
+	for n := 64; n <= maxGroups; n *= 4 {
+		groups := make([]uint32, n)
+		size := uint32(4 * n) //nolint:gosec // at most 256 KiB
+		_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_PEERGROUPS,
+			uintptr(unsafe.Pointer(&groups[0])), uintptr(unsafe.Pointer(&size)), 0) //nolint:gosec // x/sys/unix has no call that returns numbers
+		switch errno {
+		case 0:
+			return groups[:size/4], nil
+		case unix.ERANGE:
+			continue // more groups than there is room for
+		}
+		return nil, fmt.Errorf("ask for the peer's groups: %w", errno)
+	}
+	return nil, errors.New("ask for the peer's groups: there are too many")
 }
 
 // UserName returns "NAME (uid N)", or "uid N" if the name is not known.

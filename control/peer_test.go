@@ -1,6 +1,7 @@
 package control_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -56,7 +57,11 @@ func TestHelperAsk(t *testing.T) {
 		return
 	}
 	transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", path) }}
-	answer, err := (&http.Client{Transport: transport}).Get("http://rotate/v1/status")
+	request, err := http.NewRequestWithContext(t.Context(), cmp.Or(os.Getenv("ROTATE_TEST_METHOD"), http.MethodGet), "http://rotate"+cmp.Or(os.Getenv("ROTATE_TEST_PATH"), "/v1/status"), http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := (&http.Client{Transport: transport}).Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/seed-f0abd057/rotate/rotator"
@@ -40,6 +41,15 @@ type Server struct {
 	Notifier Notifier
 	// Outbox tells how the channels do; nil: nobody knows.
 	Outbox Outbox
+	// Access is who is served; [Server.Reconfigure] changes it.
+	Access Access
+	// Reload reads the configuration again; nil: there is no daemon that could.
+	// An error means that the one before stays in force.
+	Reload func(ctx context.Context, by string) error
+
+	refused refusals
+	mu      sync.Mutex
+	live    *live // guarded by mu; nil: Access and Warnings
 }
 
 // Serve answers on l until ctx is done; then it ends the streams, lets other
@@ -55,6 +65,9 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		IdleTimeout:       idleTimeout,
 		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return withPeer(ctx, peerOfConn(c)) },
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+	if err := s.share(l); err != nil {
+		return errors.Join(err, l.Close())
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(l) }()
@@ -87,92 +100,121 @@ type call struct {
 	body io.Reader
 }
 
+// A route is one request that the API knows, and what it needs.
+type route struct {
+	needs   need
+	pattern string
+	// limit of the body in bytes.
+	limit  int64
+	answer func(call) (int, any, error)
+}
+
+// routes is who may do what: members of the view group what is [toRead], those of
+// the change group everything.
+func (s *Server) routes() []route {
+	return []route{
+		{toRead, "GET /v1/status", maxBodyBytes, s.status},
+		{toRead, "GET /v1/apps", maxBodyBytes, s.apps},
+		{toRead, "GET /v1/apps/{name}", maxBodyBytes, s.app},
+		{toRead, "GET /v1/apps/{name}/handoff", maxBodyBytes, s.handOff},
+		{toRead, "GET /v1/rotations/{id}", maxBodyBytes, s.rotation},
+		{toRead, "GET /v1/store/check", maxBodyBytes, s.checkStore},
+		{toRead, "GET /v1/audit/proof", maxBodyBytes, s.proveAudit},
+		{toRead, "GET /v1/report", maxBodyBytes, s.report},
+		{toRead, "GET /v1/plan", maxBodyBytes, s.plan},
+		{toRead, "GET /v1/alerts", maxBodyBytes, s.alerts},
+		{toRead, "GET /v1/history", maxBodyBytes, s.history},
+		{toChange, "POST /v1/apps", maxAddBytes, s.add},
+		{toChange, "PATCH /v1/apps/{name}", maxBodyBytes, s.edit},
+		{toChange, "DELETE /v1/apps/{name}", maxBodyBytes, s.remove},
+		{toChange, "POST /v1/apps/{name}/test", maxBodyBytes, s.test},
+		{toChange, "POST /v1/apps/{name}/rotations", maxBodyBytes, s.start},
+		{toChange, "POST /v1/apps/{name}/confirm", maxBodyBytes, s.confirm},
+		{toChange, "POST /v1/apps/{name}/handoff/package", maxBodyBytes, s.handOver},
+		{toChange, "POST /v1/apps/{name}/registration", maxBodyBytes, s.create},
+		{toChange, "POST /v1/apps/{name}/registration/delete", maxBodyBytes, s.deleteCreated},
+		{toChange, "POST /v1/apps/{name}/rollback", maxBodyBytes, s.rollBack},
+		{toChange, "POST /v1/rotations/due", maxBodyBytes, s.startDue},
+		{toChange, "POST /v1/apply", maxApplyBytes, s.apply},
+		{toChange, "POST /v1/check", maxBodyBytes, s.check},
+		{toChange, "POST /v1/pause", maxBodyBytes, s.pause},
+		{toChange, "POST /v1/ack", maxBodyBytes, s.ack},
+		{toChange, "POST /v1/snooze", maxBodyBytes, s.snooze},
+		{toChange, "POST /v1/notify/test", maxBodyBytes, s.testChannels},
+		{toChange, "POST /v1/resume", maxBodyBytes, s.resume},
+		{toChange, "POST /v1/reload", maxBodyBytes, s.reload},
+		{toChange, "POST /v1/tenants/{name}/rebind", maxBodyBytes, s.rebind},
+		{toChange, "POST /v1/tenants/{name}/watch", maxBodyBytes, s.watch},
+		{toChange, "POST /v1/apps/{name}/export", maxBodyBytes, s.export},
+		{toChange, "POST /v1/backup/done", maxBodyBytes, s.backupDone},
+	}
+}
+
+// A stream is a route that writes its answer itself, for as long as it takes.
+type stream struct {
+	needs   need
+	pattern string
+	answer  func(stop context.Context, w http.ResponseWriter, r *http.Request)
+}
+
+// streams are those of [Server.routes] that stream.
+func (s *Server) streams() []stream {
+	return []stream{
+		{toRead, "GET /v1/rotations/{id}/events", s.events},
+		{toRead, "GET /v1/discover", s.discover},
+		{toRead, "GET /v1/audit", func(_ context.Context, w http.ResponseWriter, r *http.Request) { s.audit(w, r) }},
+		{toChange, "POST /v1/backup", func(_ context.Context, w http.ResponseWriter, r *http.Request) { s.backup(w, r) }},
+	}
+}
+
 // handler returns the API; streams end when stop is done.
 func (s *Server) handler(stop context.Context) http.Handler {
 	mux := http.NewServeMux()
-	route := func(pattern string, limit int64, answer func(call) (int, any, error)) {
-		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
-			defer cancel()
-			control := http.NewResponseController(w)
-			_ = control.SetReadDeadline(time.Now().Add(requestTimeout)) // not in memory
-			c := call{r.WithContext(ctx), peerOf(ctx).by, http.MaxBytesReader(w, r.Body, limit)}
-			status, value, err := answer(c)
-			if err != nil {
-				writeError(w, err)
-				return
+	for _, r := range s.routes() {
+		mux.HandleFunc(r.pattern, func(w http.ResponseWriter, req *http.Request) {
+			if s.admits(r.needs, w, req) {
+				serve(r, w, req)
 			}
-			writeJSON(w, status, value)
 		})
 	}
-	route("GET /v1/status", maxBodyBytes, s.status)
-	route("GET /v1/apps", maxBodyBytes, s.apps)
-	route("POST /v1/apps", maxAddBytes, s.add)
-	route("GET /v1/apps/{name}", maxBodyBytes, s.app)
-	route("PATCH /v1/apps/{name}", maxBodyBytes, s.edit)
-	route("DELETE /v1/apps/{name}", maxBodyBytes, s.remove)
-	route("POST /v1/apps/{name}/test", maxBodyBytes, s.test)
-	route("POST /v1/apps/{name}/rotations", maxBodyBytes, s.start)
-	route("POST /v1/apps/{name}/confirm", maxBodyBytes, s.confirm)
-	route("POST /v1/apps/{name}/registration", maxBodyBytes, s.create)
-	route("POST /v1/apps/{name}/registration/delete", maxBodyBytes, s.deleteCreated)
-	route("GET /v1/apps/{name}/handoff", maxBodyBytes, s.handOff)
-	route("POST /v1/apps/{name}/handoff/package", maxBodyBytes, s.handOver)
-	route("POST /v1/apps/{name}/rollback", maxBodyBytes, s.rollBack)
-	route("POST /v1/rotations/due", maxBodyBytes, s.startDue)
-	route("GET /v1/rotations/{id}", maxBodyBytes, s.rotation)
-	route("POST /v1/apply", maxApplyBytes, s.apply)
-	route("POST /v1/check", maxBodyBytes, s.check)
-	route("GET /v1/plan", maxBodyBytes, s.plan)
-	route("GET /v1/history", maxBodyBytes, s.history)
-	route("POST /v1/pause", maxBodyBytes, s.pause)
-	route("GET /v1/alerts", maxBodyBytes, s.alerts)
-	route("POST /v1/ack", maxBodyBytes, s.ack)
-	route("POST /v1/snooze", maxBodyBytes, s.snooze)
-	route("POST /v1/notify/test", maxBodyBytes, s.testChannels)
-	route("POST /v1/resume", maxBodyBytes, s.resume)
-	route("POST /v1/tenants/{name}/rebind", maxBodyBytes, s.rebind)
-	route("POST /v1/tenants/{name}/watch", maxBodyBytes, s.watch)
-	mux.HandleFunc("GET /v1/discover", func(w http.ResponseWriter, r *http.Request) { s.discover(stop, w, r) })
-	route("POST /v1/apps/{name}/export", maxBodyBytes, s.export)
-	route("POST /v1/backup/done", maxBodyBytes, s.backupDone)
-	route("GET /v1/store/check", maxBodyBytes, s.checkStore)
-	route("GET /v1/audit/proof", maxBodyBytes, s.proveAudit)
-	route("GET /v1/report", maxBodyBytes, s.report)
-	mux.HandleFunc("POST /v1/backup", s.backup)
-	mux.HandleFunc("GET /v1/audit", s.audit)
-	mux.HandleFunc("GET /v1/rotations/{id}/events", func(w http.ResponseWriter, r *http.Request) { s.events(stop, w, r) })
+	for _, r := range s.streams() {
+		mux.HandleFunc(r.pattern, func(w http.ResponseWriter, req *http.Request) {
+			if s.admits(r.needs, w, req) {
+				r.answer(stop, w, req)
+			}
+		})
+	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		writeError(w, fmt.Errorf("%s %s: %w: the command and the daemon are not the same version", r.Method, r.URL.Path, ErrUnknownRoute))
-	})
-	return allow(mux)
-}
-
-// allow serves root and the user that this process runs as.
-func allow(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		p := peerOf(r.Context())
-		if err := p.mayAsk(os.Geteuid()); err != nil {
+		if err := s.access().may(peerOf(r.Context()), os.Geteuid(), toRead); err != nil {
 			writeError(w, err)
 			return
 		}
-		next.ServeHTTP(w, r)
+		writeError(w, fmt.Errorf("%s %s: %w: the command and the daemon are not the same version", r.Method, r.URL.Path, ErrUnknownRoute))
 	})
+	return mux
 }
 
-// mayAsk reports why the peer is not served by a daemon that runs as uid.
-func (p peer) mayAsk(uid int) error {
-	switch {
-	case p.err != nil:
-		return fmt.Errorf("%w: who asks is unknown: %w", ErrForbidden, p.err)
-	case p.uid == 0, int64(p.uid) == int64(uid), p.local:
-		return nil
+// admits tells whether the peer may ask the request; if not, it has answered.
+func (s *Server) admits(needs need, w http.ResponseWriter, r *http.Request) bool {
+	err := s.access().may(peerOf(r.Context()), os.Geteuid(), needs)
+	if err != nil {
+		writeError(w, s.refuse(r, err))
 	}
-	return &Error{
-		Code:    "forbidden",
-		Message: fmt.Sprintf("%s is not allowed: this daemon serves root and %s only", p.by, UserName(uint32(uid))), //nolint:gosec // a uid
-		Next:    fmt.Sprintf("run the command as root, or as that user: sudo -u '#%d' rotate …", uid),
+	return err == nil
+}
+
+// serve answers one request that does not stream.
+func serve(route route, w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
+	defer cancel()
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Now().Add(requestTimeout)) // not in memory
+	status, value, err := route.answer(call{r.WithContext(ctx), peerOf(ctx).by, http.MaxBytesReader(w, r.Body, route.limit)})
+	if err != nil {
+		writeError(w, err)
+		return
 	}
+	writeJSON(w, status, value)
 }
 
 func (s *Server) status(c call) (int, any, error) {
@@ -181,7 +223,7 @@ func (s *Server) status(c call) (int, any, error) {
 		return 0, nil, err
 	}
 	wire := statusOf(status)
-	wire.Warnings = append(wire.Warnings, s.Warnings...)
+	wire.Warnings = append(wire.Warnings, s.warnings()...)
 	wire.Problems = append(wire.Problems, s.problems(c.Context())...)
 	return http.StatusOK, wire, s.addBackups(c.Context(), &wire)
 }

@@ -117,7 +117,7 @@ func (r *Rotator) appOf(spec AppSpec) (App, error) {
 	if spec.Mode != ModeSelf && spec.Mode != ModeManaged {
 		return App{}, usagef("app %s: mode %q is not known; use self or managed", spec.Name, spec.Mode)
 	}
-	if _, err := r.Entra.Hosts(spec.Tenant); err != nil {
+	if _, err := r.settings().Entra.Hosts(spec.Tenant); err != nil {
 		return App{}, usagef("app %s: the configuration has no tenant %q; add it under tenants", spec.Name, spec.Tenant)
 	}
 	return App{
@@ -152,7 +152,7 @@ func (r *Rotator) checkApp(ctx context.Context, app *App) ([]string, error) {
 	if err := r.checkIdentity(app); err != nil {
 		return nil, err
 	}
-	policy := policyOf(app, r.Defaults)
+	policy := policyOf(app, r.settings().Defaults)
 	if err := policy.Check(app.ConfirmRule()); err != nil {
 		return nil, fmt.Errorf("app %s: %w", app.Name, err)
 	}
@@ -169,7 +169,7 @@ func (r *Rotator) checkApp(ctx context.Context, app *App) ([]string, error) {
 		return nil, usagef("app %s: confirmation rule %q is not known; use automatic, command or person", app.Name, app.Confirm.Rule)
 	}
 	if app.Confirm.Hook != "" {
-		if err := r.Deliverer.Check(ctx, Delivery{Kind: DeliverExec, Hook: app.Confirm.Hook}); err != nil {
+		if err := r.settings().Deliverer.Check(ctx, Delivery{Kind: DeliverExec, Hook: app.Confirm.Hook}); err != nil {
 			return nil, fmt.Errorf("app %s: confirmation: %w", app.Name, err)
 		}
 	}
@@ -189,7 +189,7 @@ func (r *Rotator) checkApp(ctx context.Context, app *App) ([]string, error) {
 			return nil, usagef("app %s: delivery %s is named twice", app.Name, d.Name())
 		}
 		targets[d.Name()] = true
-		if err := r.Deliverer.Check(ctx, d); err != nil {
+		if err := r.settings().Deliverer.Check(ctx, d); err != nil {
 			return nil, fmt.Errorf("app %s: %w", app.Name, err)
 		}
 	}
@@ -219,7 +219,7 @@ func (r *Rotator) openAdopted(ctx context.Context, app *App, spec AppSpec, added
 	current.Adopted = true
 	current.KeyID = KeyID(strings.ToLower(string(spec.KeyID)))
 	app.Current = &current
-	policy := policyOf(app, r.Defaults)
+	policy := policyOf(app, r.settings().Defaults)
 	encodings := map[string]bool{policy.Encoding: true}
 	for _, d := range app.Deliveries {
 		encodings[d.Encoding] = d.Encoding != "" || encodings[d.Encoding]
@@ -245,7 +245,7 @@ func (r *Rotator) openAdopted(ctx context.Context, app *App, spec AppSpec, added
 	case now.Before(current.NotBefore):
 		return KeyPair{}, usagef("app %s: the certificate is valid from %s only; look at the host's clock", app.Name, current.NotBefore.Format(time.RFC3339))
 	}
-	got, err := r.Entra.SignIn(ctx, app.registration(), pair, nil)
+	got, err := r.settings().Entra.SignIn(ctx, app.registration(), pair, nil)
 	switch {
 	case reasonOf(err) == ReasonBlocked:
 		added.Warnings = append(added.Warnings, "Conditional Access lets the app sign in only from elsewhere: rotate cannot prove a new certificate from this host, its consumer must confirm")
@@ -268,7 +268,7 @@ func (r *Rotator) locate(ctx context.Context, app *App, pair KeyPair, added *Add
 	if app.Mode == ModeSelf {
 		as.As = pair
 	}
-	listing, err := r.Entra.Keys(ctx, as, true)
+	listing, err := r.settings().Entra.Keys(ctx, as, true)
 	if err != nil {
 		unreadable := app.Mode == ModeSelf && (reasonOf(err) == ReasonForbidden || reasonOf(err) == ReasonBlocked)
 		if !unreadable {
@@ -389,7 +389,7 @@ func (r *Rotator) journalled(ctx context.Context, app *App) (map[Thumbprint]bool
 // targetAtAdoption warns about a target that the first delivery would find
 // changed hands.
 func (r *Rotator) targetAtAdoption(ctx context.Context, app *App, d Delivery, pair KeyPair) string {
-	held, err := r.Deliverer.Holds(ctx, d, []string{pair.Password})
+	held, err := r.settings().Deliverer.Holds(ctx, d, []string{pair.Password})
 	switch {
 	case errors.Is(err, ErrCannotTell), d.Replace:
 		return ""

@@ -200,7 +200,7 @@ func wholeDays(d time.Duration) int {
 // lastSafeOf is the last instant at which everything still fits before the
 // certificate in service ends; zero if there is none.
 func (r *Rotator) lastSafeOf(app *App, rot *Rotation) time.Time {
-	policy := policyOf(app, r.Defaults)
+	policy := policyOf(app, r.settings().Defaults)
 	switch {
 	case rot != nil && !rot.Phase.IsEnd() && rot.Confirmation == "" && rot.Old != nil:
 		return lastSafeDate(rot.Old.NotAfter, policy)

@@ -147,16 +147,16 @@ func (r *Rotator) verify(ctx context.Context, app *App) error {
 	if err != nil {
 		return fmt.Errorf("app %s: %w", app.Name, err)
 	}
-	if _, err := r.Entra.SignIn(ctx, app.registration(), pair, nil); err != nil && reasonOf(err) != ReasonBlocked {
+	if _, err := r.settings().Entra.SignIn(ctx, app.registration(), pair, nil); err != nil && reasonOf(err) != ReasonBlocked {
 		return fmt.Errorf("app %s: its stored certificate gets no token: %w", app.Name, err)
 	}
-	t := &turn{r: r, app: *app, rot: Rotation{App: app.Name, New: *app.Current}, policy: policyOf(app, r.Defaults)}
+	t := &turn{r: r, app: *app, rot: Rotation{App: app.Name, New: *app.Current}, policy: policyOf(app, r.settings().Defaults)}
 	if app.Rotation != "" {
 		if t.rot, err = r.Store.Rotation(ctx, app.Rotation); err != nil {
 			return fmt.Errorf("app %s: %w", app.Name, err)
 		}
 	}
-	listing, err := r.Entra.Keys(ctx, t.access(pair), true)
+	listing, err := r.settings().Entra.Keys(ctx, t.access(pair), true)
 	if reasonOf(err) == ReasonForbidden {
 		return nil
 	}
@@ -168,7 +168,7 @@ func (r *Rotator) verify(ctx context.Context, app *App) error {
 
 // RebindTenant makes the hosts that the configuration names now the tenant's.
 func (r *Rotator) RebindTenant(ctx context.Context, tenant, by string) error {
-	hosts, err := r.Entra.Hosts(tenant)
+	hosts, err := r.settings().Entra.Hosts(tenant)
 	if err != nil {
 		return fmt.Errorf("tenant %s: %w", tenant, err)
 	}
@@ -191,7 +191,7 @@ func (r *Rotator) defaultsDigest() string {
 	text, _ := json.Marshal(struct {
 		Defaults PolicyOverride
 		Stages   []time.Duration
-	}{r.Defaults, r.stages()}) // durations, numbers and strings always marshal
+	}{r.settings().Defaults, r.stages()}) // durations, numbers and strings always marshal
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:8])
 }

@@ -86,7 +86,7 @@ func (r *Rotator) held(ctx context.Context, name string, now time.Time) string {
 	if err != nil {
 		return err.Error()
 	}
-	err = r.mayStart(ctx, &app, &state, policyOf(&app, r.Defaults), nil, StartRequest{}, bySchedule, now)
+	err = r.mayStart(ctx, &app, &state, policyOf(&app, r.settings().Defaults), nil, StartRequest{}, bySchedule, now)
 	if err != nil && errors.Is(err, ErrRefused) {
 		return err.Error()
 	}

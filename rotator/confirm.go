@@ -46,7 +46,7 @@ func (t *turn) ask(ctx context.Context, rule string) (*wait, error) {
 		if err != nil {
 			return nil, err
 		}
-		err = t.r.Deliverer.Confirm(ctx, t.app.Confirm.Hook, pkg)
+		err = t.r.settings().Deliverer.Confirm(ctx, t.app.Confirm.Hook, pkg)
 		if f := failureOf(err); err != nil && f.Class == ClassWait {
 			return &wait{WaitingCommand, now.Add(commandEvery)}, nil
 		}
@@ -120,7 +120,7 @@ func (t *turn) stillWorks(ctx context.Context) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, err
 	}
-	got, err := t.r.Entra.SignIn(ctx, t.app.registration(), next, t.app.Probe)
+	got, err := t.r.settings().Entra.SignIn(ctx, t.app.registration(), next, t.app.Probe)
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -196,7 +196,7 @@ func (t *turn) entraTime(ctx context.Context) (time.Time, error) {
 	}
 	got := t.signIn
 	if !t.isRecent(t.signedIn) {
-		got, err = t.r.Entra.SignIn(ctx, t.app.registration(), next, nil)
+		got, err = t.r.settings().Entra.SignIn(ctx, t.app.registration(), next, nil)
 	}
 	if f := failureOf(err); err != nil {
 		if f.Reason != ReasonBlocked {

@@ -190,7 +190,7 @@ func (r *Rotator) newCreator(ctx context.Context, req CreateRequest, by string) 
 	}
 	app.DisplayName = req.DisplayName
 	return &creator{
-		r: r, req: req, by: by, app: app, policy: policyOf(&app, r.Defaults),
+		r: r, req: req, by: by, app: app, policy: policyOf(&app, r.settings().Defaults),
 		as: Access{Registration: Registration{App: app.Name, Tenant: app.Tenant}, Admin: req.Admin},
 	}, nil
 }
@@ -539,7 +539,7 @@ func (c *creator) certificate(ctx context.Context) error {
 		Certificate: c.pair.Certificate, NotBefore: credential.NotBefore, NotAfter: credential.NotAfter,
 	}
 	err = c.until(ctx, "the registration, to add the certificate", func() error {
-		_, err := c.r.Entra.PatchKeys(ctx, c.as, nil, add)
+		_, err := c.r.settings().Entra.PatchKeys(ctx, c.as, nil, add)
 		if f := failureOf(err); err != nil && f.Ambiguous {
 			if id, lookErr := c.listed(ctx); lookErr == nil && id != "" {
 				return nil
@@ -590,7 +590,7 @@ func (c *creator) policyRefused(ctx context.Context, f *Failure) error {
 func (c *creator) listed(ctx context.Context) (KeyID, error) {
 	var listing Listing
 	err := c.until(ctx, "the registration", func() (err error) {
-		listing, err = c.r.Entra.Keys(ctx, c.as, true)
+		listing, err = c.r.settings().Entra.Keys(ctx, c.as, true)
 		return err
 	})
 	for _, e := range listing.Entries {
@@ -668,7 +668,7 @@ func (c *creator) consent(ctx context.Context) error {
 // test waits until the new app can sign in with its permissions, and looks at all.
 func (c *creator) test(ctx context.Context) error {
 	err := c.until(ctx, "the token service", func() error {
-		got, err := c.r.Entra.SignIn(ctx, c.app.registration(), c.pair, nil)
+		got, err := c.r.settings().Entra.SignIn(ctx, c.app.registration(), c.pair, nil)
 		if err != nil {
 			return err
 		}
@@ -728,7 +728,7 @@ func (c *creator) track(ctx context.Context) error {
 
 func (c *creator) finish() {
 	c.out.App = c.app
-	encoding := policyOf(&c.app, c.r.Defaults).Encoding
+	encoding := policyOf(&c.app, c.r.settings().Defaults).Encoding
 	c.out.PFX, c.out.Certificate, c.out.Password = c.pair.Encoded[encoding], c.pair.Certificate, c.pair.Password
 }
 

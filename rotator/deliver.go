@@ -54,7 +54,7 @@ func (t *turn) bring(ctx context.Context, pkg Package, done []DeliveryResult, ke
 		}
 	}
 	for i, d := range deliveries {
-		held, err := t.r.Deliverer.Holds(ctx, d, pkg.Passwords)
+		held, err := t.r.settings().Deliverer.Holds(ctx, d, pkg.Passwords)
 		cannotTell := errors.Is(err, ErrCannotTell)
 		if (held == wanted || cannotTell) && results[i].Thumbprint == wanted {
 			continue
@@ -62,9 +62,9 @@ func (t *turn) bring(ctx context.Context, pkg Package, done []DeliveryResult, ke
 		for j := i + 1; j < len(results); j++ {
 			results[j].Thumbprint = "" // what follows a changed target follows again
 		}
-		err = t.r.Deliverer.Deliver(ctx, d, pkg)
+		err = t.r.settings().Deliverer.Deliver(ctx, d, pkg)
 		if err == nil && !cannotTell {
-			held, err = t.r.Deliverer.Holds(ctx, d, pkg.Passwords)
+			held, err = t.r.settings().Deliverer.Holds(ctx, d, pkg.Passwords)
 			if err == nil && held != wanted {
 				err = fix(ReasonOther, "see who else writes it", "app %s: delivery %s holds %s after the new certificate was written", t.app.Name, d.Name(), held)
 			}
@@ -132,7 +132,7 @@ func (t *turn) astray(ctx context.Context, wanted *Credential, results []Deliver
 		return err
 	}
 	for _, d := range t.app.Deliveries {
-		held, err := t.r.Deliverer.Holds(ctx, d, passwords)
+		held, err := t.r.settings().Deliverer.Holds(ctx, d, passwords)
 		switch {
 		case errors.Is(err, ErrCannotTell):
 			ran := func(r DeliveryResult) bool { return r.Name == d.Name() && r.Thumbprint == wanted.ThumbprintSHA256 }

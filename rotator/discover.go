@@ -42,9 +42,9 @@ type DiscoverStep struct {
 // kept, and nothing is changed. An error of each ends it. A tenant that cannot be
 // listed does not keep the others from it; failures are joined.
 func (r *Rotator) Discover(ctx context.Context, req DiscoverRequest, each func(DiscoverStep) error) error {
-	tenants := r.Tenants
+	tenants := r.settings().Tenants
 	if req.Tenant != "" {
-		if _, err := r.Entra.Hosts(req.Tenant); err != nil {
+		if _, err := r.settings().Entra.Hosts(req.Tenant); err != nil {
 			return usagef("the configuration has no tenant %q; add it under tenants", req.Tenant)
 		}
 		tenants = []string{req.Tenant}
@@ -105,7 +105,7 @@ func (r *Rotator) discover(ctx context.Context, tenant string, expiring time.Dur
 
 // registered lists a tenant whose hosts are the ones that the store knows.
 func (r *Rotator) registered(ctx context.Context, tenant string, each func(InventoryPage) error) error {
-	if r.Inventory == nil {
+	if r.settings().Inventory == nil {
 		return refusedf("this program has no way to list a tenant")
 	}
 	state, err := r.state(ctx)
@@ -115,7 +115,7 @@ func (r *Rotator) registered(ctx context.Context, tenant string, each func(Inven
 	if err := r.checkHosts(&state, tenant); err != nil {
 		return err
 	}
-	return r.Inventory.Registered(ctx, tenant, each)
+	return r.settings().Inventory.Registered(ctx, tenant, each)
 }
 
 // trackedAs returns the app that a registration is tracked as, with its open

@@ -44,7 +44,7 @@ func (f Foreign) text() string {
 
 // Watch says whether credentials of apps that are not tracked are alerted on.
 func (r *Rotator) Watch(ctx context.Context, tenant string, all bool, by string) error {
-	if _, err := r.Entra.Hosts(tenant); err != nil {
+	if _, err := r.settings().Entra.Hosts(tenant); err != nil {
 		return usagef("the configuration has no tenant %q; add it under tenants", tenant)
 	}
 	return r.Store.Change(ctx, "", func(rec *Records) error {
@@ -90,7 +90,7 @@ func (r *Rotator) RunInspections(ctx context.Context) error {
 	last := time.Now().Round(0)
 	if state, err := r.state(ctx); err == nil {
 		// What was due while nobody ran is done at once.
-		for _, tenant := range r.Tenants {
+		for _, tenant := range r.settings().Tenants {
 			if tried := state.Inspections[tenant].Tried; !tried.IsZero() && tried.Before(last) {
 				last = tried
 			}
@@ -120,7 +120,7 @@ func (r *Rotator) RunInspections(ctx context.Context) error {
 // replaces. Where a tenant may not be listed, it asks for each tracked app.
 func (r *Rotator) Inspect(ctx context.Context) error {
 	var failed []error
-	for _, tenant := range r.Tenants {
+	for _, tenant := range r.settings().Tenants {
 		if err := r.inspectTenant(ctx, tenant); err != nil {
 			failed = append(failed, err)
 		}
@@ -294,7 +294,7 @@ func (in *inspection) read(ctx context.Context, app *App) (reading, error) {
 		as.As = pair
 	}
 	const withKeys = true
-	listing, err := in.r.Entra.Keys(ctx, as, withKeys)
+	listing, err := in.r.settings().Entra.Keys(ctx, as, withKeys)
 	switch reason := reasonOf(err); {
 	case reason == ReasonAppNotFound:
 		return reading{deleted: true}, nil

@@ -27,7 +27,7 @@ func (t *turn) see(ctx context.Context, as KeyPair) (sight, error) {
 	// The certificates themselves are asked for only where the KeyID is not
 	// known: that reading is limited to 150 a minute.
 	withKeys := t.rot.New.KeyID == "" && t.rot.Upload.Sends > 0
-	listing, err := t.r.Entra.Keys(ctx, t.access(as), withKeys)
+	listing, err := t.r.settings().Entra.Keys(ctx, t.access(as), withKeys)
 	if t.app.Mode == ModeSelf && reasonOf(err) == ReasonForbidden {
 		return sight{}, t.record(ctx, "", func(rec *Records) { rec.Rotation.Unreadable = true })
 	}
@@ -236,7 +236,7 @@ func (t *turn) isRecent(at time.Time) bool {
 
 // accepted asks the token service whether it knows the pair.
 func (t *turn) accepted(ctx context.Context, pair KeyPair) (bool, error) {
-	got, err := t.r.Entra.SignIn(ctx, t.app.registration(), pair, nil)
+	got, err := t.r.settings().Entra.SignIn(ctx, t.app.registration(), pair, nil)
 	if err == nil && pair.Thumbprint() == t.rot.New.ThumbprintSHA256 {
 		t.signIn, t.signedIn = got, time.Now()
 	}

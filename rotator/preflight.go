@@ -63,7 +63,7 @@ func (r *Rotator) Preflight(ctx context.Context, name string) ([]PreflightProble
 	if err := r.checkHosts(&state, app.Tenant); err != nil {
 		return nil, err
 	}
-	p := &preflight{r: r, app: &app, policy: policyOf(&app, r.Defaults)}
+	p := &preflight{r: r, app: &app, policy: policyOf(&app, r.settings().Defaults)}
 	if err := p.look(ctx); err != nil {
 		return nil, err
 	}
@@ -109,13 +109,13 @@ func (p *preflight) look(ctx context.Context) error {
 			return fmt.Errorf("app %s: %w", p.app.Name, err)
 		}
 		as.As = pair
-		got, err := p.r.Entra.SignIn(ctx, p.app.registration(), pair, nil)
+		got, err := p.r.settings().Entra.SignIn(ctx, p.app.registration(), pair, nil)
 		if err != nil {
 			return err
 		}
 		p.clock(now, got.At)
 	}
-	listing, err := p.r.Entra.Keys(ctx, as, false)
+	listing, err := p.r.settings().Entra.Keys(ctx, as, false)
 	switch reason := reasonOf(err); {
 	case reason == ReasonAppNotFound:
 		p.add("gone", SeverityCritical, failureOf(err).Next, "the app registration is not in Entra")
@@ -180,7 +180,7 @@ func (p *preflight) rights(ctx context.Context, id ObjectID) error {
 
 // lifetime looks at the app management policies, where they may be read.
 func (p *preflight) lifetime(ctx context.Context, as Access) error {
-	limit, policy, err := p.r.Entra.LongestLifetime(ctx, as)
+	limit, policy, err := p.r.settings().Entra.LongestLifetime(ctx, as)
 	switch {
 	case reasonOf(err) == ReasonForbidden:
 		return nil // optional; a refusal would tell

@@ -48,7 +48,7 @@ func (t *turn) retire(ctx context.Context) (*wait, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := t.r.Deliverer.Confirm(ctx, t.app.Confirm.Hook, pkg); err != nil {
+		if err := t.r.settings().Deliverer.Confirm(ctx, t.app.Confirm.Hook, pkg); err != nil {
 			return nil, fmt.Errorf("the confirmation no longer holds, so nothing is retired: %w", err)
 		}
 	}
@@ -103,7 +103,7 @@ func (t *turn) entriesOf(ctx context.Context, signer KeyPair, list []Credential)
 	if t.rot.Unreadable {
 		return nil, nil //nolint:nilnil // nothing is known
 	}
-	listing, err := t.r.Entra.Keys(ctx, t.access(signer), true)
+	listing, err := t.r.settings().Entra.Keys(ctx, t.access(signer), true)
 	if t.app.Mode == ModeSelf && reasonOf(err) == ReasonForbidden {
 		return nil, nil //nolint:nilnil // nothing is known
 	}
@@ -146,7 +146,7 @@ func (t *turn) remove(ctx context.Context, signer KeyPair, c Credential, listed 
 	}
 	guessed := len(listed) == 0 && c.KeyID == ""
 	for _, id := range ids {
-		err := t.r.Entra.RemoveKey(ctx, t.access(signer), signer, id)
+		err := t.r.settings().Entra.RemoveKey(ctx, t.access(signer), signer, id)
 		switch reason := reasonOf(err); {
 		case reason == ReasonNoSuchKey && guessed:
 			return t.unfound(ctx, c, sentBefore)

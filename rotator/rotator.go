@@ -25,6 +25,7 @@ import (
 	"crypto/rsa"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -94,6 +95,14 @@ type Rotator struct {
 	// could.
 	broken   string
 	brokenAt time.Time
+
+	// live replaces Entra, Deliverer, Defaults, MaxStartsPerDay, Workers and
+	// Schedule once [Rotator.Reconfigure] was called.
+	live atomic.Pointer[Settings]
+	// recheck asks the loop for a check at once.
+	recheck atomic.Bool
+	// beat is when the loop last began a round, in nanoseconds since 1970.
+	beat atomic.Int64
 }
 
 // StartRequest asks for a rotation.

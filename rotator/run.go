@@ -28,22 +28,23 @@ func (r *Rotator) Run(ctx context.Context) error {
 	}
 	var work sync.WaitGroup
 	defer work.Wait()
-	workers := r.Workers
-	if workers < 1 {
-		workers = 4
-	}
-	slots := make(chan struct{}, workers)
+	slots := make(chan struct{}, r.settings().workers())
 	nextCheck, last := time.Now().Round(0), time.Now().Round(0)
 	var starts []string // due apps that no worker has taken yet
 	for ctx.Err() == nil {
 		now := time.Now().Round(0) // the wall clock, not the monotonic one
-		if now.Before(last) {
-			nextCheck = now // the clock was set back
+		r.beat.Store(now.UnixNano())
+		if now.Before(last) || r.recheck.Swap(false) {
+			nextCheck = now // the clock was set back, or the settings are new
 		}
 		last = now
+		settings := r.settings()
+		if n := settings.workers(); n != cap(slots) {
+			slots = make(chan struct{}, n) // those at work give back what they took
+		}
 		if r.Schedule != nil && !now.Before(nextCheck) {
 			starts = r.scheduledCheck(ctx)
-			nextCheck = r.Schedule.Next(time.Now())
+			nextCheck = settings.Schedule.Next(time.Now())
 			r.setNextCheck(nextCheck)
 		}
 		if r.Schedule != nil {
@@ -53,7 +54,7 @@ func (r *Rotator) Run(ctx context.Context) error {
 		}
 		until := r.dispatch(ctx, &work, slots)
 		starts = r.begin(ctx, &work, slots, starts)
-		r.ahead.prepare(ctx, &work, min(len(starts), workers), r.generateKey)
+		r.ahead.prepare(ctx, &work, min(len(starts), cap(slots)), r.generateKey)
 		if r.Schedule != nil && nextCheck.Before(until) {
 			until = nextCheck
 		}

@@ -90,7 +90,7 @@ func (r *Rotator) plan(ctx context.Context, name string, open *turn, req StartRe
 	if err != nil {
 		return Rotation{}, err
 	}
-	policy := policyOf(&app, r.Defaults)
+	policy := policyOf(&app, r.settings().Defaults)
 	now := time.Now().UTC()
 	if err := r.mayStart(ctx, &app, &state, policy, open, req, by, now); err != nil {
 		return Rotation{}, err
@@ -235,7 +235,7 @@ func (r *Rotator) mayStartUnasked(ctx context.Context, app *App, state *State, p
 // startsADay is how many unasked starts a day may see.
 func (r *Rotator) startsADay(ctx context.Context) (int, error) {
 	apps, err := r.Store.CountApps(ctx)
-	return startsAllowed(r.MaxStartsPerDay, apps), err
+	return startsAllowed(r.settings().MaxStartsPerDay, apps), err
 }
 
 // dayAllows refuses one more unasked start on a day that has seen enough,
@@ -298,7 +298,7 @@ func (r *Rotator) lifetimeLimit(ctx context.Context, app *App) time.Duration {
 	if app.Mode != ModeManaged {
 		return app.LifetimeLimit
 	}
-	limit, _, err := r.Entra.LongestLifetime(ctx, Access{Registration: app.registration()})
+	limit, _, err := r.settings().Entra.LongestLifetime(ctx, Access{Registration: app.registration()})
 	if err != nil {
 		return app.LifetimeLimit
 	}
@@ -407,7 +407,7 @@ func giveUp(app *App, rot *Rotation) {
 // checkHosts refuses to ask another login or Graph host than the tenant was
 // first used with: no test address ever meets a production store.
 func (r *Rotator) checkHosts(state *State, tenant string) error {
-	hosts, err := r.Entra.Hosts(tenant)
+	hosts, err := r.settings().Entra.Hosts(tenant)
 	if err != nil {
 		return err
 	}
@@ -428,7 +428,7 @@ func (r *Rotator) bindHosts(state *State, tenant string) error {
 	if _, ok := state.Hosts[tenant]; ok {
 		return nil
 	}
-	hosts, err := r.Entra.Hosts(tenant)
+	hosts, err := r.settings().Entra.Hosts(tenant)
 	if err != nil {
 		return err
 	}

@@ -61,7 +61,7 @@ func (r *Rotator) Test(ctx context.Context, name string) ([]TestCheck, error) {
 	if err := r.checkHosts(&state, app.Tenant); err != nil {
 		return nil, err
 	}
-	c := Connection{App: app, Policy: policyOf(&app, r.Defaults)}
+	c := Connection{App: app, Policy: policyOf(&app, r.settings().Defaults)}
 	if app.Current == nil {
 		return []TestCheck{{"certificate", CheckWarning, "the app has no certificate of ours yet", "rotate now " + name}}, nil
 	}

@@ -112,7 +112,7 @@ func (r *Rotator) Delete(ctx context.Context, name string, admin Token, by strin
 
 // foreignOn refuses to delete a registration that somebody else signs in with.
 func (r *Rotator) foreignOn(ctx context.Context, as Access, app *App, made *Creation) error {
-	listing, err := r.Entra.Keys(ctx, as, true)
+	listing, err := r.settings().Entra.Keys(ctx, as, true)
 	if err != nil {
 		return err
 	}

@@ -178,7 +178,7 @@ func (t *turn) targets(ctx context.Context) error {
 		return err
 	}
 	for _, d := range t.app.Deliveries {
-		held, err := t.r.Deliverer.Holds(ctx, d, passwords)
+		held, err := t.r.settings().Deliverer.Holds(ctx, d, passwords)
 		if errors.Is(err, ErrCannotTell) || d.Replace || err == nil && (held == "" || t.knows(held)) {
 			continue
 		}
@@ -260,9 +260,9 @@ func (t *turn) send(ctx context.Context, signer KeyPair) (*wait, error) {
 	}
 	var id KeyID
 	if way == WayPatch {
-		id, err = t.r.Entra.PatchKeys(ctx, t.access(signer), t.rot.Upload.Seen, add)
+		id, err = t.r.settings().Entra.PatchKeys(ctx, t.access(signer), t.rot.Upload.Seen, add)
 	} else {
-		id, err = t.r.Entra.AddKey(ctx, t.access(signer), signer, add)
+		id, err = t.r.settings().Entra.AddKey(ctx, t.access(signer), signer, add)
 	}
 	if err == nil {
 		return nil, t.uploaded(ctx, id)

@@ -46,7 +46,7 @@ func (r *Rotator) Status(ctx context.Context, names ...string) (Status, error) {
 }
 
 func (r *Rotator) appStatus(ctx context.Context, app *App, state *State, now time.Time) (AppStatus, error) {
-	policy := policyOf(app, r.Defaults)
+	policy := policyOf(app, r.settings().Defaults)
 	rule := app.ConfirmRule()
 	s := AppStatus{App: *app, Policy: policy, Cloud: r.cloudOf(app.Tenant), DueAt: r.startAt(app)}
 	if app.Current != nil {
@@ -108,7 +108,7 @@ func publicLogins() []string {
 }
 
 func (r *Rotator) cloudOf(tenant string) string {
-	hosts, err := r.Entra.Hosts(tenant)
+	hosts, err := r.settings().Entra.Hosts(tenant)
 	if err != nil || slices.Contains(publicLogins(), strings.TrimSuffix(hosts.Login, "/")) {
 		return ""
 	}
@@ -127,7 +127,7 @@ func (r *Rotator) Plan(ctx context.Context) ([]PlanItem, error) {
 	for i := range apps {
 		app := &apps[i]
 		item := PlanItem{App: app.Name, Mode: app.Mode}
-		policy := policyOf(app, r.Defaults)
+		policy := policyOf(app, r.settings().Defaults)
 		if app.Current != nil {
 			item.LastSafeStart = lastSafeStart(app.Current.NotAfter, policy, app.ConfirmRule())
 		}

@@ -43,7 +43,7 @@ func (r *Rotator) wakes(app *App, rot *Rotation) []Wake {
 
 // startAt is when the app's next rotation is due, after pauses of its own.
 func (r *Rotator) startAt(app *App) time.Time {
-	policy := policyOf(app, r.Defaults)
+	policy := policyOf(app, r.settings().Defaults)
 	at := app.AddedAt // without a certificate: at once
 	if app.Current != nil {
 		at = app.Current.dueAt(policy, app.Name)

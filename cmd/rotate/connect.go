@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -51,6 +52,7 @@ func (a *app) loadConfig() (*config.Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	cfg.UseCredentials(a.getenv("CREDENTIALS_DIRECTORY"))
 	if err := checkDefaults(cfg.Defaults.Policy); err != nil {
 		return nil, fmt.Errorf("%s: defaults: %w", a.configPath(), err)
 	}
@@ -91,7 +93,7 @@ func (a *app) connect(ctx context.Context) (*connection, error) {
 	keeper, ownerErr := ownerOf(cfg.Store.Path)
 	if errors.Is(err, fs.ErrPermission) && ownerErr == nil {
 		return nil, withHint(
-			fmt.Errorf("%w: the daemon serves root and its own user only", err),
+			fmt.Errorf("%w: the daemon serves root, its own user, and members of its groups", err),
 			"run it as that user: "+sudoLine(keeper, a.args))
 	}
 	if !errors.Is(err, control.ErrNoDaemon) {
@@ -99,6 +101,11 @@ func (a *app) connect(ctx context.Context) (*connection, error) {
 	}
 	if ownerErr != nil {
 		return nil, ownerErr
+	}
+	if open := cfg.Credentials(); len(open) > 0 {
+		return nil, withHint(
+			&unusable{fmt.Errorf("nobody answers on %s, and only the service itself can read %s", cfg.Control.Socket, strings.Join(open, ", "))},
+			"start it: systemctl start rotate")
 	}
 	by := a.caller()
 	if err := keeper.become(a.args, a.saved); err != nil {
@@ -115,7 +122,8 @@ func (a *app) connect(ctx context.Context) (*connection, error) {
 		return nil, err
 	}
 	// What a command sends without a daemon is seen where the command was typed.
-	s.alerts.logTo(newLogger(a.stderr, cfg.Log, false))
+	log, _ := newLogger(a.stderr, cfg.Log, false)
+	s.alerts.logTo(log)
 	transport := s.server.Transport(ctx, by)
 	running, stop := context.WithCancel(ctx)
 	var work errgroup.Group

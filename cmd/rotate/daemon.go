@@ -5,6 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,7 +26,8 @@ func newDaemonCommand(a *app) *cobra.Command {
 		Short: "Rotate what is due, on schedule, until stopped",
 		Long: `Runs the service: checks on schedule what is due, carries rotations on, and
 answers the other commands on the control socket. It stops gracefully on SIGTERM
-and SIGINT: a step under way is recorded, and goes on at the next start.`,
+and SIGINT: a step under way is recorded, and goes on at the next start. On SIGHUP,
+and for "rotate reload", it reads its configuration again.`,
 		Args: arguments(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := a.loadConfig()
@@ -38,7 +44,13 @@ and SIGINT: a step under way is recorded, and goes on at the next start.`,
 			if err := harden(); err != nil {
 				return err
 			}
-			return runDaemon(cmd.Context(), cfg, newLogger(a.stderr, cfg.Log, a.getenv("JOURNAL_STREAM") != ""), a.getenv("RUNTIME_DIRECTORY"))
+			if open := cfg.Credentials(); len(open) > 0 {
+				return withHint(
+					&unusable{fmt.Errorf("%s: the service manager gave no credentials", strings.Join(open, ", "))},
+					"add LoadCredential=NAME:PATH or LoadCredentialEncrypted=NAME:PATH to the unit: systemctl edit rotate")
+			}
+			log, level := newLogger(a.stderr, cfg.Log, a.getenv("JOURNAL_STREAM") != "")
+			return runDaemon(cmd.Context(), cfg, &reloader{load: a.loadConfig, inForce: cfg, level: level}, log, a.getenv("RUNTIME_DIRECTORY"))
 		},
 	}
 }
@@ -47,7 +59,10 @@ and SIGINT: a step under way is recorded, and goes on at the next start.`,
 const waitEvery = time.Second
 
 // runDaemon is the service from start to stop.
-func runDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger, runtimeDir string) error {
+func runDaemon(ctx context.Context, cfg *config.Config, reload *reloader, log *slog.Logger, runtimeDir string) error {
+	hangUps := make(chan os.Signal, 1)
+	signal.Notify(hangUps, syscall.SIGHUP)
+	defer signal.Stop(hangUps)
 	log.InfoContext(ctx, "starting", "version", version(), "store", cfg.Store.Path)
 	for _, warning := range cfg.Warnings() {
 		log.WarnContext(ctx, "configuration", "warning", warning)
@@ -72,6 +87,8 @@ func runDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger, runtim
 		log.ErrorContext(ctx, "there is no page", "err", err)
 		s.server.Warnings = append(s.server.Warnings, "the web page is not served: "+err.Error())
 	}
+	reload.service, reload.log, reload.runtimeDir = s, log, runtimeDir
+	s.server.Reload = reload.reload
 	log.InfoContext(ctx, "ready", "socket", cfg.Control.Socket, "schedule", cfg.Schedule.String(), "store_id", s.store.ID())
 	work, running := errgroup.WithContext(ctx)
 	work.Go(func() error { return s.server.Serve(running, listener) })
@@ -82,6 +99,8 @@ func runDaemon(ctx context.Context, cfg *config.Config, log *slog.Logger, runtim
 		work.Go(func() error { servePage(running, web, visitors, log); return nil })
 	}
 	work.Go(func() error { return s.alerts.run(running) })
+	work.Go(func() error { return reload.run(running, hangUps) })
+	work.Go(func() error { return (&supervised{rotator: s.rotator, log: log}).run(running) })
 	err = errors.Join(work.Wait(), s.close())
 	log.InfoContext(ctx, "stopped")
 	return err
@@ -107,6 +126,7 @@ func waitForStore(ctx context.Context, cfg *config.Config, log *slog.Logger, run
 			log.WarnContext(ctx, "the store is in use, waiting", "pid", locked.PID, "command", locked.Command, "store", locked.Path)
 			said = locked.PID
 		}
+		tellManager(log, "EXTEND_TIMEOUT_USEC=15000000\nSTATUS=waiting for process "+strconv.Itoa(locked.PID)+", which has the store")
 		timer := time.NewTimer(waitEvery)
 		select {
 		case <-ctx.Done():

@@ -314,7 +314,8 @@ func (d *demo) startDaemon(running context.Context, work *errgroup.Group) func(c
 			return errors.Join(err, logFile.Close())
 		}
 		work.Go(func() error {
-			err := runDaemon(running, cfg, slog.New(slog.NewTextHandler(logFile, nil)), "")
+			err := runDaemon(running, cfg, &reloader{load: func() (*config.Config, error) { return cfg, nil }, inForce: cfg, level: &slog.LevelVar{}},
+				slog.New(slog.NewTextHandler(logFile, nil)), "")
 			return errors.Join(err, logFile.Close())
 		})
 		return nil

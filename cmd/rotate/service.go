@@ -42,38 +42,24 @@ func openService(ctx context.Context, cfg *config.Config, schedule rotator.Sched
 	if err != nil {
 		return nil, err
 	}
-	tenants, err := tenantsOf(cfg.Tenants, keys)
-	if err != nil {
-		return nil, errors.Join(err, keys.Close())
-	}
 	if s.monitoring, err = newMonitoring(ctx, cfg, keys, log); err != nil {
 		return nil, errors.Join(&unusable{err}, keys.Close())
 	}
-	entra, err := graph.New(graph.Config{Tenants: tenants, Proxy: cfg.Proxy, Logger: log, Observe: s.monitoring.observe()})
+	settings, closeEntra, err := settingsOf(cfg, s, keys, schedule, log, runtimeDir)
 	if err != nil {
-		return nil, errors.Join(&unusable{err}, s.monitoring.close(), keys.Close())
+		return nil, errors.Join(err, s.monitoring.close(), keys.Close())
 	}
-	s.close = func() error { return errors.Join(entra.Close(), s.monitoring.close(), keys.Close()) }
-	if runtimeDir != "" {
-		runtimeDir = filepath.Join(runtimeDir, "hooks")
-	}
-	deliverer := &deliver.Deliverer{Encoder: encoder{}, Hooks: hooksOf(cfg.Hooks), RuntimeDir: runtimeDir, Logger: log}
-	if err := deliverer.WipeRuntime(); err != nil {
+	s.close = func() error { return errors.Join(closeEntra(), s.monitoring.close(), keys.Close()) }
+	if err := settings.Deliverer.(*deliver.Deliverer).WipeRuntime(); err != nil { //nolint:errcheck,forcetypeassert // settingsOf made it
 		return nil, errors.Join(err, s.close())
 	}
-	defaults, err := policyOf(cfg.Defaults.Policy, config.DefaultPolicy())
-	if err != nil {
-		return nil, errors.Join(err, s.close())
-	}
+	entra := settings.Entra.(*graph.Client) //nolint:errcheck,forcetypeassert // settingsOf made it
 	s.store = keys
 	s.rotator = &rotator.Rotator{
-		Store: s.monitoring.store(keys), Watcher: s.monitoring.watcher(), Entra: entra, Registrar: entra, Deliverer: deliverer, Encoder: encoder{},
-		Defaults: defaults, MaxStartsPerDay: int(cfg.Defaults.MaxStartsPerDay), Workers: int(cfg.Workers),
+		Store: s.monitoring.store(keys), Watcher: s.monitoring.watcher(), Entra: settings.Entra, Registrar: entra, Deliverer: settings.Deliverer, Encoder: encoder{},
+		Defaults: settings.Defaults, MaxStartsPerDay: settings.MaxStartsPerDay, Workers: settings.Workers,
 		Schedule: schedule, ParseSchedule: parseSchedule, Logger: log,
-		Inventory: entra, Rights: entra, Identities: entra,
-	}
-	for _, t := range cfg.Tenants {
-		s.rotator.Tenants = append(s.rotator.Tenants, t.Name)
+		Inventory: settings.Inventory, Tenants: settings.Tenants, Rights: entra, Identities: entra,
 	}
 	if !cfg.Discovery.Off {
 		s.rotator.InspectSchedule = cfg.Discovery.Schedule
@@ -82,7 +68,40 @@ func openService(ctx context.Context, cfg *config.Config, schedule rotator.Sched
 	s.alerts.attach(s.rotator, cfg)
 	s.server = &control.Server{
 		Rotator: s.rotator, Vault: keys, Logger: log, Notifier: s.alerts.worker, Outbox: keys,
-		Warnings: identityWarnings(ctx, cfg.Tenants, keys),
+		Warnings: identityWarnings(ctx, cfg.Tenants, keys), Access: accessOf(cfg.Control),
 	}
 	return s, nil
+}
+
+// settingsOf builds what a reload can replace. The function closes its
+// connections.
+func settingsOf(cfg *config.Config, s *service, keys *store.Store, schedule rotator.Schedule, log *slog.Logger, runtimeDir string) (rotator.Settings, func() error, error) {
+	tenants, err := tenantsOf(cfg.Tenants, keys)
+	if err != nil {
+		return rotator.Settings{}, nil, err
+	}
+	entra, err := graph.New(graph.Config{Tenants: tenants, Proxy: cfg.Proxy, Logger: log, Observe: s.monitoring.observe()})
+	if err != nil {
+		return rotator.Settings{}, nil, &unusable{err}
+	}
+	defaults, err := policyOf(cfg.Defaults.Policy, config.DefaultPolicy())
+	if err != nil {
+		return rotator.Settings{}, nil, errors.Join(err, entra.Close())
+	}
+	if runtimeDir != "" {
+		runtimeDir = filepath.Join(runtimeDir, "hooks")
+	}
+	names := make([]string, len(cfg.Tenants))
+	for i, t := range cfg.Tenants {
+		names[i] = t.Name
+	}
+	return rotator.Settings{
+		Entra: entra, Inventory: entra, Tenants: names,
+		Deliverer: &deliver.Deliverer{Encoder: encoder{}, Hooks: hooksOf(cfg.Hooks), RuntimeDir: runtimeDir, Logger: log},
+		Defaults:  defaults, MaxStartsPerDay: int(cfg.Defaults.MaxStartsPerDay), Workers: int(cfg.Workers), Schedule: schedule,
+	}, entra.Close, nil
+}
+
+func accessOf(c config.Control) control.Access {
+	return control.Access{ChangeGroup: c.ChangeGroup, ViewGroup: c.ViewGroup}
 }

@@ -1,0 +1,17 @@
+package rotator
+
+import (
+	"context"
+	"time"
+)
+
+// RecordAct writes a line to the audit trail about something that changes no app:
+// a request that was refused, a configuration that was read again.
+func (r *Rotator) RecordAct(ctx context.Context, by, what, note string) error {
+	ctx, cancel := lasting(ctx)
+	defer cancel()
+	return r.Store.Change(ctx, "", func(rec *Records) error {
+		rec.Audit = append(rec.Audit, AuditEntry{At: time.Now().UTC(), By: by, What: what, Note: note})
+		return nil
+	})
+}

@@ -1,0 +1,128 @@
+package rotator
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Settings are what can change while [Rotator.Run] works.
+type Settings struct {
+	Entra           Entra
+	Deliverer       Deliverer
+	Defaults        PolicyOverride
+	MaxStartsPerDay int
+	Workers         int
+	Schedule        Schedule
+	// Inventory and Tenants are those of [Rotator].
+	Inventory Inventory
+	Tenants   []string
+}
+
+// Reconfigure puts other settings in force without stopping a rotation: a step
+// under way ends with what it began with, the next one finds the new settings.
+// The due index follows the new policy, and a check runs at once. If it cannot be
+// written, the settings before stay in force.
+func (r *Rotator) Reconfigure(ctx context.Context, s Settings) error {
+	before := r.settings()
+	r.live.Store(&s)
+	if err := r.refreshWakes(ctx); err != nil {
+		r.live.Store(before)
+		return fmt.Errorf("bring the due index up to the new policy: %w", err)
+	}
+	r.recheck.Store(true)
+	r.wake()
+	return nil
+}
+
+// settings in force.
+func (r *Rotator) settings() *Settings {
+	if s := r.live.Load(); s != nil {
+		return s
+	}
+	return &Settings{
+		Entra: r.Entra, Deliverer: r.Deliverer, Defaults: r.Defaults,
+		MaxStartsPerDay: r.MaxStartsPerDay, Workers: r.Workers, Schedule: r.Schedule,
+		Inventory: r.Inventory, Tenants: r.Tenants,
+	}
+}
+
+// workers is how many apps are worked on side by side.
+func (s *Settings) workers() int {
+	if s.Workers < 1 {
+		return 4
+	}
+	return s.Workers
+}
+
+// loopLag is how much longer than a nap one round of the loop may take: a check
+// of very many apps on a slow disk.
+const loopLag = 2 * time.Minute
+
+// Alive reports why the loop of [Rotator.Run] does no work any more, or why the
+// store cannot be read. It returns nil while both do, and blocks no longer than
+// ctx: a watchdog fed by it bites when either hangs.
+func (r *Rotator) Alive(ctx context.Context) error {
+	beat := time.Unix(0, r.beat.Load())
+	if since := time.Since(beat); r.beat.Load() != 0 && since > loopNap+loopLag {
+		return fmt.Errorf("the loop has done nothing for %s", since.Round(time.Second))
+	}
+	read := make(chan error, 1)
+	go func() {
+		_, err := r.Store.State(ctx)
+		read <- err
+	}()
+	select {
+	case err := <-read:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("the store does not answer: %w", ctx.Err())
+	}
+}
+
+// Summary is the state of everything in a few numbers.
+type Summary struct {
+	// LastCheck is zero before the first one; LastCheckError is why it failed.
+	LastCheck      time.Time
+	LastCheckError string
+	Apps           int
+	// Rotating counts open rotations; WaitingForPerson and Failing are among
+	// them.
+	Rotating, WaitingForPerson, Failing int
+	// Stopped is that of [State].
+	Stopped string
+}
+
+// Summary counts; its cost follows the number of open rotations.
+func (r *Rotator) Summary(ctx context.Context) (Summary, error) {
+	state, err := r.state(ctx)
+	if err != nil {
+		return Summary{}, err
+	}
+	s := Summary{LastCheck: state.LastCheck, LastCheckError: state.LastCheckError, Stopped: state.Stopped}
+	if s.Apps, err = r.Store.CountApps(ctx); err != nil {
+		return Summary{}, err
+	}
+	open, err := r.Store.Due(ctx, WakeOpen, time.Now().Add(100*365*day), 0)
+	if err != nil {
+		return Summary{}, err
+	}
+	for _, w := range open {
+		app, err := r.Store.App(ctx, w.App)
+		if err != nil || app.Rotation == "" {
+			continue // it ended meanwhile
+		}
+		rot, err := r.Store.Rotation(ctx, app.Rotation)
+		if err != nil {
+			return Summary{}, err
+		}
+		s.Rotating++
+		switch {
+		case rot.WaitingFor == WaitingPerson:
+			s.WaitingForPerson++
+		case rot.Trouble.needsPerson():
+			s.Failing++
+		}
+	}
+	return s, nil
+}
