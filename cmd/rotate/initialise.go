@@ -29,10 +29,20 @@ Everything is sealed to the identity of this host. With --recovery it is sealed 
 a second age recipient as well, whose private half you keep off this host: then a
 lost host does not mean lost keys. Make one with "age-keygen -o recovery.key" on
 another machine and give its public half (age1…) here. With --no-recovery you
-decide against it.`,
+decide against it. Without either flag, store.recovery of the configuration decides.`,
 		Example: "  rotate init --recovery age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p",
 		Args:    arguments(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := a.loadConfig()
+			if err != nil {
+				return err
+			}
+			if recovery == "" && !noRecovery {
+				noRecovery = cfg.Store.Recovery == "none"
+				if !noRecovery {
+					recovery = cfg.Store.Recovery
+				}
+			}
 			switch {
 			case recovery == "" && !noRecovery:
 				return withHint(
@@ -41,10 +51,6 @@ decide against it.`,
 					"or decide against it with --no-recovery")
 			case recovery != "" && noRecovery:
 				return usagef("rotate init takes either --recovery or --no-recovery")
-			}
-			cfg, err := a.loadConfig()
-			if err != nil {
-				return err
 			}
 			if err := harden(); err != nil {
 				return err

@@ -50,7 +50,7 @@ To see all of it in a minute, without an account:  rotate demo
 		{"see", "See:", []*cobra.Command{newStatusCommand(a), newPlanCommand(a), newHistoryCommand(a), newAlertsCommand(a), newDiscoverCommand(a), newAuditCommand(a), newReportCommand(a)}},
 		{"do", "Do:", []*cobra.Command{newNowCommand(a), newCheckCommand(a), newHandOffCommand(a), newConfirmCommand(a), newRollBackCommand(a), newAckCommand(a), newSnoozeCommand(a), newPauseCommand(a), newResumeCommand(a), newReloadCommand(a)}},
 		{"keep", "Keep:", []*cobra.Command{newBackupCommand(a), newRestoreCommand(a), newRekeyCommand(a), newStoreCommand(a), newExportCommand(a)}},
-		{"more", "More:", []*cobra.Command{newProfileCommand(a), newCertificateCommand(a), newTenantCommand(a), newNotifyCommand(a), newConfigCommand(a), newEmulatorCommand(a), newVersionCommand(a)}},
+		{"more", "More:", []*cobra.Command{newProfileCommand(a), newCertificateCommand(a), newTenantCommand(a), newNotifyCommand(a), newConfigCommand(a), newEmulatorCommand(a), newManCommand(a), newVersionCommand(a)}},
 	}
 	for _, g := range groups {
 		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})

@@ -1,0 +1,33 @@
+package main
+
+import (
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/cobra/doc"
+)
+
+func newManCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "man DIR",
+		Short: "Write the manual pages of all commands",
+		Long: `Writes one manual page per command to a folder that exists. The date in them is
+$SOURCE_DATE_EPOCH, if that is set.`,
+		Args: arguments(1, 1, "one folder"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			date := time.Now()
+			if seconds, err := strconv.ParseInt(a.getenv("SOURCE_DATE_EPOCH"), 10, 64); err == nil {
+				date = time.Unix(seconds, 0)
+			}
+			date = date.UTC()
+			if err := os.MkdirAll(args[0], 0o755); err != nil { //nolint:gosec // manual pages are for everybody
+				return err
+			}
+			root := cmd.Root()
+			root.DisableAutoGenTag = true
+			return doc.GenManTree(root, &doc.GenManHeader{Title: "ROTATE", Section: "1", Source: "rotate", Manual: "rotate", Date: &date}, args[0])
+		},
+	}
+}
