@@ -69,7 +69,7 @@ func fill(v reflect.Value, name string, fields *[]string) {
 	case reflect.Struct:
 		for i := range v.NumField() {
 			f := v.Type().Field(i)
-			if key, _, _ := strings.Cut(f.Tag.Get("yaml"), ","); f.IsExported() && key != "" {
+			if key, _, _ := strings.Cut(f.Tag.Get("yaml"), ","); f.IsExported() && (key != "" || f.Anonymous) {
 				fill(v.Field(i), key, fields)
 			}
 		}
