@@ -103,7 +103,7 @@ func (s *Server) vault() (Vault, error) {
 // byte leaves: whoever has it and a recipient's key has all keys.
 func (s *Server) backup(w http.ResponseWriter, r *http.Request) {
 	c := call{r, peerOf(r.Context()).by, http.MaxBytesReader(w, r.Body, maxBodyBytes)}
-	sealed, err := s.makeBackup(c)
+	sealed, err := s.makeBackup(c) //nolint:contextcheck // the request in c carries it
 	if err != nil {
 		writeError(w, err)
 		return
