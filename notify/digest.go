@@ -28,7 +28,7 @@ func subject(m Message) string {
 			kind = ""
 		}
 	}
-	about := ""
+	var about string
 	switch n := len(m.Events); {
 	case n == 1 && app == "":
 		about = title(kind)

@@ -372,8 +372,7 @@ func (a *attempt) transmit(c *smtp.Client, msg *mail.Msg, to []string) (string, 
 		return "", r, a.commandError("send the mail", err)
 	}
 	if err := w.Close(); err != nil {
-		var answer *textproto.Error
-		if errors.As(err, &answer) {
+		if answer, ok := errors.AsType[*textproto.Error](err); ok {
 			return "", r, a.refusal("send the mail", answer)
 		}
 		return "", r, &Error{Op: "send the mail", Err: a.hidden("the server did not say whether it took it, so it is sent again with the same Message-ID: ", err)}
@@ -392,8 +391,7 @@ func envelope(address string) string { return (&netmail.Address{Address: address
 
 // commandError is a command that failed.
 func (a *attempt) commandError(op string, err error) error {
-	var answer *textproto.Error
-	if errors.As(err, &answer) {
+	if answer, ok := errors.AsType[*textproto.Error](err); ok {
 		return a.refusal(op, answer)
 	}
 	return &Error{Op: op, Err: a.hidden("", err)}

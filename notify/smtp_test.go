@@ -166,7 +166,7 @@ func (x *xoauth2Server) Next(answer []byte) ([]byte, bool, error) {
 		return nil, true, errors.New("malformed XOAUTH2")
 	}
 	if x.failed = x.check(user, token); x.failed != nil {
-		return []byte(`{"status":"401","schemes":"bearer"}`), false, nil
+		return []byte(`{"status":"401","schemes":"bearer"}`), false, nil //nolint:nilerr // the refusal comes after the client has answered this
 	}
 	return nil, true, nil
 }

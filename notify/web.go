@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -75,9 +76,7 @@ func (w Web) post(ctx context.Context, s *scrubber, body []byte, header http.Hea
 	if err != nil {
 		return "", &Error{Op: op, Permanent: true, Err: s.hidden("", withoutURL(err))}
 	}
-	for name, values := range header {
-		r.Header[name] = values
-	}
+	maps.Copy(r.Header, header)
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("User-Agent", "rotate")
 	client := http.Client{Transport: w.Transport, CheckRedirect: sameHost}

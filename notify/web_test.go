@@ -148,7 +148,7 @@ func TestWebFaults(t *testing.T) {
 			}
 		}, true, false, 0, "200 OK: all is well"},
 		"10 MB of failure": {func(w http.ResponseWriter, r *http.Request) {
-			w.WriteHeader(400)
+			w.WriteHeader(http.StatusBadRequest)
 			for range 100_000 {
 				if _, err := io.WriteString(w, r.URL.RequestURI()+newSecret+r.Header.Get("Authorization")); err != nil {
 					return
@@ -265,7 +265,7 @@ func TestWebUnreachable(t *testing.T) {
 // nothing of what the server said.
 func TestShortSecrets(t *testing.T) {
 	server := serveWeb(t, func(w http.ResponseWriter, r *http.Request) {
-		w.WriteHeader(400)
+		w.WriteHeader(http.StatusBadRequest)
 		_, _ = io.WriteString(w, "no: "+r.Header.Get("X-Pin"))
 	})
 	hook := server.webhook()
