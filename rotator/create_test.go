@@ -272,25 +272,28 @@ func TestCreateFaults(t *testing.T) {
 		name string
 		// permissions of the administrator; nil: all that are needed.
 		permissions []string
-		wrong       func(t *testing.T, w *world, req *rotator.CreateRequest)
+		wrong       func(w *world, req *rotator.CreateRequest)
 		want, next  string
 		apps        int // that the tenant has afterwards
 	}{
 		{"no role at all", []string{"Application.Read.All"}, nil, "make the registration: 403", `"Application Administrator", "Cloud Application Administrator" or "Global Administrator" is missing`, 0},
 		{"no role to read", []string{"User.Read.All"}, nil, "read the permissions of Microsoft Graph: 403", "Application Administrator", 0},
 		{"consent refused", []string{"Application.ReadWrite.All"}, nil, "grant admin consent: 403", `"Privileged Role Administrator" or "Global Administrator"`, 1},
-		{"name taken", nil, func(t *testing.T, w *world, _ *rotator.CreateRequest) { another(t, w) },
+		{"name taken", nil, func(w *world, _ *rotator.CreateRequest) { another(w.t, w) },
 			`the tenant has an app named "CloudM Continuity" already, client ID`, "to adopt it: rotate app add new-app --tenant contoso --client-id", 1},
-		{"two of one name", nil, func(t *testing.T, w *world, _ *rotator.CreateRequest) { another(t, w); another(t, w) },
+		{"two of one name", nil, func(w *world, _ *rotator.CreateRequest) {
+			another(w.t, w)
+			another(w.t, w)
+		},
 			`the tenant has 2 apps named "CloudM Continuity", client IDs`, "find out which is meant", 2},
-		{"unknown permission", nil, func(_ *testing.T, _ *world, req *rotator.CreateRequest) {
+		{"unknown permission", nil, func(_ *world, req *rotator.CreateRequest) {
 			req.Spec.Permissions = append(req.Spec.Permissions, "Mail.Reed")
 		}, `Microsoft Graph has no application permission "Mail.Reed" in the cloud of tenant contoso; nothing was made`, "", 0},
-		{"bad probe", nil, func(_ *testing.T, _ *world, req *rotator.CreateRequest) {
+		{"bad probe", nil, func(_ *world, req *rotator.CreateRequest) {
 			req.Spec.Probe = []string{"https://evil.example/"}
 		}, "is not a Graph path", "", 0},
-		{"tracked already", nil, func(_ *testing.T, _ *world, req *rotator.CreateRequest) { req.Spec.Name = "app-1" }, "is tracked already", "", 0},
-		{"service principal not replicated", nil, func(_ *testing.T, w *world, _ *rotator.CreateRequest) {
+		{"tracked already", nil, func(_ *world, req *rotator.CreateRequest) { req.Spec.Name = "app-1" }, "is tracked already", "", 0},
+		{"service principal not replicated", nil, func(w *world, _ *rotator.CreateRequest) {
 			w.tenant.Intercept = func(q emulator.Request) *emulator.Fault {
 				if q.Method == http.MethodPost && strings.HasSuffix(q.Path, "/servicePrincipals") {
 					return &emulator.Fault{Status: 400, Code: "Request_BadRequest", Message: "The appId 'x' of the service principal does not reference a valid application object."}
@@ -298,7 +301,7 @@ func TestCreateFaults(t *testing.T) {
 				return nil
 			}
 		}, "Entra does not show the service principal everywhere yet, after 4m", "run the same command again: it goes on", 1},
-		{"policy refuses", nil, func(t *testing.T, w *world, _ *rotator.CreateRequest) {
+		{"policy refuses", nil, func(w *world, _ *rotator.CreateRequest) {
 			w.tenant.SetDefaultPolicy(&emulator.Policy{MaxLifetime: 30 * 24 * time.Hour})
 		}, "add certificate: ", "validity", 1},
 	}
@@ -309,7 +312,7 @@ func TestCreateFaults(t *testing.T) {
 				admin := administrator(t, w, c.permissions...)
 				req := creation(rotator.ModeSelf, signedIn(t, w, admin))
 				if c.wrong != nil {
-					c.wrong(t, w, &req)
+					c.wrong(w, &req)
 				}
 				r, closeStore := w.rotator()
 				defer closeStore()

@@ -21,81 +21,81 @@ func TestConnection(t *testing.T) {
 	cases := []struct {
 		name string
 		// change makes it wrong.
-		change func(*testing.T, *connecting)
+		change func(*connecting)
 		// check, result, fact and next are those of one line; the others are not
 		// looked at.
 		check, result, fact, next string
 	}{
-		{"all is well", func(*testing.T, *connecting) {}, "token", "ok", "a fresh sign-in works; the token carries 4 permissions", ""},
-		{"listed", func(*testing.T, *connecting) {}, "registered", "ok", "listed on the app, among 2 certificates and 1 secret", ""},
-		{"permission seen", func(*testing.T, *connecting) {}, "permission Mail.Read", "ok", "declared, consented, in the token", ""},
-		{"tenant", func(*testing.T, *connecting) {}, "tenant", "ok", "tenant and client ID are right", ""},
-		{"nothing beyond", func(*testing.T, *connecting) {}, "least privilege", "ok", "nothing is granted beyond", ""},
-		{"probe", func(*testing.T, *connecting) {}, "probe /users?$top=1", "ok", "answered", ""},
-		{"clock", func(*testing.T, *connecting) {}, "clock", "ok", "agrees with Entra's", ""},
-		{"policy unknown", func(*testing.T, *connecting) {}, "tenant policy", "warning", "may not be read", "Policy.Read.All"},
-		{"days", func(*testing.T, *connecting) {}, "days left", "warning", "20; renewal is due since", "in time"},
-		{"permission missing", func(t *testing.T, s *connecting) {
+		{"all is well", func(*connecting) {}, "token", "ok", "a fresh sign-in works; the token carries 4 permissions", ""},
+		{"listed", func(*connecting) {}, "registered", "ok", "listed on the app, among 2 certificates and 1 secret", ""},
+		{"permission seen", func(*connecting) {}, "permission Mail.Read", "ok", "declared, consented, in the token", ""},
+		{"tenant", func(*connecting) {}, "tenant", "ok", "tenant and client ID are right", ""},
+		{"nothing beyond", func(*connecting) {}, "least privilege", "ok", "nothing is granted beyond", ""},
+		{"probe", func(*connecting) {}, "probe /users?$top=1", "ok", "answered", ""},
+		{"clock", func(*connecting) {}, "clock", "ok", "agrees with Entra's", ""},
+		{"policy unknown", func(*connecting) {}, "tenant policy", "warning", "may not be read", "Policy.Read.All"},
+		{"days", func(*connecting) {}, "days left", "warning", "20; renewal is due since", "in time"},
+		{"permission missing", func(s *connecting) {
 			s.spec.Permissions, s.spec.Declared = []string{"Directory.Read.All", "User.Read.All", "MailboxSettings.Read"}, []string{"Directory.Read.All", "User.Read.All", "MailboxSettings.Read"}
 		}, "permission Mail.Read", "failed", "the permission is missing: the registration does not declare it", "add it as an Application permission (not Delegated)"},
-		{"consent missing", func(t *testing.T, s *connecting) {
+		{"consent missing", func(s *connecting) {
 			s.spec.Permissions, s.spec.Declared = []string{"Directory.Read.All", "User.Read.All", "MailboxSettings.Read"}, vendor()
 		}, "permission Mail.Read", "failed", "is declared, but admin consent is missing", "Grant admin consent"},
-		{"not declared", func(t *testing.T, s *connecting) {
+		{"not declared", func(s *connecting) {
 			s.spec.Permissions, s.spec.Declared = vendor(), []string{"Directory.Read.All", "User.Read.All", "MailboxSettings.Read"}
 		}, "permission Mail.Read", "warning", "in the token, but the registration does not declare it", "takes it away"},
-		{"may not be read", func(t *testing.T, s *connecting) { s.spec.Permissions = []string{"Mail.Read"}; s.c.App.Probe = nil },
+		{"may not be read", func(s *connecting) { s.spec.Permissions = []string{"Mail.Read"}; s.c.App.Probe = nil },
 			"permission User.Read.All", "failed", "is not in the token: it is not declared, or admin consent is missing", "Grant admin consent"},
-		{"beyond", func(t *testing.T, s *connecting) { s.spec.Permissions = append(vendor(), "Mail.Send") },
+		{"beyond", func(s *connecting) { s.spec.Permissions = append(vendor(), "Mail.Send") },
 			"least privilege", "warning", "granted beyond what is asked for: Mail.Send", "remove"},
-		{"expired", func(t *testing.T, s *connecting) { s.c.File = s.pfx(t, keys()[0], -time.Hour, true) },
+		{"expired", func(s *connecting) { s.c.File = s.pfx(s.w.t, keys()[0], -time.Hour, true) },
 			"dates", "failed", "the certificate expired on", "make a new certificate"},
-		{"expired at Entra", func(t *testing.T, s *connecting) { s.c.File = s.pfx(t, keys()[0], -time.Hour, true) },
+		{"expired at Entra", func(s *connecting) { s.c.File = s.pfx(s.w.t, keys()[0], -time.Hour, true) },
 			"token", "failed", "Entra calls the certificate expired", "make a new certificate"},
-		{"wrong password", func(t *testing.T, s *connecting) { s.c.Password = "another" },
+		{"wrong password", func(s *connecting) { s.c.Password = "another" },
 			"file", "failed", "the PFX does not open", "password"},
-		{"key of another certificate", func(t *testing.T, s *connecting) { s.c.File, s.c.Password = mismatched(t, s.der), "" },
+		{"key of another certificate", func(s *connecting) { s.c.File, s.c.Password = mismatched(s.w.t, s.der), "" },
 			"key", "failed", "the private key does not belong to the certificate", "export the PFX again"},
-		{"never uploaded", func(t *testing.T, s *connecting) { s.c.File = s.pfx(t, keys()[0], time.Hour, false) },
+		{"never uploaded", func(s *connecting) { s.c.File = s.pfx(s.w.t, keys()[0], time.Hour, false) },
 			"token", "failed", "it was never uploaded, was removed, or this is the PFX of another app", "upload the .cer file"},
-		{"PFX does not match", func(t *testing.T, s *connecting) {
-			s.c.File = s.pfx(t, keys()[0], time.Hour, false)
+		{"PFX does not match", func(s *connecting) {
+			s.c.File = s.pfx(s.w.t, keys()[0], time.Hour, false)
 			s.c.App.Mode = rotator.ModeManaged
 		}, "registered", "failed", "the PFX does not match: the app lists 2 certificates, and this one", "upload the .cer file"},
-		{"no certificate at all", func(t *testing.T, s *connecting) {
+		{"no certificate at all", func(s *connecting) {
 			s.spec.KeyCredentials, s.c.App.Mode = nil, rotator.ModeManaged
 		}, "registered", "failed", "the certificate was never uploaded: the app has none", "upload the .cer file"},
-		{"wrong key", func(t *testing.T, s *connecting) {
+		{"wrong key", func(s *connecting) {
 			s.w.tenant.Intercept = loginFault(700027, "The certificate with identifier used to sign the client assertion is not registered on application. [Reason - The provided signature value did not match the expected signature value.]")
 		}, "token", "failed", "the private key does not belong to the certificate that Entra holds", "use the PFX"},
-		{"wrong client ID", func(t *testing.T, s *connecting) { s.c.App.ClientID = "99999999-9999-9999-9999-999999999999" },
+		{"wrong client ID", func(s *connecting) { s.c.App.ClientID = "99999999-9999-9999-9999-999999999999" },
 			"tenant", "failed", "knows no app with the client ID 99999999-9999-9999-9999-999999999999: the wrong tenant", "Overview page"},
-		{"no such tenant", func(t *testing.T, s *connecting) { s.w.tenant.Intercept = loginFault(90002, "Tenant not found.") },
+		{"no such tenant", func(s *connecting) { s.w.tenant.Intercept = loginFault(90002, "Tenant not found.") },
 			"token", "failed", "the tenant ID of \"contoso\" does not exist in this cloud", "tenants[].id"},
-		{"disabled", func(t *testing.T, s *connecting) { s.spec.Disabled = true },
+		{"disabled", func(s *connecting) { s.spec.Disabled = true },
 			"token", "failed", "the app is disabled in Entra", "enable it"},
-		{"blocked", func(t *testing.T, s *connecting) { s.blocked = true },
+		{"blocked", func(s *connecting) { s.blocked = true },
 			"token", "failed", "Conditional Access blocks the sign-in from this host", "allow this host's address"},
-		{"clock off", func(t *testing.T, s *connecting) {
+		{"clock off", func(s *connecting) {
 			s.w.tenant.Configure(func(e *emulator.Tenant) { e.ClockSkew = 7 * time.Minute })
 		}, "clock", "failed", "this host's clock is 7m0s off", "timedatectl"},
-		{"probe refused", func(t *testing.T, s *connecting) { s.c.App.Probe = []string{"/policies/defaultAppManagementPolicy"} },
+		{"probe refused", func(s *connecting) { s.c.App.Probe = []string{"/policies/defaultAppManagementPolicy"} },
 			"probe /policies/defaultAppManagementPolicy", "failed", "403", "permission that the probe needs"},
-		{"policy shortens", func(t *testing.T, s *connecting) {
+		{"policy shortens", func(s *connecting) {
 			s.c.App.Mode = rotator.ModeManaged
 			s.w.tenant.SetDefaultPolicy(&emulator.Policy{MaxLifetime: 90 * 24 * time.Hour})
 		}, "tenant policy", "warning", "allows certificates for 90d; the next one lives that long, not 365d", "set validity to 90d"},
-		{"policy refuses", func(t *testing.T, s *connecting) {
+		{"policy refuses", func(s *connecting) {
 			s.c.App.Mode = rotator.ModeManaged
 			s.w.tenant.SetDefaultPolicy(&emulator.Policy{MaxLifetime: 30 * 24 * time.Hour})
 		}, "tenant policy", "failed", "allows certificates for 30d only", "lower renew_before"},
-		{"policy allows", func(t *testing.T, s *connecting) { s.c.App.Mode = rotator.ModeManaged }, "tenant policy", "ok", "accepts a certificate for 365d", ""},
+		{"policy allows", func(s *connecting) { s.c.App.Mode = rotator.ModeManaged }, "tenant policy", "ok", "accepts a certificate for 365d", ""},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newConnecting(t)
-				c.change(t, s)
+				c.change(s)
 				s.make(t)
 				r, closeStore := s.w.rotator()
 				defer closeStore()
