@@ -103,8 +103,7 @@ func (t *Tenant) render(o *object, q query) map[string]any {
 
 // maxExpanded is how many related objects $expand gives.
 //
-// https://learn.microsoft.com/graph/query-parameters#expand (known limitations of
-// directory objects)
+// https://learn.microsoft.com/graph/query-parameters#expand
 const maxExpanded = 20
 
 // expandOwners returns the owners as $expand gives them.

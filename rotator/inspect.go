@@ -60,9 +60,7 @@ func (r *Rotator) Watch(ctx context.Context, tenant string, all bool, by string)
 
 func setInspection(state *State, tenant string, set func(*Inspection)) {
 	all := make(map[string]Inspection, len(state.Inspections)+1)
-	for name, i := range state.Inspections {
-		all[name] = i
-	}
+	maps.Copy(all, state.Inspections)
 	i := all[tenant]
 	set(&i)
 	all[tenant] = i

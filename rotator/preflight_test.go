@@ -25,18 +25,22 @@ func TestPreflight(t *testing.T) {
 		"self, all is well":    {self, func(*testing.T, *world) {}, "", ""},
 		"self, may not read":   {options{left: 300 * 24 * time.Hour, permissions: []string{}}, func(*testing.T, *world) {}, "", ""},
 		"permission withdrawn": {managed, func(t *testing.T, w *world) {
+			t.Helper()
 			must(t, w.tenant.Withdraw(w.admin.ClientID, "Application.ReadWrite.OwnedBy"))
 			must(t, w.tenant.Grant(w.admin.ClientID, "Application.Read.All"))
 			time.Sleep(2 * time.Hour) // the token ends
 		}, "permission", "neither Application.ReadWrite.OwnedBy nor Application.ReadWrite.All"},
 		"may not even read": {managed, func(t *testing.T, w *world) {
+			t.Helper()
 			must(t, w.tenant.Withdraw(w.admin.ClientID, "Application.ReadWrite.OwnedBy"))
 			time.Sleep(2 * time.Hour)
 		}, "permission", "may not read it"},
 		"no longer an owner": {managed, func(t *testing.T, w *world) {
+			t.Helper()
 			must(t, w.tenant.SetOwners(w.apps[0].clientID))
 		}, "ownership", "is not an owner of the app"},
 		"policy of the app": {managed, func(t *testing.T, w *world) {
+			t.Helper()
 			_, err := w.tenant.SetPolicy(w.apps[0].clientID, &emulator.Policy{DisplayName: "strict", MaxLifetime: 180 * 24 * time.Hour})
 			must(t, err)
 		}, "policy", `"strict"`},
@@ -44,6 +48,7 @@ func TestPreflight(t *testing.T) {
 			w.tenant.SetDefaultPolicy(&emulator.Policy{MaxLifetime: 30 * 24 * time.Hour})
 		}, "policy", "each would be due at once"},
 		"no room": {managed, func(t *testing.T, w *world) {
+			t.Helper()
 			der := w.tenant.KeyCredentials(w.apps[0].clientID)[0].Certificate
 			for range 998 {
 				_, err := w.tenant.AddKeyCredential(w.apps[0].clientID, emulator.KeyCredential{Certificate: der})
@@ -52,6 +57,7 @@ func TestPreflight(t *testing.T) {
 		}, "room", "the app carries 1001 credentials"},
 		"clock": {managed, func(_ *testing.T, w *world) { w.tenant.ClockSkew = 7 * time.Minute }, "clock", "this host's clock is more than 5m"},
 		"deleted": {managed, func(t *testing.T, w *world) {
+			t.Helper()
 			w.outage.Store(true)
 			must(t, w.tenant.DeleteApplication(w.apps[0].clientID))
 		}, "gone", "is not in Entra"},
