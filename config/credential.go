@@ -9,7 +9,7 @@ import (
 // is the file NAME in $CREDENTIALS_DIRECTORY.
 //
 // https://systemd.io/CREDENTIALS/
-const credentialPrefix = "credential:"
+const credentialPrefix = "credential:" //nolint:gosec // a prefix
 
 // UseCredentials puts paths in the given folder for all settings of the form
 // "credential:NAME". With an empty folder they stay as they are.

@@ -76,13 +76,13 @@ const maxGroups = 65536
 func peerGroups(fd uintptr) ([]uint32, error) {
 	for n := 64; n <= maxGroups; n *= 4 {
 		groups := make([]uint32, n)
-		size := uint32(4 * n) //nolint:gosec // at most 256 KiB
+		size := uint32(4 * n)
 		_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_PEERGROUPS,
 			uintptr(unsafe.Pointer(&groups[0])), uintptr(unsafe.Pointer(&size)), 0) //nolint:gosec // x/sys/unix has no call that returns numbers
-		switch errno {
-		case 0:
+		if errno == 0 {
 			return groups[:size/4], nil
-		case unix.ERANGE:
+		}
+		if errno == unix.ERANGE {
 			continue // more groups than there is room for
 		}
 		return nil, fmt.Errorf("ask for the peer's groups: %w", errno)

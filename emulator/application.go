@@ -15,7 +15,7 @@ func (t *Tenant) listObjects(c *call) (*response, *graphError) {
 	var values []any
 	next, count := "", 0
 	last := 0
-	for position, o := range t.dir.list(kind, 0, c.view) {
+	for position, o := range t.dir.list(kind, c.view) {
 		if !c.query.filter.matches(o) {
 			continue
 		}
@@ -333,7 +333,7 @@ func (t *Tenant) listOwnedObjects(c *call) (*response, *graphError) {
 	}
 	var owned []map[string]any
 	for _, kind := range []string{kindApplication, kindServicePrincipal} {
-		for _, candidate := range t.dir.list(kind, 0, c.view) {
+		for _, candidate := range t.dir.list(kind, c.view) {
 			if slices.Contains(candidate.owners, o.id) {
 				owned = append(owned, t.directoryObject(candidate))
 			}

@@ -145,14 +145,11 @@ func (d *directory) client(kind, clientID string, v view) *object {
 	return d.object(kind, d.byClient[kind+strings.ToLower(clientID)], v)
 }
 
-// list returns the objects of a kind, oldest first, after skipping some positions;
+// list returns the objects of a kind, oldest first;
 // next is the position behind each.
-func (d *directory) list(kind string, skip int, v view) func(yield func(next int, o *object) bool) {
+func (d *directory) list(kind string, v view) func(yield func(next int, o *object) bool) {
 	return func(yield func(int, *object) bool) {
 		for i, id := range d.order[kind] {
-			if i < skip {
-				continue
-			}
 			if o := d.objects[id].see(v); o != nil && !yield(i+1, o) {
 				return
 			}

@@ -131,7 +131,7 @@ func (t *Tenant) Applications() []Application {
 	t.lock()
 	defer t.mu.Unlock()
 	var list []Application
-	for _, o := range t.dir.list(kindApplication, 0, view{present: true}) {
+	for _, o := range t.dir.list(kindApplication, view{present: true}) {
 		list = append(list, t.application(o))
 	}
 	return list

@@ -9,7 +9,7 @@ import (
 // unique returns the application with a unique name, as a replica knows it; nil if
 // there is none.
 func (d *directory) unique(name string, v view) *object {
-	for _, o := range d.list(kindApplication, 0, v) {
+	for _, o := range d.list(kindApplication, v) {
 		if text(o.props, "uniqueName") == name {
 			return o
 		}

@@ -3,7 +3,6 @@ package graph
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -88,7 +87,7 @@ func (g given) GetToken(context.Context, policy.TokenRequestOptions) (azcore.Acc
 // adminCredential is that of the administrator of one call.
 func (k call) adminCredential(t *tenant) *credential {
 	return &credential{
-		slot: make(chan struct{}, 1), x: &exchange{next: http.RoundTripper(t.login)},
+		slot: make(chan struct{}, 1), x: &exchange{next: t.login},
 		who: "administrator", scope: t.Cloud.scope(), secrets: []string{string(k.Admin)}, azure: given{k.Admin},
 	}
 }

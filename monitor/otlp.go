@@ -76,8 +76,8 @@ func spanOf(s sdktrace.ReadOnlySpan) *tracepb.Span {
 	traceID, id := s.SpanContext().TraceID(), s.SpanContext().SpanID()
 	span := &tracepb.Span{
 		TraceId: traceID[:], SpanId: id[:], Name: s.Name(), Kind: tracepb.Span_SPAN_KIND_INTERNAL,
-		StartTimeUnixNano: uint64(s.StartTime().UnixNano()), //nolint:gosec // no rotation began before 1970
-		EndTimeUnixNano:   uint64(s.EndTime().UnixNano()),   //nolint:gosec // the same
+		StartTimeUnixNano: uint64(s.StartTime().UnixNano()),
+		EndTimeUnixNano:   uint64(s.EndTime().UnixNano()),
 		Attributes:        attributesOf(s.Attributes()),
 		Status:            statusOf(s.Status()),
 	}

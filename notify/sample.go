@@ -67,6 +67,10 @@ func Sample(kind rotator.EventKind) (Message, bool) {
 		e.Severity = rotator.SeverityCritical
 		e.Summary = "app contoso-sync: the new certificate B5A49382716F5E4D3C2B1A0F9E8D7C6B5A4F3E2D is gone from Entra although it was delivered; nothing is retired"
 		e.Next = "find out who removed it; to upload it again: rotate now contoso-sync --force; to go back: rotate rollback contoso-sync"
+	case rotator.EventRenewalAtRisk:
+		e.Old, e.NotAfter = &old, old.NotAfter
+		e.Summary = "app contoso-sync: the next renewal: the tenant's default app management policy allows certificates for 30 days, and validity is 365 days"
+		e.Next = "rotate app edit contoso-sync --validity 30d"
 	case rotator.EventRecovered:
 		ends()
 		e.Severity, e.Summary = rotator.SeverityInfo, "the rotation works again; it had failed since 2026-03-01 22:17 UTC"

@@ -108,7 +108,7 @@ func (w *Worker) Flush(ctx context.Context) error {
 	var work sync.WaitGroup
 	for i := range w.Channels {
 		work.Go(func() {
-			_, failed[i] = w.drain(ctx, &w.Channels[i], true)
+			failed[i] = w.drain(ctx, &w.Channels[i], true)
 		})
 	}
 	work.Wait()
@@ -160,7 +160,7 @@ func (w *Worker) serve(ctx context.Context, c *Channel) {
 	}
 	told := ""
 	for ctx.Err() == nil {
-		_, err := w.drain(ctx, c, false)
+		err := w.drain(ctx, c, false)
 		if ctx.Err() != nil {
 			return
 		}
@@ -175,26 +175,23 @@ func (w *Worker) serve(ctx context.Context, c *Channel) {
 	}
 }
 
-// drain sends what is ready, or with now everything, and reports whether it sent
-// anything. The error is that of the last attempt; the state keeps it too.
-func (w *Worker) drain(ctx context.Context, c *Channel, now bool) (bool, error) {
-	sent := false
+// drain sends what is ready, or with now everything. The error is that of the last attempt; the state keeps it too.
+func (w *Worker) drain(ctx context.Context, c *Channel, now bool) error {
 	for {
 		state, err := w.Outbox.Channel(ctx, c.Name)
 		if err != nil {
-			return sent, fmt.Errorf("read the outbox: %w", err)
+			return fmt.Errorf("read the outbox: %w", err)
 		}
 		if w.isEager(c.Name) {
 			state.RetryAt = time.Time{}
 		}
 		if !now && isWaiting(state, time.Now()) && !w.mayDivert(c, &state) {
-			return sent, errors.New(state.LastError)
+			return errors.New(state.LastError)
 		}
 		more, err := w.next(ctx, c, &state, now)
 		if err != nil || !more {
-			return sent, err
+			return err
 		}
-		sent = true
 	}
 }
 

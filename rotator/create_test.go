@@ -279,13 +279,17 @@ func TestCreateFaults(t *testing.T) {
 		{"no role at all", []string{"Application.Read.All"}, nil, "make the registration: 403", `"Application Administrator", "Cloud Application Administrator" or "Global Administrator" is missing`, 0},
 		{"no role to read", []string{"User.Read.All"}, nil, "read the permissions of Microsoft Graph: 403", "Application Administrator", 0},
 		{"consent refused", []string{"Application.ReadWrite.All"}, nil, "grant admin consent: 403", `"Privileged Role Administrator" or "Global Administrator"`, 1},
-		{"name taken", nil, func(w *world, _ *rotator.CreateRequest) { another(w.t, w) },
-			`the tenant has an app named "CloudM Continuity" already, client ID`, "to adopt it: rotate app add new-app --tenant contoso --client-id", 1},
-		{"two of one name", nil, func(w *world, _ *rotator.CreateRequest) {
-			another(w.t, w)
-			another(w.t, w)
+		{
+			"name taken", nil, func(w *world, _ *rotator.CreateRequest) { another(w.t, w) },
+			`the tenant has an app named "CloudM Continuity" already, client ID`, "to adopt it: rotate app add new-app --tenant contoso --client-id", 1,
 		},
-			`the tenant has 2 apps named "CloudM Continuity", client IDs`, "find out which is meant", 2},
+		{
+			"two of one name", nil, func(w *world, _ *rotator.CreateRequest) {
+				another(w.t, w)
+				another(w.t, w)
+			},
+			`the tenant has 2 apps named "CloudM Continuity", client IDs`, "find out which is meant", 2,
+		},
 		{"unknown permission", nil, func(_ *world, req *rotator.CreateRequest) {
 			req.Spec.Permissions = append(req.Spec.Permissions, "Mail.Reed")
 		}, `Microsoft Graph has no application permission "Mail.Reed" in the cloud of tenant contoso; nothing was made`, "", 0},

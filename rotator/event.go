@@ -74,7 +74,8 @@ const (
 func EventKinds() []EventKind {
 	return []EventKind{
 		EventExpiring, EventRotationStarted, EventRotated, EventRotationFailed, EventRolledBack, EventHandOffReady,
-		EventHandOffOverdue, EventForeignCredential, EventCertificateMissing, EventRecovered, EventStopped,
+		EventHandOffOverdue, EventForeignCredential, EventCertificateMissing, EventRenewalAtRisk,
+		EventRecovered, EventStopped,
 		EventChannelFailing, EventStoreFailing, EventTest,
 	}
 }

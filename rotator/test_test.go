@@ -44,20 +44,34 @@ func TestConnection(t *testing.T) {
 		{"not declared", func(s *connecting) {
 			s.spec.Permissions, s.spec.Declared = vendor(), []string{"Directory.Read.All", "User.Read.All", "MailboxSettings.Read"}
 		}, "permission Mail.Read", "warning", "in the token, but the registration does not declare it", "takes it away"},
-		{"may not be read", func(s *connecting) { s.spec.Permissions = []string{"Mail.Read"}; s.c.App.Probe = nil },
-			"permission User.Read.All", "failed", "is not in the token: it is not declared, or admin consent is missing", "Grant admin consent"},
-		{"beyond", func(s *connecting) { s.spec.Permissions = append(vendor(), "Mail.Send") },
-			"least privilege", "warning", "granted beyond what is asked for: Mail.Send", "remove"},
-		{"expired", func(s *connecting) { s.c.File = s.pfx(s.w.t, keys()[0], -time.Hour, true) },
-			"dates", "failed", "the certificate expired on", "make a new certificate"},
-		{"expired at Entra", func(s *connecting) { s.c.File = s.pfx(s.w.t, keys()[0], -time.Hour, true) },
-			"token", "failed", "Entra calls the certificate expired", "make a new certificate"},
-		{"wrong password", func(s *connecting) { s.c.Password = "another" },
-			"file", "failed", "the PFX does not open", "password"},
-		{"key of another certificate", func(s *connecting) { s.c.File, s.c.Password = mismatched(s.w.t, s.der), "" },
-			"key", "failed", "the private key does not belong to the certificate", "export the PFX again"},
-		{"never uploaded", func(s *connecting) { s.c.File = s.pfx(s.w.t, keys()[0], time.Hour, false) },
-			"token", "failed", "it was never uploaded, was removed, or this is the PFX of another app", "upload the .cer file"},
+		{
+			"may not be read", func(s *connecting) { s.spec.Permissions = []string{"Mail.Read"}; s.c.App.Probe = nil },
+			"permission User.Read.All", "failed", "is not in the token: it is not declared, or admin consent is missing", "Grant admin consent",
+		},
+		{
+			"beyond", func(s *connecting) { s.spec.Permissions = append(vendor(), "Mail.Send") },
+			"least privilege", "warning", "granted beyond what is asked for: Mail.Send", "remove",
+		},
+		{
+			"expired", func(s *connecting) { s.c.File = s.pfx(s.w.t, keys()[0], -time.Hour, true) },
+			"dates", "failed", "the certificate expired on", "make a new certificate",
+		},
+		{
+			"expired at Entra", func(s *connecting) { s.c.File = s.pfx(s.w.t, keys()[0], -time.Hour, true) },
+			"token", "failed", "Entra calls the certificate expired", "make a new certificate",
+		},
+		{
+			"wrong password", func(s *connecting) { s.c.Password = "another" },
+			"file", "failed", "the PFX does not open", "password",
+		},
+		{
+			"key of another certificate", func(s *connecting) { s.c.File, s.c.Password = mismatched(s.w.t, s.der), "" },
+			"key", "failed", "the private key does not belong to the certificate", "export the PFX again",
+		},
+		{
+			"never uploaded", func(s *connecting) { s.c.File = s.pfx(s.w.t, keys()[0], time.Hour, false) },
+			"token", "failed", "it was never uploaded, was removed, or this is the PFX of another app", "upload the .cer file",
+		},
 		{"PFX does not match", func(s *connecting) {
 			s.c.File = s.pfx(s.w.t, keys()[0], time.Hour, false)
 			s.c.App.Mode = rotator.ModeManaged
@@ -68,19 +82,29 @@ func TestConnection(t *testing.T) {
 		{"wrong key", func(s *connecting) {
 			s.w.tenant.Intercept = loginFault(700027, "The certificate with identifier used to sign the client assertion is not registered on application. [Reason - The provided signature value did not match the expected signature value.]")
 		}, "token", "failed", "the private key does not belong to the certificate that Entra holds", "use the PFX"},
-		{"wrong client ID", func(s *connecting) { s.c.App.ClientID = "99999999-9999-9999-9999-999999999999" },
-			"tenant", "failed", "knows no app with the client ID 99999999-9999-9999-9999-999999999999: the wrong tenant", "Overview page"},
-		{"no such tenant", func(s *connecting) { s.w.tenant.Intercept = loginFault(90002, "Tenant not found.") },
-			"token", "failed", "the tenant ID of \"contoso\" does not exist in this cloud", "tenants[].id"},
-		{"disabled", func(s *connecting) { s.spec.Disabled = true },
-			"token", "failed", "the app is disabled in Entra", "enable it"},
-		{"blocked", func(s *connecting) { s.blocked = true },
-			"token", "failed", "Conditional Access blocks the sign-in from this host", "allow this host's address"},
+		{
+			"wrong client ID", func(s *connecting) { s.c.App.ClientID = "99999999-9999-9999-9999-999999999999" },
+			"tenant", "failed", "knows no app with the client ID 99999999-9999-9999-9999-999999999999: the wrong tenant", "Overview page",
+		},
+		{
+			"no such tenant", func(s *connecting) { s.w.tenant.Intercept = loginFault(90002, "Tenant not found.") },
+			"token", "failed", "the tenant ID of \"contoso\" does not exist in this cloud", "tenants[].id",
+		},
+		{
+			"disabled", func(s *connecting) { s.spec.Disabled = true },
+			"token", "failed", "the app is disabled in Entra", "enable it",
+		},
+		{
+			"blocked", func(s *connecting) { s.blocked = true },
+			"token", "failed", "Conditional Access blocks the sign-in from this host", "allow this host's address",
+		},
 		{"clock off", func(s *connecting) {
 			s.w.tenant.Configure(func(e *emulator.Tenant) { e.ClockSkew = 7 * time.Minute })
 		}, "clock", "failed", "this host's clock is 7m0s off", "timedatectl"},
-		{"probe refused", func(s *connecting) { s.c.App.Probe = []string{"/policies/defaultAppManagementPolicy"} },
-			"probe /policies/defaultAppManagementPolicy", "failed", "403", "permission that the probe needs"},
+		{
+			"probe refused", func(s *connecting) { s.c.App.Probe = []string{"/policies/defaultAppManagementPolicy"} },
+			"probe /policies/defaultAppManagementPolicy", "failed", "403", "permission that the probe needs",
+		},
 		{"policy shortens", func(s *connecting) {
 			s.c.App.Mode = rotator.ModeManaged
 			s.w.tenant.SetDefaultPolicy(&emulator.Policy{MaxLifetime: 90 * 24 * time.Hour})

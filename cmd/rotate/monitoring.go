@@ -26,7 +26,7 @@ type monitoring struct {
 }
 
 // newMonitoring makes what the configuration asks for. Nobody is answered yet.
-func newMonitoring(ctx context.Context, cfg *config.Config, keys *store.Store, log *slog.Logger) (*monitoring, error) {
+func newMonitoring(cfg *config.Config, keys *store.Store, log *slog.Logger) (*monitoring, error) {
 	m := &monitoring{settings: cfg.Metrics, log: log}
 	if cfg.Metrics.Listen != "" || cfg.Metrics.Textfile != "" {
 		m.metrics = monitor.New(monitor.Options{

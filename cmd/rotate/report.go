@@ -37,7 +37,7 @@ Of one app the store keeps the last 200 rotations.`,
 				return usagef("--year %d: name a year that has begun", year)
 			}
 			var (
-				to   io.Writer = a.stdout
+				to   = a.stdout
 				file *outFile
 				err  error
 			)

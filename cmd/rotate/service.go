@@ -42,15 +42,15 @@ func openService(ctx context.Context, cfg *config.Config, schedule rotator.Sched
 	if err != nil {
 		return nil, err
 	}
-	if s.monitoring, err = newMonitoring(ctx, cfg, keys, log); err != nil {
+	if s.monitoring, err = newMonitoring(cfg, keys, log); err != nil {
 		return nil, errors.Join(&unusable{err}, keys.Close())
 	}
 	settings, closeEntra, err := settingsOf(cfg, s, keys, schedule, log, runtimeDir)
 	if err != nil {
-		return nil, errors.Join(err, s.monitoring.close(), keys.Close())
+		return nil, errors.Join(err, s.monitoring.close(), keys.Close()) //nolint:contextcheck // what is left is sent although ctx may be done
 	}
-	s.close = func() error { return errors.Join(closeEntra(), s.monitoring.close(), keys.Close()) }
-	if err := settings.Deliverer.(*deliver.Deliverer).WipeRuntime(); err != nil { //nolint:errcheck,forcetypeassert // settingsOf made it
+	s.close = func() error { return errors.Join(closeEntra(), s.monitoring.close(), keys.Close()) } //nolint:contextcheck // the same
+	if err := settings.Deliverer.(*deliver.Deliverer).WipeRuntime(); err != nil {                   //nolint:errcheck,forcetypeassert // settingsOf made it
 		return nil, errors.Join(err, s.close())
 	}
 	entra := settings.Entra.(*graph.Client) //nolint:errcheck,forcetypeassert // settingsOf made it

@@ -112,6 +112,6 @@ func (s *supervised) text(ctx context.Context) string {
 // tellManager sends a state to the service manager, if there is one (sd_notify(3)).
 func tellManager(log *slog.Logger, state string) {
 	if _, err := daemon.SdNotify(false, state); err != nil {
-		log.Warn("the service manager cannot be told", "err", err) //nolint:sloglint // called while there may be no context left
+		log.Warn("the service manager cannot be told", "err", err)
 	}
 }
