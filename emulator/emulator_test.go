@@ -23,7 +23,7 @@ func TestWalk(t *testing.T) {
 	tenant := newTenant(t)
 	admin := addAdmin(
 		t, tenant, "Application.ReadWrite.All", "AppRoleAssignment.ReadWrite.All", "Policy.Read.All",
-		"User.Read.All", "Mail.Read", "MailboxSettings.Read", "Organization.Read.All",
+		"User.Read.All", "Mail.Read", "Mail.Send", "MailboxSettings.Read", "Organization.Read.All",
 	)
 	tenant.SetDefaultPolicy(&emulator.Policy{MaxLifetime: 400 * 24 * time.Hour, CreatedAfter: time.Now()})
 	c := newClient(t, tenant).as(admin)
@@ -34,6 +34,7 @@ func TestWalk(t *testing.T) {
 	c.want(200, "GET", fmt.Sprint("users/", user), nil)
 	c.want(200, "GET", fmt.Sprint("users/", user, "/messages?$top=1"), nil)
 	c.want(200, "GET", fmt.Sprint("users/", user, "/mailboxSettings"), nil)
+	c.want(202, "POST", fmt.Sprint("users/", user, "/sendMail"), testMail("a@contoso.example"))
 	c.want(200, "GET", "policies/defaultAppManagementPolicy", nil)
 
 	made := c.want(201, "POST", "applications", map[string]any{

@@ -45,6 +45,7 @@ func TestSomebodyElse(t *testing.T) {
 			t.Fatalf("%s (-want +got):\n%s", what, diff)
 		}
 	}
+	want.Declared = want.Permissions
 	check("added", nil)
 
 	secret, err := tenant.AddSecret(app.ClientID, emulator.Secret{DisplayName: "s"})

@@ -24,6 +24,10 @@ func TestKeysReadsTheList(t *testing.T) {
 			NotBefore: w.app.KeyCredentials[0].Start, NotAfter: w.app.KeyCredentials[0].End,
 		}},
 		Secrets: 1,
+		SecretEntries: []rotator.Entry{{
+			KeyID: rotator.KeyID(w.app.Secrets[0].KeyID), DisplayName: "foreign",
+			NotBefore: w.app.Secrets[0].Start, NotAfter: w.app.Secrets[0].End,
+		}},
 	}
 	byClientID := w.managed()
 	byClientID.ObjectID = ""

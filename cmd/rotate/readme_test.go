@@ -139,7 +139,7 @@ func (b *block) lookAt(t *testing.T) {
 		if isAssigned {
 			words[0] = value
 		}
-		if !slices.Contains([]string{"az", "sudo", "age-keygen"}, words[0]) {
+		if !slices.Contains([]string{"az", "sudo", "sudoedit", "age-keygen"}, words[0]) {
 			t.Errorf("README.md:%d: %q can be run, so run it", b.line, strings.TrimSpace(line))
 		}
 	}
