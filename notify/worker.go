@@ -49,6 +49,8 @@ const (
 	// giveUpAfter is how long a channel without fallback may refuse a message for
 	// good before the next one gets its turn.
 	giveUpAfter = 24 * time.Hour
+	// retellRefused is how long a recipient that is refused is told of once.
+	retellRefused = 7 * 24 * time.Hour
 	// longestRetryAfter bounds what a server may ask for.
 	longestRetryAfter = time.Hour
 	// directEvery is how often the same is told past the outbox.
@@ -108,11 +110,31 @@ func (w *Worker) Flush(ctx context.Context) error {
 	var work sync.WaitGroup
 	for i := range w.Channels {
 		work.Go(func() {
-			failed[i] = w.drain(ctx, &w.Channels[i], true)
+			failed[i] = w.flush(ctx, &w.Channels[i])
 		})
 	}
 	work.Wait()
 	return errors.Join(failed...)
+}
+
+// flush sends what waits for one channel. A message that is given up on the way is
+// a failure: it did not arrive.
+func (w *Worker) flush(ctx context.Context, c *Channel) error {
+	before, err := w.Outbox.Channel(ctx, c.Name)
+	if err != nil {
+		return fmt.Errorf("read the outbox: %w", err)
+	}
+	if err := w.drain(ctx, c, true); err != nil {
+		return err
+	}
+	after, err := w.Outbox.Channel(ctx, c.Name)
+	if err != nil {
+		return fmt.Errorf("read the outbox: %w", err)
+	}
+	if lost := after.GivenUp - before.GivenUp; lost > 0 {
+		return fmt.Errorf("channel %s: %d events given up, it refused them for a day: %s", c.Name, lost, after.LastError)
+	}
+	return nil
 }
 
 // prepare names the channels to the outbox. At a start every channel is tried at
@@ -251,6 +273,7 @@ func (w *Worker) send(ctx context.Context, c *Channel, state *rotator.ChannelSta
 		if err != nil {
 			return err
 		}
+		state.RefusedSince = time.Time{}
 		if state.Sent = append(state.Sent, m.ID); i == len(messages)-1 {
 			state.Done, state.Through, state.Sent = last, 0, nil
 		}
@@ -282,15 +305,36 @@ func (w *Worker) bring(ctx context.Context, c *Channel, state *rotator.ChannelSt
 	told := recovered(c, state)
 	if len(refused) > 0 {
 		w.log().WarnContext(ctx, "some recipients were refused", "channel", c.Name, "recipients", refused, "err", err)
-		now := time.Now().UTC()
-		told = append(told, channelEvent(c.Name, rotator.EventChannelFailing, rotator.SeverityWarning, now,
-			fmt.Sprintf("the channel %s delivered to some only: %v", c.Name, err), "correct these addresses"))
+		if now := time.Now().UTC(); tellRefused(state, refused, now) {
+			told = append(told, channelEvent(c.Name, rotator.EventChannelFailing, rotator.SeverityWarning, now,
+				fmt.Sprintf("the channel %s delivered to some only: %v", c.Name, err), "correct these addresses"))
+		}
 		state.LastError = err.Error()
 	}
 	state.LastSentAt, state.LastAnswer = time.Now().UTC(), answer
 	state.Messages++
 	state.Events += uint64(len(m.Events))
 	return told, nil
+}
+
+// tellRefused reports whether one of the refused recipients was not told of within
+// a week, and notes that it is now. Without it two channels with an address of this
+// kind each would tell of each other without end.
+func tellRefused(state *rotator.ChannelState, refused []string, now time.Time) bool {
+	told := map[string]time.Time{}
+	for recipient, at := range state.RefusedTold {
+		if now.Sub(at) < retellRefused {
+			told[recipient] = at
+		}
+	}
+	tell := false
+	for _, recipient := range refused {
+		if _, known := told[recipient]; !known {
+			told[recipient], tell = now, true
+		}
+	}
+	state.RefusedTold = told
+	return tell
 }
 
 // attempt sends one message once, within the time for it.
@@ -357,6 +401,9 @@ func (w *Worker) failed(ctx context.Context, c *Channel, state *rotator.ChannelS
 	pause := backoff(state.Attempts, 2*rand.Float64()-1) //nolint:gosec // spreads retries, keeps no secret
 	if state.Permanent {
 		pause = refusedRetry
+		if state.RefusedSince.IsZero() {
+			state.RefusedSince = now
+		}
 	}
 	if asked := RetryAfter(err); asked > 0 {
 		pause = max(pause, min(asked, longestRetryAfter))
@@ -379,7 +426,7 @@ func (w *Worker) failed(ctx context.Context, c *Channel, state *rotator.ChannelS
 			return errors.Join(failure, err)
 		}
 		return nil
-	case state.Permanent && lasting >= giveUpAfter:
+	case state.Permanent && now.Sub(state.RefusedSince) >= giveUpAfter:
 		state.GivenUp += uint64(len(m.Events))
 		w.log().ErrorContext(ctx, "message given up: the channel refused it for a day", "channel", c.Name, "message_id", m.ID, "events", len(m.Events), "err", err)
 		return nil

@@ -188,6 +188,75 @@ func TestSomeRefused(t *testing.T) {
 	})
 }
 
+// TestRefusedApart has two channels that each refuse one recipient: each is told of
+// once on the other, and not of every message that tells of the other's.
+func TestRefusedApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db := outbox(t, 0)
+		a := &answer{err: &notify.Error{Refused: []string{"a@contoso.example"}, Err: errors.New("550 for a")}}
+		b := &answer{err: &notify.Error{Refused: []string{"b@contoso.example"}, Err: errors.New("550 for b")}}
+		working(t, db, func() {
+			put(t, db, 1, nil)
+			time.Sleep(24 * time.Hour)
+			a.set(&notify.Error{Refused: []string{"a@contoso.example", "new@contoso.example"}, Err: errors.New("550 for two")})
+			put(t, db, 1, nil)
+			time.Sleep(6 * time.Hour)
+		}, notify.Channel{Name: "a", Sender: a}, notify.Channel{Name: "b", Sender: b})
+		for name, want := range map[string]struct {
+			channel *answer
+			told    int
+		}{"a": {a, 1}, "b": {b, 2}} {
+			events := map[rotator.EventKind]int{}
+			for _, m := range want.channel.messages {
+				for _, e := range m.Events {
+					events[e.Kind]++
+				}
+			}
+			if events[rotator.EventRotationFailed] != 2 || events[rotator.EventChannelFailing] != want.told {
+				t.Errorf("channel %s got %v, want both failures and each refused address of the other once", name, events)
+			}
+		}
+	})
+}
+
+// TestGivenUp gives up what was refused for a day, and not what came later; a flush
+// says so.
+func TestGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db, bad := outbox(t, 0), &answer{err: &notify.Error{Permanent: true, Err: errors.New("404")}}
+		channel := notify.Channel{Name: "bad", Sender: bad}
+		working(t, db, func() {
+			put(t, db, 1, nil)
+			time.Sleep(30 * time.Hour)
+			put(t, db, 1, nil)
+			time.Sleep(20 * time.Hour)
+		}, channel)
+		state, err := db.Channel(t.Context(), "bad")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if state.GivenUp != 1 {
+			t.Errorf("%d events given up, want the first: the second was refused for 20 h only", state.GivenUp)
+		}
+		time.Sleep(5 * time.Hour)
+		put(t, db, 3, nil)
+		w := notify.Worker{Outbox: db, Channels: []notify.Channel{channel}}
+		if err := w.Flush(t.Context()); err == nil {
+			t.Error("a flush that gave a message up says nothing")
+		}
+		if state, err = db.Channel(t.Context(), "bad"); err != nil || state.GivenUp != 2 {
+			t.Errorf("%d events given up (%v), want 2: those that were just queued wait", state.GivenUp, err)
+		}
+		bad.set(nil)
+		if err := w.Flush(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if got := bad.kinds(); got != "3×rotation_failed" {
+			t.Errorf("after it was mended the channel got %q", got)
+		}
+	})
+}
+
 // TestOwners sends what apps' owners should get to them, and the rest to the
 // channel's own.
 func TestOwners(t *testing.T) {

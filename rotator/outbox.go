@@ -28,6 +28,12 @@ type ChannelState struct {
 	// Permanent tells that sending the same again cannot help.
 	Permanent bool      `json:"permanent,omitempty"`
 	RetryAt   time.Time `json:"retry_at,omitzero"`
+	// RefusedSince is when the message under way was first refused for good; zero:
+	// it was not.
+	RefusedSince time.Time `json:"refused_since,omitzero"`
+	// RefusedTold is when other channels were last told of a recipient that is
+	// refused while others get the message.
+	RefusedTold map[string]time.Time `json:"refused_told,omitempty"`
 	// ToldAt is when other channels were told that this one fails; zero: not.
 	ToldAt time.Time `json:"told_at,omitzero"`
 	// LastSentAt is when it last took a message, LastAnswer what it said.
