@@ -3,60 +3,37 @@ package rotator
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"time"
 )
 
-// endingStages are the days before its end at which a credential that nobody here
-// replaces is told of; 0 is the end itself.
-func endingStages() []int { return []int{60, 30, 14, 7, 3, 1, 0} }
-
-// endingStage is the last stage that a credential has reached; -1: none.
-func endingStage(notAfter, at time.Time) int {
-	reached := -1
-	for _, days := range endingStages() {
-		if !at.Before(notAfter.Add(-time.Duration(days) * day)) {
-			reached = days
-		}
-	}
-	return reached
-}
-
-// reachedSince returns the stage that a credential has reached since an instant; -1:
-// no new one. What had ended before the first look is not told of: it would be
-// all the litter of a tenant.
-func reachedSince(since, now, notAfter time.Time) int {
+// reachedSince returns the stage that a credential which nobody here replaces has
+// reached since an instant; false: no new one. What had ended before the first look
+// is not told of: it would be all the litter of a tenant.
+func reachedSince(stages []time.Duration, since, now, notAfter time.Time) (string, bool) {
 	if notAfter.IsZero() {
-		return -1
+		return "", false
 	}
-	stage := endingStage(notAfter, now)
-	switch {
-	case stage < 0, since.IsZero() && stage == 0, !since.IsZero() && endingStage(notAfter, since) == stage:
-		return -1
+	stage, ok := ExpiryStage(stages, notAfter, now)
+	if !ok || since.IsZero() {
+		return stage, ok && stage != StageExpired
 	}
-	return stage
-}
-
-// stageName is what channels filter by: "30d", "expired".
-func stageName(days int) string {
-	if days == 0 {
-		return "expired"
-	}
-	return strconv.Itoa(days) + "d"
+	before, had := ExpiryStage(stages, notAfter, since)
+	return stage, !had || before != stage
 }
 
 // endings collects what ends. It holds the soonest of many, so that a tenant
 // full of old credentials takes no memory and makes one message.
 type endings struct {
-	apps  []foreignEnding
-	count int
-	first []ending
+	stages []time.Duration
+	apps   []foreignEnding
+	count  int
+	first  []ending
 }
 
 // ending is a credential that has reached a stage.
 type ending struct {
 	notAfter time.Time
-	stage    int
+	stage    string
 	text     string
 }
 
@@ -68,8 +45,8 @@ type foreignEnding struct {
 
 // note takes a credential of something that is not rotated here.
 func (e *endings) note(since, now time.Time, found Registered, c FoundCredential) {
-	stage := reachedSince(since, now, c.NotAfter)
-	if stage < 0 {
+	stage, ok := reachedSince(e.stages, since, now, c.NotAfter)
+	if !ok {
 		return
 	}
 	e.count++
@@ -81,7 +58,7 @@ func (e *endings) note(since, now time.Time, found Registered, c FoundCredential
 
 // noteForeign takes a foreign credential of a tracked app.
 func (e *endings) noteForeign(since, now time.Time, app *App, f Foreign) {
-	if stage := reachedSince(since, now, f.NotAfter); stage >= 0 {
+	if stage, ok := reachedSince(e.stages, since, now, f.NotAfter); ok {
 		e.apps = append(e.apps, foreignEnding{ending{f.NotAfter, stage, f.text()}, app})
 	}
 }
@@ -92,10 +69,10 @@ func (e *endings) events(tenant string, now time.Time) []Event {
 	var events []Event
 	for _, f := range e.apps {
 		summary := fmt.Sprintf("app %s: the %s, which rotate does not replace, ends on %s", f.app.Name, f.text, f.notAfter.Format(time.DateOnly))
-		if f.stage == 0 {
+		if f.stage == StageExpired {
 			summary = fmt.Sprintf("app %s: the %s, which rotate does not replace, has ended", f.app.Name, f.text)
 		}
-		event := newEvent(f.app, nil, EventExpiring, endingSeverity(f.stage), summary, "replace it where it is used, or remove it in the Entra portal")
+		event := newEvent(f.app, nil, EventExpiring, endingSeverity(f.notAfter, now), summary, "replace it where it is used, or remove it in the Entra portal")
 		event.Old = nil
 		events = append(events, f.dated(event, now))
 	}
@@ -110,25 +87,23 @@ func (e *endings) events(tenant string, now time.Time) []Event {
 	if e.count == 1 {
 		count = "1 credential"
 	}
-	event := newEvent(nil, nil, EventExpiring, endingSeverity(e.first[0].stage),
+	event := newEvent(nil, nil, EventExpiring, endingSeverity(e.first[0].notAfter, now),
 		fmt.Sprintf("tenant %s: %s of apps that are not rotated end: %s", tenant, count, joinSome(names, e.count)),
-		"see all of them: rotate discover --tenant "+tenant+" --expiring 60d")
+		"see all of them: rotate discover --tenant "+tenant+" --expiring "+days(slices.Max(append([]time.Duration{day}, e.stages...))))
 	event.Tenant = tenant
 	return append(events, e.first[0].dated(event, now))
 }
 
 func (e ending) dated(event Event, now time.Time) Event {
-	event.Stage, event.NotAfter = stageName(e.stage), e.notAfter
+	event.Stage, event.NotAfter = e.stage, e.notAfter
 	event.Days = new(int(e.notAfter.Sub(now) / day))
 	return event
 }
 
-func endingSeverity(stage int) Severity {
-	switch {
-	case stage <= 7:
+// endingSeverity is that of the stages of our own certificates.
+func endingSeverity(notAfter, now time.Time) Severity {
+	if notAfter.Sub(now) <= urgentDays {
 		return SeverityCritical
-	case stage <= 30:
-		return SeverityWarning
 	}
-	return SeverityInfo
+	return SeverityWarning
 }

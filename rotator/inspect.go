@@ -155,12 +155,12 @@ func (r *Rotator) inspectTenant(ctx context.Context, tenant string) error {
 	known := state.Inspections[tenant]
 	in := &inspection{
 		r: r, tenant: tenant, now: time.Now().UTC(), since: known.At, watch: known.WatchAll,
-		met: map[string]bool{}, byIdentity: true,
+		met: map[string]bool{}, byIdentity: true, ending: endings{stages: r.stages()},
 	}
 	err = r.registered(ctx, tenant, func(page InventoryPage) error { return in.page(ctx, page) })
 	unlisted := ""
 	if f := failureOf(err); f != nil && f.Class == ClassFix {
-		in.byIdentity, in.doubtful, in.ending = false, nil, endings{}
+		in.byIdentity, in.doubtful, in.ending = false, nil, endings{stages: r.stages()}
 		if known.WatchAll {
 			unlisted = err.Error()
 		}

@@ -291,7 +291,7 @@ func TestForeignEnds(t *testing.T) {
 			t.Fatal(err)
 		}
 		inspect(t, r)
-		w.wantTold(r, `expiring info 60d app app-1: the secret `)
+		w.wantTold(r, `expiring warning 45d app app-1: the secret `)
 		time.Sleep(48 * time.Hour)
 		inspect(t, r)
 		w.wantTold(r, `expiring warning 30d app app-1: the secret `)
