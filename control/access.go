@@ -148,7 +148,7 @@ func (s *Server) refuse(r *http.Request, err error) error {
 	if !ok || !s.refused.isNew(p.uid, time.Now()) {
 		return err
 	}
-	auditErr := s.Rotator.RecordAct(r.Context(), p.by, "request refused", r.Method+" "+r.URL.Path+": "+wire.Message)
+	auditErr := s.Rotator.RecordAct(r.Context(), p.by, "request refused", r.Method+" "+r.URL.Path, wire.Message)
 	if auditErr != nil && s.Logger != nil {
 		s.Logger.ErrorContext(r.Context(), "a refusal could not be recorded", "err", auditErr, "by", p.by)
 	}

@@ -8,8 +8,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/seed-f0abd057/rotate/control"
+	"github.com/seed-f0abd057/rotate/store"
 )
 
 // TestNeeds walks the table: who may read may not do anything else.
@@ -104,5 +106,20 @@ func TestGroupsDecide(t *testing.T) {
 				}
 			}
 		})
+	}
+	refused := 0
+	for line, err := range w.server.Rotator.Store.(*store.Store).Audit(t.Context(), "", time.Time{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if line.What != "request refused" {
+			continue
+		}
+		if refused++; !strings.Contains(line.Result, "may not") || !strings.Contains(line.Note, "/v1/") {
+			t.Errorf("a refusal is recorded as %+v", line)
+		}
+	}
+	if refused == 0 {
+		t.Error("no refusal is in the audit trail")
 	}
 }

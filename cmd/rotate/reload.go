@@ -86,7 +86,7 @@ func (r *reloader) reload(ctx context.Context, by string) error {
 		return &control.Error{Code: "refused", Message: "the configuration before stays in force: " + err.Error(), Next: `correct the file, then "rotate reload"`}
 	}
 	r.log.InfoContext(ctx, "configuration read again", "by", by, "schedule", r.inForce.Schedule.String())
-	return r.service.rotator.RecordAct(ctx, by, "configuration read again", "")
+	return r.service.rotator.RecordAct(ctx, by, "configuration read again", "", "")
 }
 
 // replace is reload without its words.
