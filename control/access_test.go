@@ -107,8 +107,12 @@ func TestGroupsDecide(t *testing.T) {
 			}
 		})
 	}
+	db, ok := w.server.Rotator.Store.(*store.Store)
+	if !ok {
+		t.Fatalf("the store is a %T", w.server.Rotator.Store)
+	}
 	refused := 0
-	for line, err := range w.server.Rotator.Store.(*store.Store).Audit(t.Context(), "", time.Time{}) {
+	for line, err := range db.Audit(t.Context(), "", time.Time{}) {
 		if err != nil {
 			t.Fatal(err)
 		}
