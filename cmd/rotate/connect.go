@@ -63,9 +63,19 @@ func (a *app) loadConfig() (*config.Config, error) {
 func (a *app) dial(ctx context.Context) (*control.Client, error) {
 	cfg, err := a.loadConfig()
 	if err != nil {
-		return nil, err
+		return a.dialBroken(ctx, err)
 	}
 	return control.Dial(ctx, cfg.Control.Socket)
+}
+
+// dialBroken asks a daemon that runs on although its file cannot be used any more.
+// Where none answers, what is wrong with the file is the answer.
+func (a *app) dialBroken(ctx context.Context, broken error) (*control.Client, error) {
+	client, err := control.Dial(ctx, config.SocketOf(a.configPath()))
+	if err != nil {
+		return nil, broken
+	}
+	return client, nil
 }
 
 // with connects, runs do, and takes the connection apart.
@@ -82,9 +92,14 @@ func (a *app) with(ctx context.Context, do func(context.Context, *connection) er
 // serves the same API in memory, as the store's owner. Files that the caller
 // named must have been read before.
 func (a *app) connect(ctx context.Context) (*connection, error) {
-	cfg, err := a.loadConfig()
-	if err != nil {
-		return nil, err
+	cfg, broken := a.loadConfig()
+	if broken != nil {
+		client, err := a.dialBroken(ctx, broken)
+		if err != nil {
+			return nil, err
+		}
+		fmt.Fprintf(a.stderr, "rotate: the daemon runs on with an earlier configuration: %v\n", broken)
+		return &connection{Client: client, close: func() error { return nil }}, nil
 	}
 	client, err := control.Dial(ctx, cfg.Control.Socket)
 	if err == nil {

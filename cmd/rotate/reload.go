@@ -30,7 +30,7 @@ otlp and profiles are read at start only; a change of them is refused and named.
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			// The daemon says what is wrong with the file; only its socket is needed here.
 			cfg, err := a.loadConfig()
-			socket := config.Default().Control.Socket
+			socket := config.SocketOf(a.configPath())
 			if err == nil {
 				socket = cfg.Control.Socket
 			}
