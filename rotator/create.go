@@ -296,7 +296,7 @@ func (c *creator) again(ctx context.Context, tracked App) (Created, error) {
 	if c.pair, err = c.r.Store.KeyPair(ctx, made.Thumbprint); err != nil {
 		return Created{}, err
 	}
-	c.out.Owners, err = c.r.Registrar.Owners(ctx, c.as)
+	c.out.Owners, err = c.r.settings().Registrar.Owners(ctx, c.as)
 	if reasonOf(err) == ReasonAppNotFound {
 		return Created{}, refusedf("app %s: it was created before, and its registration is not in the tenant any more; \"rotate app delete %s\" clears what is left here, then create it again", tracked.Name, tracked.Name)
 	}
@@ -344,7 +344,7 @@ func (c *creator) journal(ctx context.Context, what string, change func(*Creatio
 
 // lookUp finds the permissions, and whether the name is free.
 func (c *creator) lookUp(ctx context.Context) error {
-	graph, ids, err := c.r.Registrar.Roles(ctx, c.as)
+	graph, ids, err := c.r.settings().Registrar.Roles(ctx, c.as)
 	if err != nil {
 		return err
 	}
@@ -369,7 +369,7 @@ func (c *creator) lookUp(ctx context.Context) error {
 		c.did("goes on where it was interrupted")
 		return nil
 	}
-	found, err := c.r.Registrar.FindUnique(ctx, c.as, unique)
+	found, err := c.r.settings().Registrar.FindUnique(ctx, c.as, unique)
 	if err == nil {
 		c.rec.ObjectID, c.rec.ClientID = found.ObjectID, found.ClientID
 		c.did("found the registration that this store made before, client ID %s", found.ClientID)
@@ -378,7 +378,7 @@ func (c *creator) lookUp(ctx context.Context) error {
 	if !errors.Is(err, ErrNotFound) {
 		return err
 	}
-	same, err := c.r.Registrar.FindByName(ctx, c.as, c.req.DisplayName)
+	same, err := c.r.settings().Registrar.FindByName(ctx, c.as, c.req.DisplayName)
 	if err != nil {
 		return err
 	}
@@ -439,7 +439,7 @@ func (c *creator) plan(ctx context.Context) error {
 func (c *creator) register(ctx context.Context) error {
 	if c.rec.ObjectID == "" {
 		wanted := NewRegistration{UniqueName: c.rec.UniqueName, DisplayName: c.rec.DisplayName, RoleIDs: c.roles}
-		err := c.answered(ctx, "the registration", func() error { return c.r.Registrar.Upsert(ctx, c.as, wanted) })
+		err := c.answered(ctx, "the registration", func() error { return c.r.settings().Registrar.Upsert(ctx, c.as, wanted) })
 		if reasonOf(err) == ReasonUnsupported {
 			err = c.registerPlainly(ctx, wanted)
 		}
@@ -448,7 +448,7 @@ func (c *creator) register(ctx context.Context) error {
 		}
 		var found Found
 		err = c.until(ctx, "the new registration", func() error {
-			found, err = c.r.Registrar.FindUnique(ctx, c.as, c.rec.UniqueName)
+			found, err = c.r.settings().Registrar.FindUnique(ctx, c.as, c.rec.UniqueName)
 			return err
 		})
 		if err != nil {
@@ -469,7 +469,7 @@ func (c *creator) register(ctx context.Context) error {
 func (c *creator) registerPlainly(ctx context.Context, wanted NewRegistration) error {
 	if !c.rec.RegisteredAt.IsZero() {
 		for range absentReads {
-			_, err := c.r.Registrar.FindUnique(ctx, c.as, c.rec.UniqueName)
+			_, err := c.r.settings().Registrar.FindUnique(ctx, c.as, c.rec.UniqueName)
 			if !errors.Is(err, ErrNotFound) {
 				return err
 			}
@@ -481,7 +481,7 @@ func (c *creator) registerPlainly(ctx context.Context, wanted NewRegistration) e
 	if err := c.journal(ctx, "", func(n *Creation) { n.RegisteredAt = time.Now().UTC() }, nil); err != nil {
 		return err
 	}
-	return c.r.Registrar.Register(ctx, c.as, wanted)
+	return c.r.settings().Registrar.Register(ctx, c.as, wanted)
 }
 
 // principal makes the service principal.
@@ -489,10 +489,10 @@ func (c *creator) principal(ctx context.Context) error {
 	made := false
 	err := c.until(ctx, "the service principal", func() error {
 		var err error
-		if c.own, err = c.r.Registrar.Principal(ctx, c.as); !errors.Is(err, ErrNotFound) {
+		if c.own, err = c.r.settings().Registrar.Principal(ctx, c.as); !errors.Is(err, ErrNotFound) {
 			return err
 		}
-		if err := c.r.Registrar.CreatePrincipal(ctx, c.as); err != nil && reasonOf(err) != ReasonExists {
+		if err := c.r.settings().Registrar.CreatePrincipal(ctx, c.as); err != nil && reasonOf(err) != ReasonExists {
 			return err
 		}
 		made = true
@@ -606,19 +606,19 @@ func (c *creator) owner(ctx context.Context) error {
 	identity := ""
 	if c.app.Mode == ModeManaged {
 		var err error
-		if identity, err = c.r.Registrar.Identity(ctx, c.as); err != nil {
+		if identity, err = c.r.settings().Registrar.Identity(ctx, c.as); err != nil {
 			return err
 		}
 	}
 	return c.until(ctx, "its owners", func() error {
 		var err error
-		if c.out.Owners, err = c.r.Registrar.Owners(ctx, c.as); err != nil || identity == "" {
+		if c.out.Owners, err = c.r.settings().Registrar.Owners(ctx, c.as); err != nil || identity == "" {
 			return err
 		}
 		if slices.ContainsFunc(c.out.Owners, func(o Owner) bool { return o.ID == identity }) {
 			return nil
 		}
-		if err := c.r.Registrar.AddOwner(ctx, c.as, identity); err != nil && reasonOf(err) != ReasonExists {
+		if err := c.r.settings().Registrar.AddOwner(ctx, c.as, identity); err != nil && reasonOf(err) != ReasonExists {
 			return err
 		}
 		c.did("made the identity of tenant %s an owner", c.app.Tenant)
@@ -630,7 +630,7 @@ func (c *creator) owner(ctx context.Context) error {
 func (c *creator) consent(ctx context.Context) error {
 	granted := 0
 	return c.until(ctx, "the consent", func() error {
-		has, err := c.r.Registrar.Assigned(ctx, c.as, c.own, c.graph)
+		has, err := c.r.settings().Registrar.Assigned(ctx, c.as, c.own, c.graph)
 		if err != nil {
 			return err
 		}
@@ -649,14 +649,14 @@ func (c *creator) consent(ctx context.Context) error {
 			c.out.ConsentURL = ""
 			return nil
 		case c.req.NoConsent:
-			c.out.ConsentURL = c.r.Registrar.ConsentURL(c.as)
+			c.out.ConsentURL = c.r.settings().Registrar.ConsentURL(c.as)
 			return nil
 		}
 		for _, id := range c.roles {
 			if slices.Contains(has, id) {
 				continue
 			}
-			if err := c.r.Registrar.Assign(ctx, c.as, c.own, c.graph, id); err != nil && reasonOf(err) != ReasonExists {
+			if err := c.r.settings().Registrar.Assign(ctx, c.as, c.own, c.graph, id); err != nil && reasonOf(err) != ReasonExists {
 				return err
 			}
 			granted++

@@ -52,7 +52,7 @@ func IdentityPair(ctx context.Context, store Store, tenant string, client Client
 
 // isIdentity reports whether the app is its tenant's own identity.
 func (r *Rotator) isIdentity(app *App) bool {
-	return r.Identities != nil && r.Identities.IsIdentity(app.registration())
+	return r.settings().Identities != nil && r.settings().Identities.IsIdentity(app.registration())
 }
 
 // checkIdentity refuses managed mode for the identity itself: it would depend on
@@ -70,5 +70,5 @@ func (t *turn) switchIdentity(ctx context.Context) error {
 	if !t.r.isIdentity(&t.app) {
 		return nil
 	}
-	return t.r.Identities.RenewIdentity(ctx, t.app.registration())
+	return t.r.settings().Identities.RenewIdentity(ctx, t.app.registration())
 }

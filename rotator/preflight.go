@@ -158,12 +158,12 @@ func (p *preflight) room(listing Listing) {
 
 // rights looks whether the identity may change the app.
 func (p *preflight) rights(ctx context.Context, id ObjectID) error {
-	if p.r.Rights == nil {
+	if p.r.settings().Rights == nil {
 		return nil
 	}
 	app := p.app.registration()
 	app.ObjectID = id
-	may, err := p.r.Rights.Rights(ctx, app)
+	may, err := p.r.settings().Rights.Rights(ctx, app)
 	switch {
 	case err != nil:
 		return err

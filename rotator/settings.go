@@ -17,6 +17,10 @@ type Settings struct {
 	// Inventory and Tenants are those of [Rotator].
 	Inventory Inventory
 	Tenants   []string
+	// Registrar, Rights and Identities are those of [Rotator], too.
+	Registrar  Registrar
+	Rights     Rights
+	Identities Identities
 }
 
 // Reconfigure puts other settings in force without stopping a rotation: a step
@@ -44,6 +48,7 @@ func (r *Rotator) settings() *Settings {
 		Entra: r.Entra, Deliverer: r.Deliverer, Defaults: r.Defaults,
 		MaxStartsPerDay: r.MaxStartsPerDay, Workers: r.Workers, Schedule: r.Schedule,
 		Inventory: r.Inventory, Tenants: r.Tenants,
+		Registrar: r.Registrar, Rights: r.Rights, Identities: r.Identities,
 	}
 }
 

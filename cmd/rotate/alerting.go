@@ -10,7 +10,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/seed-f0abd057/rotate/config"
-	"github.com/seed-f0abd057/rotate/graph"
 	"github.com/seed-f0abd057/rotate/notify"
 	"github.com/seed-f0abd057/rotate/rotator"
 	"github.com/seed-f0abd057/rotate/store"
@@ -32,7 +31,7 @@ const directWaiting = 64
 // alertingOf makes the channels of the configuration, and the log, which is always
 // one. One that cannot be used fails at each message, so that the others tell of it:
 // rotations matter more than a wrong setting.
-func alertingOf(cfg *config.Config, entra *graph.Client, outbox *store.Store, log *slog.Logger) *alerting {
+func alertingOf(cfg *config.Config, entra *client, outbox *store.Store, log *slog.Logger) *alerting {
 	senders, problem := sendersOf(cfg, entra)
 	a := &alerting{
 		worker: &notify.Worker{Outbox: outbox, Logger: log},

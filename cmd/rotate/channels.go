@@ -22,7 +22,7 @@ import (
 // sendersOf makes a sender of each channel of the configuration, by name. Files with
 // secrets are read at each message, so that a new secret needs no restart; they must
 // be readable now, so that a mistake shows at once. Errors name the channel.
-func sendersOf(cfg *config.Config, entra *graph.Client) (map[string]notify.Sender, error) {
+func sendersOf(cfg *config.Config, entra *client) (map[string]notify.Sender, error) {
 	senders := make(map[string]notify.Sender, len(cfg.Notify.Channels))
 	var errs []error
 	for i := range cfg.Notify.Channels {
@@ -51,7 +51,7 @@ func checkTemplates(cfg *config.Config) error {
 	return errors.Join(errs...)
 }
 
-func senderOf(k *config.ChannelKinds, proxy string, entra *graph.Client) (notify.Sender, error) {
+func senderOf(k *config.ChannelKinds, proxy string, entra *client) (notify.Sender, error) {
 	switch k.Kind() {
 	case config.ChannelSMTP:
 		return smtpOf(k.SMTP, entra)
@@ -77,7 +77,7 @@ func senderOf(k *config.ChannelKinds, proxy string, entra *graph.Client) (notify
 	return nil, errors.New("it leads nowhere")
 }
 
-func smtpOf(s *config.SMTP, entra *graph.Client) (notify.Sender, error) {
+func smtpOf(s *config.SMTP, entra *client) (notify.Sender, error) {
 	templates, err := templatesOf(&s.Mail)
 	if err != nil {
 		return nil, err
@@ -97,7 +97,7 @@ func smtpOf(s *config.SMTP, entra *graph.Client) (notify.Sender, error) {
 	}
 	switch auth {
 	case notify.AuthXOAUTH2:
-		out.Password = func(ctx context.Context) (string, error) { return entra.MailToken(ctx, s.Tenant) }
+		out.Password = func(ctx context.Context) (string, error) { return entra.Load().MailToken(ctx, s.Tenant) }
 	case notify.AuthNone, "":
 	default:
 		_, err = secretOf(s.Password, s.PasswordFile)
@@ -233,13 +233,13 @@ func rootsOf(path string) (*x509.CertPool, error) {
 
 // mailbox sends from the mailboxes of a tenant.
 type mailbox struct {
-	entra  *graph.Client
+	entra  *client
 	tenant string
 }
 
 // SendMail sends one mail.
 func (m mailbox) SendMail(ctx context.Context, mail notify.Mail) (bool, error) {
-	return m.entra.SendMail(ctx, m.tenant, graph.Mail{
+	return m.entra.Load().SendMail(ctx, m.tenant, graph.Mail{
 		From: mail.From, To: mail.To, Subject: mail.Subject, HTML: mail.HTML, Important: mail.Important,
 	})
 }

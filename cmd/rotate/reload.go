@@ -101,13 +101,14 @@ func (r *reloader) replace(ctx context.Context) error {
 	if fixed := atStartOnly(r.inForce, cfg); len(fixed) > 0 {
 		return &unusable{fmt.Errorf("%s changed, which is read at start only: systemctl restart rotate", strings.Join(fixed, ", "))}
 	}
-	settings, closeEntra, err := settingsOf(cfg, r.service, r.service.store, cfg.Schedule, r.log, r.runtimeDir)
+	settings, entra, err := settingsOf(cfg, r.service, r.service.store, cfg.Schedule, r.log, r.runtimeDir)
 	if err != nil {
 		return err
 	}
 	if err := r.service.rotator.Reconfigure(ctx, settings); err != nil {
-		return errors.Join(err, closeEntra())
+		return errors.Join(err, entra.Close())
 	}
+	r.service.entra.Store(entra)
 	setLevel(r.level, cfg.Log.Level)
 	warnings := identityWarnings(ctx, cfg.Tenants, r.service.store)
 	for _, warning := range append(cfg.Warnings(), warnings...) {

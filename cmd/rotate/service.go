@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/seed-f0abd057/rotate/config"
@@ -18,9 +19,14 @@ import (
 // lockTimeout is how long a command waits for another one that ends just now.
 const lockTimeout = 3 * time.Second
 
+// client is a client for Entra that can be replaced while others use it.
+type client = atomic.Pointer[graph.Client]
+
 // service is the program put together: what the daemon runs, and what a command
 // runs for itself where no daemon does.
 type service struct {
+	// entra is the client in force; a reload replaces it.
+	entra   client
 	store   *store.Store
 	rotator *rotator.Rotator
 	server  *control.Server
@@ -45,26 +51,26 @@ func openService(ctx context.Context, cfg *config.Config, schedule rotator.Sched
 	if s.monitoring, err = newMonitoring(cfg, keys, log); err != nil {
 		return nil, errors.Join(&unusable{err}, keys.Close())
 	}
-	settings, closeEntra, err := settingsOf(cfg, s, keys, schedule, log, runtimeDir)
+	settings, entra, err := settingsOf(cfg, s, keys, schedule, log, runtimeDir)
 	if err != nil {
 		return nil, errors.Join(err, s.monitoring.close(), keys.Close()) //nolint:contextcheck // what is left is sent although ctx may be done
 	}
-	s.close = func() error { return errors.Join(closeEntra(), s.monitoring.close(), keys.Close()) } //nolint:contextcheck // the same
-	if err := settings.Deliverer.(*deliver.Deliverer).WipeRuntime(); err != nil {                   //nolint:errcheck,forcetypeassert // settingsOf made it
+	s.entra.Store(entra)
+	s.close = func() error { return errors.Join(s.entra.Load().Close(), s.monitoring.close(), keys.Close()) } //nolint:contextcheck // the same
+	if err := settings.Deliverer.(*deliver.Deliverer).WipeRuntime(); err != nil {                             //nolint:errcheck,forcetypeassert // settingsOf made it
 		return nil, errors.Join(err, s.close())
 	}
-	entra := settings.Entra.(*graph.Client) //nolint:errcheck,forcetypeassert // settingsOf made it
 	s.store = keys
 	s.rotator = &rotator.Rotator{
-		Store: s.monitoring.store(keys), Watcher: s.monitoring.watcher(), Entra: settings.Entra, Registrar: entra, Deliverer: settings.Deliverer, Encoder: encoder{},
+		Store: s.monitoring.store(keys), Watcher: s.monitoring.watcher(), Entra: settings.Entra, Registrar: settings.Registrar, Deliverer: settings.Deliverer, Encoder: encoder{},
 		Defaults: settings.Defaults, MaxStartsPerDay: settings.MaxStartsPerDay, Workers: settings.Workers,
 		Schedule: schedule, ParseSchedule: parseSchedule, Logger: log,
-		Inventory: settings.Inventory, Tenants: settings.Tenants, Rights: entra, Identities: entra,
+		Inventory: settings.Inventory, Tenants: settings.Tenants, Rights: settings.Rights, Identities: settings.Identities,
 	}
 	if !cfg.Discovery.Off {
 		s.rotator.InspectSchedule = cfg.Discovery.Schedule
 	}
-	s.alerts = alertingOf(cfg, entra, keys, log)
+	s.alerts = alertingOf(cfg, &s.entra, keys, log)
 	s.alerts.attach(s.rotator, cfg)
 	s.server = &control.Server{
 		Rotator: s.rotator, Vault: keys, Logger: log, Notifier: s.alerts.worker, Outbox: keys,
@@ -73,9 +79,8 @@ func openService(ctx context.Context, cfg *config.Config, schedule rotator.Sched
 	return s, nil
 }
 
-// settingsOf builds what a reload can replace. The function closes its
-// connections.
-func settingsOf(cfg *config.Config, s *service, keys *store.Store, schedule rotator.Schedule, log *slog.Logger, runtimeDir string) (rotator.Settings, func() error, error) {
+// settingsOf builds what a reload can replace, and the client in it.
+func settingsOf(cfg *config.Config, s *service, keys *store.Store, schedule rotator.Schedule, log *slog.Logger, runtimeDir string) (rotator.Settings, *graph.Client, error) {
 	tenants, err := tenantsOf(cfg.Tenants, keys)
 	if err != nil {
 		return rotator.Settings{}, nil, err
@@ -96,10 +101,10 @@ func settingsOf(cfg *config.Config, s *service, keys *store.Store, schedule rota
 		names[i] = t.Name
 	}
 	return rotator.Settings{
-		Entra: entra, Inventory: entra, Tenants: names,
+		Entra: entra, Inventory: entra, Tenants: names, Registrar: entra, Rights: entra, Identities: entra,
 		Deliverer: &deliver.Deliverer{Encoder: encoder{}, Hooks: hooksOf(cfg.Hooks), RuntimeDir: runtimeDir, Logger: log},
 		Defaults:  defaults, MaxStartsPerDay: int(cfg.Defaults.MaxStartsPerDay), Workers: int(cfg.Workers), Schedule: schedule,
-	}, entra.Close, nil
+	}, entra, nil
 }
 
 func accessOf(c config.Control) control.Access {
