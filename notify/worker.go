@@ -107,13 +107,17 @@ func (w *Worker) Flush(ctx context.Context) error {
 		return err
 	}
 	failed := make([]error, len(w.Channels))
-	var work sync.WaitGroup
-	for i := range w.Channels {
-		work.Go(func() {
-			failed[i] = w.flush(ctx, &w.Channels[i])
-		})
+	// The second turn tells on those that work what the first found out about the
+	// others.
+	for range 2 {
+		var work sync.WaitGroup
+		for i := range w.Channels {
+			if failed[i] == nil {
+				work.Go(func() { failed[i] = w.flush(ctx, &w.Channels[i]) })
+			}
+		}
+		work.Wait()
 	}
-	work.Wait()
 	return errors.Join(failed...)
 }
 
