@@ -524,7 +524,10 @@ func (w *Worker) Direct(ctx context.Context, events ...rotator.Event) {
 		}
 		work.Go(func() {
 			for _, m := range c.split(wanted, time.Now().UTC()) {
-				if _, err := w.attempt(ctx, c, m); err != nil && ctx.Err() == nil {
+				_, err := w.attempt(ctx, c, m)
+				if err == nil || len(refusedOf(err)) > 0 {
+					w.sentDirectly(m.Events)
+				} else if ctx.Err() == nil {
 					w.log().ErrorContext(ctx, "event not sent past the outbox", "channel", c.Name, "err", err)
 				}
 			}
@@ -543,15 +546,25 @@ func (w *Worker) fresh(events []rotator.Event) []rotator.Event {
 	}
 	var out []rotator.Event
 	for _, e := range events {
-		key := string(e.Kind) + "\x00" + e.App
-		if last, ok := w.direct[key]; ok && now.Sub(last) < directEvery {
-			continue
+		if last, ok := w.direct[directKey(e)]; !ok || now.Sub(last) >= directEvery {
+			out = append(out, e)
 		}
-		w.direct[key] = now
-		out = append(out, e)
 	}
 	return out
 }
+
+// sentDirectly notes what a channel took: where all are down, the next time tries
+// again.
+func (w *Worker) sentDirectly(events []rotator.Event) {
+	now := time.Now()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, e := range events {
+		w.direct[directKey(e)] = now
+	}
+}
+
+func directKey(e rotator.Event) string { return string(e.Kind) + "\x00" + e.App }
 
 // Test sends a test message on one channel, or with an empty name on all, and
 // returns what each server said. A channel that takes it is tried again with what

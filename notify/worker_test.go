@@ -257,6 +257,28 @@ func TestGivenUp(t *testing.T) {
 	})
 }
 
+// TestDirect sends past the outbox: what no channel took is tried again the next
+// time, what one took is not told again for hours.
+func TestDirect(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := &answer{err: errors.New("down")}, &answer{err: errors.New("down")}
+		w := notify.Worker{Channels: []notify.Channel{{Name: "a", Sender: a}, {Name: "b", Sender: b}}}
+		full := rotator.Event{ID: "1", Kind: rotator.EventStoreFailing, Severity: rotator.SeverityCritical, At: time.Now()}
+		w.Direct(t.Context(), full)
+		b.set(nil)
+		w.Direct(t.Context(), full)
+		w.Direct(t.Context(), full)
+		if a.tries != 2 || b.kinds() != "1×store_failing" {
+			t.Errorf("%d tries on the channel that is down, want 2; the other got %q, want it once", a.tries, b.kinds())
+		}
+		time.Sleep(7 * time.Hour)
+		w.Direct(t.Context(), full)
+		if b.kinds() != "1×store_failing 1×store_failing" {
+			t.Errorf("seven hours later: %q", b.kinds())
+		}
+	})
+}
+
 // TestOwners sends what apps' owners should get to them, and the rest to the
 // channel's own.
 func TestOwners(t *testing.T) {
