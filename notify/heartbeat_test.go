@@ -37,7 +37,7 @@ func TestHeartbeat(t *testing.T) {
 					fails--
 					return nil, errors.New("connection refused")
 				}
-				return &http.Response{StatusCode: 200, Body: http.NoBody, Header: http.Header{}, Request: r}, nil
+				return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody, Header: http.Header{}, Request: r}, nil
 			}),
 		}}
 		want := func(what string, list ...string) {
