@@ -77,6 +77,77 @@ func TestStages(t *testing.T) {
 	})
 }
 
+// TestStagesMissed has the daemon down while stages pass: of those the most urgent
+// is told when it is back, and no other.
+func TestStagesMissed(t *testing.T) {
+	bubble(t, "down for two weeks", options{mode: rotator.ModeManaged, left: 20 * 24 * time.Hour}, func(w *world, r *rotator.Rotator) {
+		w.tenant.Configure(func(e *emulator.Tenant) {
+			e.Intercept = func(q emulator.Request) *emulator.Fault {
+				if strings.HasPrefix(q.Path, "/v1.0/") {
+					return &emulator.Fault{Status: http.StatusForbidden}
+				}
+				return nil
+			}
+		})
+		stop := run(w.t, r)
+		days(2)
+		stop()
+		days(14) // 14d and 7d pass, four days are left
+		stop = run(w.t, r)
+		time.Sleep(3 * time.Hour)
+		stages := func() string {
+			var list []string
+			for _, e := range told(w.t, r, rotator.EventExpiring) {
+				if e.Repeat == 0 {
+					list = append(list, e.Stage)
+				}
+			}
+			return strings.Join(list, " ")
+		}
+		if got := stages(); got != "30d 7d" {
+			w.t.Errorf("stages %q, want the first and the most urgent of those that were missed", got)
+		}
+		days(2)
+		if got := stages(); got != "30d 7d 3d" {
+			w.t.Errorf("two days later: %q", got)
+		}
+		stop()
+	})
+}
+
+// TestHandOffOverdue lets nobody confirm: the hand-off is told again by the rule,
+// and past the last safe date at the highest severity, every day.
+func TestHandOffOverdue(t *testing.T) {
+	o := options{spec: handOff, left: 50 * 24 * time.Hour, defaults: fast()}
+	o.defaults.Overlap = new(14 * 24 * time.Hour)
+	o.defaults.RenewBefore = new(45 * 24 * time.Hour)
+	bubble(t, "nobody comes", o, func(w *world, r *rotator.Rotator) {
+		stop := run(w.t, r)
+		await(w.t, r, "app-1", 10*24*time.Hour, "waiting for a person", waitsForPerson)
+		days(20)
+		ready := told(w.t, r, rotator.EventHandOffReady)
+		if n := len(ready); n < 3 || n > 5 {
+			w.t.Errorf("the hand-off was told %d times in 20 days, want at once, after a day, then weekly", n)
+		}
+		if late := told(w.t, r, rotator.EventHandOffOverdue); len(late) != 0 {
+			w.t.Errorf("overdue before the last safe date: %+v", late)
+		}
+		days(24) // two days before the end
+		late := told(w.t, r, rotator.EventHandOffOverdue)
+		if len(late) < 5 || late[0].Severity != rotator.SeverityCritical || late[0].Next == "" {
+			w.t.Fatalf("%d times overdue, want critical and daily in the last week: %+v", len(late), late)
+		}
+		if n := len(told(w.t, r, rotator.EventHandOffReady)); n > len(ready)+2 { // two weeks until the last safe date
+			w.t.Errorf("the hand-off was told %d times, want none beside the one that is overdue", n)
+		}
+		s, err := r.Status(w.t.Context(), "app-1")
+		if err != nil || s.Apps[0].Phase != rotator.PhaseDelivered {
+			w.t.Errorf("phase %q (%v): nothing may retire without a confirmation", s.Apps[0].Phase, err)
+		}
+		stop()
+	})
+}
+
 // TestAnswers acknowledges and snoozes.
 func TestAnswers(t *testing.T) {
 	bubble(t, "a person answers", options{mode: rotator.ModeManaged, left: 40 * 24 * time.Hour}, func(w *world, r *rotator.Rotator) {

@@ -3,6 +3,7 @@ package rotator
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -53,6 +54,7 @@ func (r *Rotator) remindApp(rec *Records, now time.Time) {
 // repeat tells again of alerts whose time has come, except kinds that are told
 // anew.
 func (r *Rotator) repeat(rec *Records, alerts []Alert, told map[EventKind]bool, now time.Time) []Alert {
+	overdue := told[EventHandOffOverdue] || slices.ContainsFunc(alerts, func(a Alert) bool { return a.Kind == EventHandOffOverdue })
 	for i := range alerts {
 		a := &alerts[i]
 		if told[a.Kind] || !holds(a.Kind, rec, a.Thumbprint) {
@@ -65,8 +67,9 @@ func (r *Rotator) repeat(rec *Records, alerts []Alert, told map[EventKind]bool, 
 		if now.Before(r.tellAt(a, rec.App, rot)) {
 			continue
 		}
-		if a.Kind == EventHandOffReady && told[EventHandOffOverdue] {
-			continue // the sharper one says it
+		if a.Kind == EventHandOffReady && overdue {
+			a.ToldAt = now // the sharper one says it
+			continue
 		}
 		e := newEvent(rec.App, rot, a.Kind, a.Severity, a.Summary, a.Next)
 		e.Stage = a.Stage
