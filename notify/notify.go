@@ -142,7 +142,7 @@ func idOfMessage(channel, to string, events []rotator.Event) string {
 // more it holds the longer it waits: a single event is told soon, an outage that
 // makes a thousand apps fail is told once.
 const (
-	quietEach, quietMost                 = 10 * time.Second, 2 * time.Minute
+	quietEach, quietLeast, quietMost     = 10 * time.Second, time.Minute, 2 * time.Minute
 	groupMost                            = 15 * time.Minute
 	criticalQuietEach, criticalQuietMost = 2 * time.Second, 30 * time.Second
 	criticalGroupMost                    = 2 * time.Minute
@@ -151,12 +151,12 @@ const (
 // readyAt is when a group of events, at least one, is sent. now bounds it: after
 // a clock that was set back no event waits longer than a new one.
 func readyAt(events []rotator.Event, now time.Time) time.Time {
-	each, most := quietEach, quietMost
+	each, least, most := quietEach, quietLeast, quietMost
 	latest, last := now.Add(groupMost), time.Time{}
 	for _, e := range events {
 		limit := groupMost
 		if e.Severity == rotator.SeverityCritical {
-			each, most, limit = criticalQuietEach, criticalQuietMost, criticalGroupMost
+			each, least, most, limit = criticalQuietEach, 0, criticalQuietMost, criticalGroupMost
 		}
 		if at := e.At.Add(limit); at.Before(latest) {
 			latest = at
@@ -165,7 +165,7 @@ func readyAt(events []rotator.Event, now time.Time) time.Time {
 			last = e.At
 		}
 	}
-	ready := last.Add(min(each*time.Duration(min(len(events), 100)), most))
+	ready := last.Add(min(max(least, each*time.Duration(min(len(events), 100))), most))
 	if ready.After(latest) {
 		return latest
 	}

@@ -120,7 +120,7 @@ func TestChannelsApart(t *testing.T) {
 		db, bad, good := outbox(t, 0), &answer{hang: true}, &answer{}
 		working(t, db, func() {
 			put(t, db, 1, nil)
-			time.Sleep(20 * time.Second)
+			time.Sleep(70 * time.Second)
 			synctest.Wait()
 			if got := good.kinds(); got != "1×rotation_failed" {
 				t.Errorf("the good channel got %q while the other hangs", got)

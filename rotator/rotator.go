@@ -84,6 +84,7 @@ type Rotator struct {
 	mu      sync.Mutex
 	claims  map[string]*claim
 	asked   map[string]bool
+	rests   map[string]rest
 	changed chan struct{}
 	poke    chan struct{}
 	checkAt time.Time

@@ -167,7 +167,11 @@ func (r *Rotator) dispatch(ctx context.Context, work *sync.WaitGroup, slots chan
 			continue
 		}
 		if w.At.After(now) {
-			return w.At
+			return earlier(w.At, later)
+		}
+		if until := r.restsUntil(w.App); until.After(now) {
+			later = earlier(until, later)
+			continue
 		}
 		c, release, ok := r.tryClaim(w.App)
 		if !ok {
@@ -187,24 +191,54 @@ func (r *Rotator) dispatch(ctx context.Context, work *sync.WaitGroup, slots chan
 	return later
 }
 
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
 // carry advances a rotation; what cannot be recorded is logged, for there is
 // nobody to return it to.
 func (r *Rotator) carry(ctx context.Context, c *claim, app string) {
-	if err := r.advance(ctx, c, app); err != nil {
+	err := r.advance(ctx, c, app)
+	r.rest(app, err)
+	if err != nil {
 		r.log().ErrorContext(ctx, "rotation stopped: it cannot be recorded", "app", app, "err", err)
-		r.rest(ctx)
 	}
 }
 
-// rest keeps a rotation that cannot be recorded from being tried in a tight
-// loop: its due entry could not be moved either.
-func (r *Rotator) rest(ctx context.Context) {
-	pause := time.NewTimer(time.Second)
-	defer pause.Stop()
-	select {
-	case <-ctx.Done():
-	case <-pause.C:
+// rest is how long a rotation is left alone that could not be recorded: its due
+// entry could not be moved either, and trying at once, again and again, could
+// send the same request to Entra each time.
+type rest struct {
+	times int
+	until time.Time
+}
+
+// maxRest bounds a rest. A person who asks for the app ends it.
+const maxRest = time.Minute
+
+// rest begins or prolongs an app's rest, or ends it where err is nil.
+func (r *Rotator) rest(app string, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err == nil {
+		delete(r.rests, app)
+		return
 	}
+	if r.rests == nil {
+		r.rests = map[string]rest{}
+	}
+	times := r.rests[app].times
+	r.rests[app] = rest{times + 1, time.Now().Add(min(time.Second<<min(times, 10), maxRest))}
+}
+
+// restsUntil is the end of an app's rest; zero: it has none.
+func (r *Rotator) restsUntil(app string) time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.rests[app].until
 }
 
 // ask marks an app as one that a person waits for and wakes the loop.
@@ -214,6 +248,7 @@ func (r *Rotator) ask(app string) {
 		r.asked = map[string]bool{}
 	}
 	r.asked[app] = true
+	delete(r.rests, app)
 	r.mu.Unlock()
 	r.wake()
 }

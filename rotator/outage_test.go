@@ -1,0 +1,218 @@
+package rotator_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/seed-f0abd057/rotate/emulator"
+	"github.com/seed-f0abd057/rotate/notify"
+	"github.com/seed-f0abd057/rotate/rotator"
+	"github.com/seed-f0abd057/rotate/store"
+)
+
+// inbox takes every message.
+type inbox struct {
+	mu       sync.Mutex
+	messages []notify.Message
+}
+
+func (i *inbox) Send(_ context.Context, m notify.Message) (string, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.messages = append(i.messages, m)
+	return "taken", nil
+}
+
+// with counts the messages that hold events of the kind, and those events.
+func (i *inbox) with(kind rotator.EventKind) (messages, events int) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for _, m := range i.messages {
+		n := 0
+		for _, e := range m.Events {
+			if e.Kind == kind {
+				n++
+			}
+		}
+		if events += n; n > 0 {
+			messages++
+		}
+	}
+	return messages, events
+}
+
+// TestOutage has a tenant down while many apps are due: people get one message, and
+// one more when it is back.
+func TestOutage(t *testing.T) {
+	const apps = 25
+	bubble(t, "a tenant is down", options{mode: rotator.ModeManaged, apps: apps}, func(w *world, r *rotator.Rotator) {
+		db, ok := r.Store.(*store.Store)
+		if !ok {
+			w.t.Fatalf("the store is a %T", r.Store)
+		}
+		r.MaxStartsPerDay = 1000
+		var down atomic.Bool
+		down.Store(true)
+		watch := w.tenant.Intercept
+		w.tenant.Intercept = func(q emulator.Request) *emulator.Fault {
+			if down.Load() && strings.HasPrefix(q.Path, "/v1.0/") {
+				return &emulator.Fault{Status: http.StatusServiceUnavailable}
+			}
+			return watch(q)
+		}
+		people := &inbox{}
+		worker := notify.Worker{Outbox: db, Channels: []notify.Channel{{Name: "people", Sender: people, Filter: notify.Filter{
+			Kinds: []rotator.EventKind{rotator.EventRotationFailed, rotator.EventRecovered},
+		}}}}
+		ctx, cancel := context.WithCancel(w.t.Context())
+		done := make(chan error, 1)
+		go func() { done <- worker.Run(ctx) }()
+		stop := run(w.t, r)
+		time.Sleep(20 * time.Hour)
+		if messages, events := people.with(rotator.EventRotationFailed); messages > 3 || events != apps {
+			w.t.Errorf("the outage was %d messages with %d failures, want few with %d", messages, events, apps)
+		}
+		down.Store(false)
+		for i := range apps {
+			await(w.t, r, w.apps[i].name, 24*time.Hour, "retired", phaseIs(rotator.PhaseRetired))
+		}
+		time.Sleep(time.Hour)
+		if messages, events := people.with(rotator.EventRecovered); messages > 3 || events < apps {
+			w.t.Errorf("its end was %d messages with %d recoveries, want few with one for each of %d", messages, events, apps)
+		}
+		stop()
+		cancel()
+		if err := <-done; err != nil {
+			w.t.Error(err)
+		}
+	})
+}
+
+// brokenStore writes nothing while it is broken.
+type brokenStore struct {
+	rotator.Store
+	broken atomic.Bool
+}
+
+func (s *brokenStore) Change(ctx context.Context, app string, change func(*rotator.Records) error) error {
+	if !s.broken.Load() {
+		return s.Store.Change(ctx, app, change)
+	}
+	return s.Store.Change(ctx, app, func(rec *rotator.Records) error {
+		if err := change(rec); err != nil {
+			return err
+		}
+		return errFull
+	})
+}
+
+// TestStoreFails cannot write: what could not be recorded is told past the outbox,
+// the status says so from memory, and all of it ends by itself.
+func TestStoreFails(t *testing.T) {
+	keys()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, options{})
+		s := &brokenStore{}
+		var mu sync.Mutex
+		var alarms []rotator.Event
+		w.wrap = func(r *rotator.Rotator) {
+			s.Store, r.Store = r.Store, s
+			r.Alarm = func(events ...rotator.Event) {
+				mu.Lock()
+				defer mu.Unlock()
+				alarms = append(alarms, events...)
+			}
+		}
+		r, closeStore := w.rotator()
+		r.Schedule = every(time.Hour)
+		stop := run(t, r)
+		await(t, r, "app-1", time.Hour, "uploaded", func(s rotator.AppStatus) bool { return s.Rotation != nil })
+		s.broken.Store(true)
+		time.Sleep(2 * time.Hour)
+		problems := func() string {
+			t.Helper()
+			status, err := r.Status(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return strings.Join(status.Problems, "\n")
+		}
+		if got := problems(); !strings.Contains(got, "no space left") {
+			t.Errorf("the status says %q, want why the store cannot be written", got)
+		}
+		mu.Lock()
+		if !slices.ContainsFunc(alarms, func(e rotator.Event) bool {
+			return e.Kind == rotator.EventStoreFailing && e.Severity == rotator.SeverityCritical && strings.Contains(e.Summary, errFull.Error())
+		}) {
+			t.Errorf("told past the outbox: %+v", alarms)
+		}
+		mu.Unlock()
+		s.broken.Store(false)
+		await(t, r, "app-1", 6*time.Hour, "retired", phaseIs(rotator.PhaseRetired))
+		time.Sleep(2 * time.Hour)
+		if got := problems(); got != "" {
+			t.Errorf("afterwards the status says %q", got)
+		}
+		stop()
+		closeStore()
+		w.checkTenant()
+	})
+}
+
+// deafStore cannot read the due index, so that no check is good.
+type deafStore struct {
+	rotator.Store
+	deaf atomic.Bool
+}
+
+func (s *deafStore) Due(ctx context.Context, kind rotator.WakeKind, until time.Time, limit int) ([]rotator.Wake, error) {
+	if s.deaf.Load() {
+		return nil, errors.New("input/output error")
+	}
+	return s.Store.Due(ctx, kind, until, limit)
+}
+
+// TestLastGoodCheck lets the checks fail: after two turns of the schedule the status
+// has a problem.
+func TestLastGoodCheck(t *testing.T) {
+	keys()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, options{left: 300 * 24 * time.Hour})
+		s := &deafStore{}
+		w.wrap = func(r *rotator.Rotator) { s.Store, r.Store, r.Expected = r.Store, s, r.Schedule }
+		r, closeStore := w.rotator()
+		stop := run(t, r)
+		time.Sleep(90 * time.Minute)
+		problems := func() []string {
+			t.Helper()
+			status, err := r.Status(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return status.Problems
+		}
+		if got := problems(); len(got) != 0 {
+			t.Errorf("problems %q, want none", got)
+		}
+		s.deaf.Store(true)
+		time.Sleep(4 * time.Hour)
+		if got := strings.Join(problems(), "\n"); !strings.Contains(got, "the last good check was ") {
+			t.Errorf("problems %q, want the age of the last good check", got)
+		}
+		s.deaf.Store(false)
+		time.Sleep(2 * time.Hour)
+		if got := problems(); len(got) != 0 {
+			t.Errorf("afterwards: %q", got)
+		}
+		stop()
+		closeStore()
+	})
+}
