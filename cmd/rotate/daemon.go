@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"syscall"
@@ -30,6 +31,11 @@ and SIGINT: a step under way is recorded, and goes on at the next start. On SIGH
 and for "rotate reload", it reads its configuration again.`,
 		Args: arguments(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			// A daemon that hangs is aborted by the watchdog. Go ends such a process,
+			// and one that panics, with exit code 2, which is that of a wrong
+			// configuration: the service manager would not start it again. So it ends
+			// by the signal.
+			debug.SetTraceback("crash")
 			cfg, err := a.loadConfig()
 			if err != nil {
 				return err

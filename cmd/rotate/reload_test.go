@@ -88,3 +88,35 @@ func TestHangUp(t *testing.T) {
 	}
 	checkWorld(t, m, one)
 }
+
+// TestAborted has the daemon aborted as the watchdog does it to one that hangs. It
+// must not end with exit code 2: that says that its configuration is wrong, and the
+// service manager does not start it again.
+func TestAborted(t *testing.T) {
+	t.Parallel()
+	s := startTenant(t, "contoso")
+	m := newMachine(t)
+	m.folder(t, "store")
+	m.configure(t, "store", issueDefaults, s)
+	one := newAdopted(t, m, s, "app-1", "self", s.ready.Apps[0])
+	one.prefill(t)
+	m.must(t, 0, "init", "--no-recovery")
+	m.must(t, 0, one.add()...)
+	m.startDaemon(t)
+	aborted := m.daemon
+	if err := aborted.cmd.Process.Signal(syscall.SIGABRT); err != nil {
+		t.Fatal(err)
+	}
+	aborted.wait(t, time.Minute)
+	status, ok := aborted.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	if !ok || !status.Signaled() || status.Signal() != syscall.SIGABRT || status.CoreDump() {
+		t.Errorf("it ended with %s, want by SIGABRT and without a core file", aborted.cmd.ProcessState)
+	}
+	if said := aborted.stderr.String(); !strings.Contains(said, "goroutine 1 ") {
+		t.Errorf("it does not say where it hung:\n%s", tail(said, 20))
+	}
+	m.startDaemon(t)
+	eventually(t, time.Minute, func() error { return m.atRest(t) })
+	checkWorld(t, m, one)
+	checkLeaks(t, m, "store", one)
+}
