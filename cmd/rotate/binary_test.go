@@ -95,7 +95,12 @@ type process struct {
 // the latest.
 func launch(t *testing.T, dir string, env []string, args ...string) *process {
 	t.Helper()
-	p := &process{args: args, cmd: exec.Command(program(t), args...), done: make(chan struct{})}
+	return launchCommand(t, dir, env, program(t), args...)
+}
+
+func launchCommand(t *testing.T, dir string, env []string, path string, args ...string) *process {
+	t.Helper()
+	p := &process{args: args, cmd: exec.Command(path, args...), done: make(chan struct{})}
 	p.cmd.Dir, p.cmd.Env = dir, env
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
 	p.cmd.WaitDelay = 10 * time.Second
@@ -180,6 +185,8 @@ type machine struct {
 	// dir holds everything but the socket, whose path may not be long.
 	dir, config, socket string
 	env                 []string
+	// within, if set, is the command line that runs one of the program elsewhere.
+	within func(args ...string) []string
 	// daemon that was started last; nil: none.
 	daemon *process
 	// answers of the control API, as they came.
@@ -249,7 +256,13 @@ func (m *machine) configure(t *testing.T, store, defaults string, tenants ...*te
 // start begins a command and does not wait for it.
 func (m *machine) start(t *testing.T, args ...string) *process {
 	t.Helper()
-	p := launch(t, m.dir, m.env, args...)
+	var p *process
+	if m.within == nil {
+		p = launch(t, m.dir, m.env, args...)
+	} else {
+		line := m.within(args...)
+		p = launchCommand(t, m.dir, m.env, line[0], line[1:]...)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.all = append(m.all, p)

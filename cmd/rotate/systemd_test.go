@@ -1,0 +1,446 @@
+//go:build e2e
+
+package main_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestSystemd installs the package in a Debian with a systemd of its own, and does to
+// the service what happens to services. Each part ends with the promises checked
+// (checkWorld); a consumer signs in all the while. The tenant runs outside, because
+// Entra does not stop when this host does.
+//
+// It is a step of its own in .ci/run. On another Debian:
+//
+//	ROTATE_TEST_DEBIAN=trixie go test -tags e2e -run '^TestSystemd$' ./cmd/rotate
+func TestSystemd(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Fatal("this test boots a Debian with systemd-nspawn, which needs root")
+	}
+	h := newServiceHost(t)
+	stop := watchConsumers(t, []*adopted{h.app})
+	for _, part := range []struct {
+		name string
+		run  func(*testing.T, *serviceHost)
+	}{
+		{"install", install},
+		{"reload", reloadUnderWay},
+		{"stop in each phase", stopInEachPhase},
+		{"SIGKILL in phases", killInEachPhase},
+		{"watchdog", watchdogBites},
+		{"reboot", rebootUnderWay},
+		{"power loss", powerLoss},
+		{"upgrade", upgradeUnderWay},
+		{"groups", groups},
+		{"encrypted credential", encryptedCredential},
+	} {
+		begun := time.Now()
+		if !t.Run(part.name, func(t *testing.T) { part.run(t, h); h.check(t) }) {
+			t.Logf("the end of the journal:\n%s", tail(h.journal(t), 60))
+			t.FailNow() // what follows would tell of this failure again
+		}
+		t.Logf("%s: %s", part.name, time.Since(begun).Round(time.Second))
+	}
+	stop()
+	t.Run("nothing leaked", func(t *testing.T) { h.checkJournal(t) })
+	t.Run("purge", func(t *testing.T) { purge(t, h) })
+}
+
+// Places in the container.
+const (
+	gateClosed = "/srv/gate/closed"      // the hook of a delivery waits while it is there
+	gateHang   = "/srv/gate/hang"        // the hook stops the daemon
+	gateBegun  = "/var/lib/rotate/begun" // the hook has begun
+)
+
+// gate is the hook. It runs as the service's user, in its sandbox.
+const gate = `#!/bin/sh
+touch ` + gateBegun + `
+if [ -e ` + gateHang + ` ] && [ ! -e /var/lib/rotate/hung ]; then
+	touch /var/lib/rotate/hung
+	kill -STOP $PPID
+fi
+while [ -e ` + gateClosed + ` ]; do sleep 0.1; done
+`
+
+// servicePolicy is quick, but each phase lasts long enough to be hit.
+const servicePolicy = `
+  overlap: 2s
+  reload_within: 2s
+  prove: {successes: 3, spacing: 700ms, within: 5m}
+  upload_limit: {per_hour: 1000, per_day: 1000}
+`
+
+// impatient shortens what the unit waits for.
+const impatient = `[Service]
+RestartSec=500ms
+WatchdogSec=6s
+ReadWritePaths=/srv/consumer
+`
+
+// serviceHost is the container with the service in it.
+type serviceHost struct {
+	*container
+	m      *machine
+	tenant *tenantServer
+	app    *adopted
+	// older and newer are packages of two versions.
+	older, newer string
+}
+
+func newServiceHost(t *testing.T) *serviceHost {
+	t.Helper()
+	root := must1(filepath.Abs(filepath.Join("..", "..")))(t)
+	out := t.TempDir()
+	build := func(version string) string {
+		cmd := exec.Command("bash", "systemd/package", filepath.Join(out, version), version)
+		cmd.Dir = root
+		if text, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("systemd/package: %v\n%s", err, text)
+		}
+		return filepath.Join(out, version, "rotate_"+version+"_amd64.deb")
+	}
+	h := &serviceHost{older: build("1.0.0"), newer: build("1.0.1")}
+	// Requests take a while, so that "planned" can be hit too.
+	h.tenant = startTenant(t, "contoso", "--latency", "150ms")
+	h.container = newContainer(t)
+	h.m = newMachine(t)
+	h.m.within = func(args ...string) []string { return h.inside(append([]string{"/usr/bin/rotate"}, args...)...) }
+	h.m.dir, h.m.env = "/", []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8"}
+	for _, path := range []string{h.older, h.newer} {
+		h.write(t, "/root/"+filepath.Base(path), string(must1(os.ReadFile(path))(t)), 0o644)
+	}
+	seed := h.tenant.ready.Apps[0]
+	h.app = &adopted{
+		name: "app-1", mode: "self", tenant: h.tenant, seed: seed,
+		path: filepath.Join(h.root, "srv", "consumer", "app.pfx"), held: map[string]keyPair{},
+	}
+	h.app.hold(must1(readPFX(seed.PFXFile, seed.PasswordFile))(t))
+	h.app.before = must1(h.tenant.list(t.Context(), seed.ObjectID))(t)
+	return h
+}
+
+// check waits until the rotation has ended and looks at the promises.
+func (h *serviceHost) check(t *testing.T) {
+	t.Helper()
+	eventually(t, 2*time.Minute, func() error { return h.m.atRest(t) })
+	checkWorld(t, h.m, h.app)
+}
+
+// property of the service, as its manager knows it.
+func (h *serviceHost) property(t *testing.T, name string) string {
+	t.Helper()
+	return h.sh(t, "systemctl show --property="+name+" --value rotate")
+}
+
+func (h *serviceHost) journal(t *testing.T) string {
+	t.Helper()
+	return h.sh(t, "journalctl --no-pager --output=short-iso --unit=rotate")
+}
+
+// phase of the newest rotation, asked at the socket: that is quick.
+func (h *serviceHost) phase(t *testing.T) (phase string, open bool) {
+	t.Helper()
+	h.m.socket = filepath.Join("/proc", strconv.Itoa(h.leader.Pid), "root/run/rotate/rotate.sock")
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	var now statusAnswer
+	if err := h.m.ask(ctx, "/v1/status", &now); err != nil {
+		t.Fatalf("status: %v", err)
+	}
+	if len(now.Apps) != 1 || now.Apps[0].Phase == nil {
+		t.Fatalf("status: %s, want one app that was rotated", jsonText(now))
+	}
+	return *now.Apps[0].Phase, now.Apps[0].Open
+}
+
+// reach starts rotations until one is seen in the phase.
+func (h *serviceHost) reach(t *testing.T, want string) {
+	t.Helper()
+	for range 5 {
+		h.m.start(t, "now", h.app.name)
+		eventually(t, time.Minute, func() error {
+			if _, open := h.phase(t); !open {
+				return fmt.Errorf("no rotation began")
+			}
+			return nil
+		})
+		for {
+			phase, open := h.phase(t)
+			if phase == want {
+				return
+			}
+			if !open {
+				break // it was faster
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
+	t.Fatalf("no rotation was seen %s", want)
+}
+
+// close has the hook wait, and reaches it.
+func (h *serviceHost) close(t *testing.T) {
+	t.Helper()
+	h.sh(t, "rm -f "+gateBegun+"; touch "+gateClosed)
+	h.m.start(t, "now", h.app.name)
+	eventually(t, time.Minute, func() error { _, err := os.Stat(filepath.Join(h.root, gateBegun)); return err })
+}
+
+func (h *serviceHost) open(t *testing.T) {
+	t.Helper()
+	h.sh(t, "rm -f "+gateClosed)
+}
+
+// awaitAnother waits until another process than before is the daemon and ready.
+func (h *serviceHost) awaitAnother(t *testing.T, before string) {
+	t.Helper()
+	eventually(t, time.Minute, func() error {
+		pid, state := h.property(t, "MainPID"), h.property(t, "ActiveState")
+		if pid == "0" || pid == before || state != "active" {
+			return fmt.Errorf("process %s, %s; before it was %s", pid, state, before)
+		}
+		return nil
+	})
+}
+
+// install does what the README says, with a stopwatch.
+func install(t *testing.T, h *serviceHost) {
+	begun := time.Now()
+	h.sh(t, "apt-get install --yes --quiet /root/"+filepath.Base(h.older))
+	ready := h.tenant.ready
+	h.write(t, "/etc/rotate/ca.pem", string(must1(os.ReadFile(ready.CAFile))(t)), 0o644)
+	config := string(must1(os.ReadFile(filepath.Join(h.root, "etc/rotate/config.yaml")))(t))
+	if !strings.Contains(config, `recovery: ""`) {
+		t.Fatalf("the installed configuration does not ask for recovery:\n%s", config)
+	}
+	config = strings.Replace(config, `recovery: ""`, "recovery: none", 1) + fmt.Sprintf(`
+schedule: "@every 2s"
+discovery: {off: true}
+defaults:%shooks:
+  gate: {command: [/usr/local/bin/gate]}
+tenants:
+  - name: contoso
+    id: %q
+    cloud: {login: %q, graph: %q, ca_file: /etc/rotate/ca.pem}
+`, servicePolicy, ready.TenantID, ready.Login, ready.Graph)
+	h.write(t, "/etc/rotate/config.yaml", config, 0o644)
+	h.write(t, "/etc/systemd/system/rotate.service.d/test.conf", impatient, 0o644)
+	h.write(t, "/usr/local/bin/gate", gate, 0o755)
+	h.sh(t, "install -d /srv/gate; install -d -o rotate -g rotate -m 0750 /srv/consumer; systemctl daemon-reload; systemctl enable --now rotate")
+	h.write(t, "/root/app.pfx", string(must1(os.ReadFile(h.app.seed.PFXFile))(t)), 0o600)
+	h.write(t, "/root/app.password", string(must1(os.ReadFile(h.app.seed.PasswordFile))(t)), 0o600)
+	h.sh(t, `cd /srv/consumer; install -o rotate -g rotate -m 0600 /root/app.pfx app.pfx; install -o rotate -g rotate -m 0600 /root/app.password app.pfx.password`)
+	h.m.must(t, 0, "app", "add", "app-1", "--tenant", "contoso", "--client-id", h.app.seed.ClientID,
+		"--pfx", "/root/app.pfx", "--password-file", "/root/app.password", "--deliver-file", "/srv/consumer/app.pfx", "--deliver-exec", "gate")
+	took := time.Since(begun)
+	t.Logf("from the package to the first app that is tracked: %s", took.Round(time.Millisecond))
+
+	h.m.must(t, 0, "now", "app-1", "--wait")
+	if text := h.property(t, "StatusText"); !regexp.MustCompile(`^checked \d\d:\d\d, 1 app`).MatchString(text) {
+		t.Errorf("the service manager's status is %q", text)
+	}
+	if user := h.sh(t, "stat -c %U /proc/$(systemctl show --property=MainPID --value rotate)/environ"); user != "root" {
+		t.Errorf("the environment of the process belongs to %s: it can be dumped", user)
+	}
+	if user := h.property(t, "User"); user != "rotate" {
+		t.Errorf("the service runs as %q", user)
+	}
+	score := h.sh(t, "systemd-analyze security --no-pager rotate | tail -n 1")
+	if n, err := strconv.ParseFloat(regexp.MustCompile(`[0-9]+\.[0-9]+`).FindString(score), 64); err != nil || n > 1.2 {
+		t.Errorf("systemd-analyze security says %q, want at most 1.2", score)
+	}
+	// Priorities by level, and no time in the text: the journal has it.
+	for _, line := range strings.Split(h.sh(t, "journalctl --no-pager --output=json --output-fields=PRIORITY,MESSAGE --unit=rotate _COMM=rotate"), "\n") {
+		entry := decodeJSON[struct {
+			Priority string `json:"PRIORITY"`
+			Message  string `json:"MESSAGE"`
+		}](t, line)
+		want := map[bool]string{true: "4", false: "6"}[strings.Contains(entry.Message, "warning=")]
+		if strings.Contains(entry.Message, "time=") || entry.Priority != want {
+			t.Errorf("in the journal with priority %s, want %s: %s", entry.Priority, want, entry.Message)
+		}
+	}
+}
+
+// reloadUnderWay reads the configuration again while a delivery runs.
+func reloadUnderWay(t *testing.T, h *serviceHost) {
+	pid := h.property(t, "MainPID")
+	h.close(t)
+	h.sh(t, "systemctl reload rotate")
+	h.sh(t, "cp /etc/rotate/config.yaml /root/good.yaml; echo 'colour: red' >>/etc/rotate/config.yaml")
+	if code, out := h.try("systemctl reload rotate"); code == 0 {
+		t.Errorf("systemctl reload takes a broken configuration: %s", out)
+	}
+	if status, _ := h.m.must(t, 0, "status"); !strings.Contains(status, "is not in force, the one before is: ") || !strings.Contains(status, "colour") {
+		t.Errorf("status does not say what was refused:\n%s", status)
+	}
+	h.sh(t, "cp /root/good.yaml /etc/rotate/config.yaml; systemctl reload rotate")
+	if phase, open := h.phase(t); phase != "proven" || !open {
+		t.Errorf("the rotation is %s, want it in its hook", phase)
+	}
+	h.open(t)
+	if now := h.property(t, "MainPID"); now != pid {
+		t.Errorf("a reload started another process: %s, before %s", now, pid)
+	}
+}
+
+// inEachPhase does something to the service when a rotation has reached a phase.
+func (h *serviceHost) inEachPhase(t *testing.T, phases []string, act func(t *testing.T)) {
+	t.Helper()
+	for _, phase := range phases {
+		if phase == "proven" {
+			h.close(t)
+		} else {
+			h.reach(t, phase)
+		}
+		act(t)
+		h.open(t)
+		h.check(t)
+	}
+}
+
+func stopInEachPhase(t *testing.T, h *serviceHost) {
+	h.inEachPhase(t, []string{"planned", "uploaded", "proven", "delivered", "confirmed"}, func(t *testing.T) {
+		t.Helper()
+		begun := time.Now()
+		h.sh(t, "systemctl stop rotate")
+		if result := h.property(t, "Result"); result != "success" {
+			t.Errorf("stopped with result %q after %s", result, time.Since(begun))
+		}
+		h.sh(t, "systemctl start rotate")
+	})
+}
+
+// killInEachPhase leaves "planned" to TestKill and the crash table: an answer that
+// was lost there is looked for during two minutes before anything is sent again.
+func killInEachPhase(t *testing.T, h *serviceHost) {
+	h.inEachPhase(t, []string{"uploaded", "proven", "delivered", "confirmed"}, func(t *testing.T) {
+		t.Helper()
+		pid := h.property(t, "MainPID")
+		h.sh(t, "systemctl kill --signal=KILL rotate")
+		h.awaitAnother(t, pid)
+	})
+}
+
+// watchdogBites has a hook stop the daemon in the middle of a rotation.
+func watchdogBites(t *testing.T, h *serviceHost) {
+	pid, since := h.property(t, "MainPID"), h.sh(t, "date +%s")
+	h.sh(t, "touch "+gateHang)
+	h.m.start(t, "now", h.app.name)
+	h.awaitAnother(t, pid)
+	h.sh(t, "rm "+gateHang)
+	if said := h.sh(t, "journalctl --no-pager --since=@"+since+" --unit=rotate"); !strings.Contains(said, "Watchdog timeout") || !strings.Contains(said, "goroutine 1 ") {
+		t.Errorf("the watchdog did not bite, or nobody knows what hung:\n%s", tail(said, 40))
+	}
+}
+
+func rebootUnderWay(t *testing.T, h *serviceHost) {
+	h.reach(t, "delivered")
+	h.reboot(t)
+	if state := h.property(t, "ActiveState"); state != "active" {
+		t.Errorf("after the reboot the service is %s", state)
+	}
+}
+
+func powerLoss(t *testing.T, h *serviceHost) {
+	h.reach(t, "uploaded")
+	h.cutPower(t)
+	h.boot(t)
+}
+
+// upgradeUnderWay installs the next version while a delivery runs.
+func upgradeUnderWay(t *testing.T, h *serviceHost) {
+	pid := h.property(t, "MainPID")
+	h.close(t)
+	config := h.sh(t, "sha256sum /etc/rotate/config.yaml")
+	h.sh(t, "apt-get install --yes --quiet -o Dpkg::Options::=--force-confold /root/"+filepath.Base(h.newer))
+	h.open(t)
+	h.awaitAnother(t, pid)
+	if said, _ := h.m.must(t, 0, "version"); !strings.Contains(said, "1.0.1") {
+		t.Errorf("rotate version says %s", said)
+	}
+	if after := h.sh(t, "sha256sum /etc/rotate/config.yaml"); after != config {
+		t.Error("the upgrade changed the configuration")
+	}
+}
+
+// groups has real users ask.
+func groups(t *testing.T, h *serviceHost) {
+	h.sh(t, "useradd alice; useradd -G rotate-view bob; useradd -G rotate carol")
+	for _, test := range []struct {
+		user, command string
+		code          int
+		says          string
+	}{
+		{"alice", "rotate status", 1, "usermod -aG rotate-view alice"},
+		{"bob", "rotate status", 0, "app-1"},
+		{"bob", "rotate check", 1, "usermod -aG rotate bob"},
+		{"carol", "rotate check", 0, "Checked 1 app"},
+	} {
+		code, out := h.try("runuser -u " + test.user + " -- " + test.command)
+		if code != test.code || !strings.Contains(out, test.says) {
+			t.Errorf("%s as %s: exit code %d, want %d and %q:\n%s", test.command, test.user, code, test.code, test.says, out)
+		}
+	}
+	audit, _ := h.m.must(t, 0, "audit")
+	for _, user := range []string{"alice", "bob"} {
+		if !regexp.MustCompile(user + ` \(uid \d+\) +request refused .* may not `).MatchString(audit) {
+			t.Errorf("the audit trail does not say that %s was refused:\n%s", user, tail(audit, 8))
+		}
+	}
+}
+
+// encryptedCredential takes the identity of the store off the disk.
+func encryptedCredential(t *testing.T, h *serviceHost) {
+	h.sh(t, `systemd-creds setup >/dev/null
+systemd-creds encrypt --with-key=host --name=store.key /etc/rotate/keys/store.key /etc/rotate/store.key.cred
+mkdir -p /etc/systemd/system/rotate.service.d
+printf '[Service]\nLoadCredentialEncrypted=store.key:/etc/rotate/store.key.cred\n' >/etc/systemd/system/rotate.service.d/credential.conf
+sed -i 's|identity_file: .*|identity_file: credential:store.key|' /etc/rotate/config.yaml
+rm /etc/rotate/keys/store.key
+systemctl daemon-reload
+systemctl restart rotate`)
+	h.m.must(t, 0, "now", "app-1", "--wait")
+	h.sh(t, "! grep -rq AGE-SECRET-KEY /etc /var/lib /srv")
+}
+
+// checkJournal looks for secrets in everything the container logged.
+func (h *serviceHost) checkJournal(t *testing.T) {
+	t.Helper()
+	known := secrets{}
+	for i, p := range h.app.pairs() {
+		known.addPair(fmt.Sprint("pair ", i), p)
+	}
+	journal := []byte(h.sh(t, "journalctl --no-pager --output=export --boot=all || journalctl --no-pager --output=export"))
+	if len(journal) < 10_000 || len(known) == 0 {
+		t.Fatalf("%d bytes of journal, %d secrets", len(journal), len(known))
+	}
+	for _, what := range known.find(journal) {
+		t.Errorf("the journal holds the %s", what)
+	}
+}
+
+// purge removes the package and everything: the keys go to an archive.
+func purge(t *testing.T, h *serviceHost) {
+	h.sh(t, "apt-get remove --yes --quiet rotate")
+	if code, _ := h.try("systemctl is-active rotate"); code == 0 {
+		t.Error("the service runs although the package was removed")
+	}
+	h.sh(t, "test -s /var/lib/rotate/rotate.db")
+	h.sh(t, "apt-get purge --yes --quiet rotate")
+	listed := h.sh(t, "test ! -e /var/lib/rotate; stat -c %a /var/backups/rotate-purged-*.tar; tar -tf /var/backups/rotate-purged-*.tar")
+	if !strings.HasPrefix(listed, "600\n") || !strings.Contains(listed, "var/lib/rotate/rotate.db") {
+		t.Errorf("the archive of a purge:\n%s", listed)
+	}
+}
