@@ -683,7 +683,7 @@ func (c *creator) test(ctx context.Context) error {
 		return err
 	}
 	for range testTries {
-		c.out.Checks = TestConnection(ctx, c.r.Entra, c.r.Encoder, Connection{App: c.app, Pair: c.pair, Policy: c.policy})
+		c.out.Checks = TestConnection(ctx, c.r.settings().Entra, c.r.Encoder, Connection{App: c.app, Pair: c.pair, Policy: c.policy})
 		if !slices.ContainsFunc(c.out.Checks, func(t TestCheck) bool { return t.Result == CheckFailed }) || pause(ctx, testEvery) != nil {
 			break
 		}

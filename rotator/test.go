@@ -69,7 +69,7 @@ func (r *Rotator) Test(ctx context.Context, name string) ([]TestCheck, error) {
 		f := failureOf(err)
 		return []TestCheck{{"file", CheckFailed, f.Message, f.Next}}, nil
 	}
-	tested := Tested{At: time.Now().UTC(), Checks: TestConnection(ctx, r.Entra, r.Encoder, c)}
+	tested := Tested{At: time.Now().UTC(), Checks: TestConnection(ctx, r.settings().Entra, r.Encoder, c)}
 	err = r.change(ctx, name, func(rec *Records) error {
 		if rec.App != nil { // it may have been removed meanwhile
 			rec.App.Tested = &tested

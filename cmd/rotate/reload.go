@@ -108,7 +108,10 @@ func (r *reloader) replace(ctx context.Context) error {
 	if err := r.service.rotator.Reconfigure(ctx, settings); err != nil {
 		return errors.Join(err, entra.Close())
 	}
-	r.service.entra.Store(entra)
+	// Only its idle connections: a step under way ends with the client it began with.
+	if err := r.service.entra.Swap(entra).Close(); err != nil {
+		r.log.WarnContext(ctx, "connections of the configuration before cannot be closed", "err", err)
+	}
 	setLevel(r.level, cfg.Log.Level)
 	warnings := identityWarnings(ctx, cfg.Tenants, r.service.store)
 	for _, warning := range append(cfg.Warnings(), warnings...) {
