@@ -69,9 +69,14 @@ func (a *app) dial(ctx context.Context) (*control.Client, error) {
 }
 
 // dialBroken asks a daemon that runs on although its file cannot be used any more.
-// Where none answers, what is wrong with the file is the answer.
+// Where none answers, or the file does not tell which one it is about, what is wrong
+// with the file is the answer: an order must not reach another daemon.
 func (a *app) dialBroken(ctx context.Context, broken error) (*control.Client, error) {
-	client, err := control.Dial(ctx, config.SocketOf(a.configPath()))
+	socket, ok := config.SocketOf(a.configPath())
+	if !ok {
+		return nil, broken
+	}
+	client, err := control.Dial(ctx, socket)
 	if err != nil {
 		return nil, broken
 	}

@@ -29,14 +29,9 @@ otlp and profiles are read at start only; a change of them is refused and named.
 		Args: arguments(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			// The daemon says what is wrong with the file; only its socket is needed here.
-			cfg, err := a.loadConfig()
-			socket := config.SocketOf(a.configPath())
-			if err == nil {
-				socket = cfg.Control.Socket
-			}
-			client, dialErr := control.Dial(cmd.Context(), socket)
-			if dialErr != nil {
-				return errors.Join(err, dialErr)
+			client, err := a.dial(cmd.Context())
+			if err != nil {
+				return err
 			}
 			if err := client.Reload(cmd.Context()); err != nil {
 				return err
