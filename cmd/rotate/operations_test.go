@@ -38,7 +38,10 @@ func TestOperations(t *testing.T) {
 						return true
 					}
 					for _, spec := range n.Specs {
-						value := spec.(*ast.ValueSpec)
+						value, ok := spec.(*ast.ValueSpec)
+						if !ok {
+							continue
+						}
 						kind := constant.FindStringSubmatch(value.Names[0].Name)
 						if kind == nil || len(value.Values) == 0 {
 							continue

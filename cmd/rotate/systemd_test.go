@@ -216,6 +216,7 @@ func (h *serviceHost) awaitAnother(t *testing.T, before string) {
 
 // install does what the README says, with a stopwatch.
 func install(t *testing.T, h *serviceHost) {
+	t.Helper()
 	begun := time.Now()
 	h.sh(t, "apt-get install --yes --quiet /root/"+filepath.Base(h.older))
 	ready := h.tenant.ready
@@ -261,7 +262,7 @@ tenants:
 		t.Errorf("systemd-analyze security says %q, want at most 1.2", score)
 	}
 	// Priorities by level, and no time in the text: the journal has it.
-	for _, line := range strings.Split(h.sh(t, "journalctl --no-pager --output=json --output-fields=PRIORITY,MESSAGE --unit=rotate _COMM=rotate"), "\n") {
+	for line := range strings.SplitSeq(h.sh(t, "journalctl --no-pager --output=json --output-fields=PRIORITY,MESSAGE --unit=rotate _COMM=rotate"), "\n") {
 		entry := decodeJSON[struct {
 			Priority string `json:"PRIORITY"`
 			Message  string `json:"MESSAGE"`
@@ -275,6 +276,7 @@ tenants:
 
 // reloadUnderWay reads the configuration again while a delivery runs.
 func reloadUnderWay(t *testing.T, h *serviceHost) {
+	t.Helper()
 	pid := h.property(t, "MainPID")
 	h.close(t)
 	h.sh(t, "systemctl reload rotate")
@@ -311,6 +313,7 @@ func (h *serviceHost) inEachPhase(t *testing.T, phases []string, act func(t *tes
 }
 
 func stopInEachPhase(t *testing.T, h *serviceHost) {
+	t.Helper()
 	h.inEachPhase(t, []string{"planned", "uploaded", "proven", "delivered", "confirmed"}, func(t *testing.T) {
 		t.Helper()
 		begun := time.Now()
@@ -325,6 +328,7 @@ func stopInEachPhase(t *testing.T, h *serviceHost) {
 // killInEachPhase leaves "planned" to TestKill and the crash table: an answer that
 // was lost there is looked for during two minutes before anything is sent again.
 func killInEachPhase(t *testing.T, h *serviceHost) {
+	t.Helper()
 	h.inEachPhase(t, []string{"uploaded", "proven", "delivered", "confirmed"}, func(t *testing.T) {
 		t.Helper()
 		pid := h.property(t, "MainPID")
@@ -335,6 +339,7 @@ func killInEachPhase(t *testing.T, h *serviceHost) {
 
 // watchdogBites has a hook stop the daemon in the middle of a rotation.
 func watchdogBites(t *testing.T, h *serviceHost) {
+	t.Helper()
 	pid, since := h.property(t, "MainPID"), h.sh(t, "date +%s")
 	h.sh(t, "touch "+gateHang)
 	h.m.start(t, "now", h.app.name)
@@ -346,6 +351,7 @@ func watchdogBites(t *testing.T, h *serviceHost) {
 }
 
 func rebootUnderWay(t *testing.T, h *serviceHost) {
+	t.Helper()
 	h.reach(t, "delivered")
 	h.reboot(t)
 	if state := h.property(t, "ActiveState"); state != "active" {
@@ -354,6 +360,7 @@ func rebootUnderWay(t *testing.T, h *serviceHost) {
 }
 
 func powerLoss(t *testing.T, h *serviceHost) {
+	t.Helper()
 	h.reach(t, "uploaded")
 	h.cutPower(t)
 	h.boot(t)
@@ -361,6 +368,7 @@ func powerLoss(t *testing.T, h *serviceHost) {
 
 // upgradeUnderWay installs the next version while a delivery runs.
 func upgradeUnderWay(t *testing.T, h *serviceHost) {
+	t.Helper()
 	pid := h.property(t, "MainPID")
 	h.close(t)
 	config := h.sh(t, "sha256sum /etc/rotate/config.yaml")
@@ -377,6 +385,7 @@ func upgradeUnderWay(t *testing.T, h *serviceHost) {
 
 // groups has real users ask.
 func groups(t *testing.T, h *serviceHost) {
+	t.Helper()
 	h.sh(t, "useradd alice; useradd -G rotate-view bob; useradd -G rotate carol")
 	for _, test := range []struct {
 		user, command string
@@ -403,6 +412,7 @@ func groups(t *testing.T, h *serviceHost) {
 
 // encryptedCredential takes the identity of the store off the disk.
 func encryptedCredential(t *testing.T, h *serviceHost) {
+	t.Helper()
 	h.sh(t, `systemd-creds setup >/dev/null
 systemd-creds encrypt --with-key=host --name=store.key /etc/rotate/keys/store.key /etc/rotate/store.key.cred
 mkdir -p /etc/systemd/system/rotate.service.d
@@ -433,6 +443,7 @@ func (h *serviceHost) checkJournal(t *testing.T) {
 
 // purge removes the package and everything: the keys go to an archive.
 func purge(t *testing.T, h *serviceHost) {
+	t.Helper()
 	h.sh(t, "apt-get remove --yes --quiet rotate")
 	if code, _ := h.try("systemctl is-active rotate"); code == 0 {
 		t.Error("the service runs although the package was removed")
