@@ -42,6 +42,7 @@ func TestHeartbeat(t *testing.T) {
 		}}
 		want := func(what string, list ...string) {
 			t.Helper()
+			synctest.Wait() // the heartbeat's own goroutine has written what it asked
 			if !slices.Equal(asked, list) {
 				t.Errorf("%s: asked %q, want %q", what, asked, list)
 			}

@@ -28,13 +28,17 @@ func (s *stuckSchedule) Next(t time.Time) time.Time {
 // stuckStore does not answer while it is stuck.
 type stuckStore struct {
 	rotator.Store
-	stuck atomic.Bool
+	stuck   atomic.Bool
+	release chan struct{}
 }
 
 func (s *stuckStore) State(ctx context.Context) (rotator.State, error) {
 	if s.stuck.Load() {
-		<-ctx.Done()
-		return rotator.State{}, ctx.Err()
+		select {
+		case <-s.release: // the loop may have asked, too, and goes on
+		case <-ctx.Done():
+			return rotator.State{}, ctx.Err()
+		}
 	}
 	return s.Store.State(ctx)
 }
@@ -45,7 +49,7 @@ func TestAlive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, options{left: 300 * 24 * time.Hour})
 		schedule := &stuckSchedule{Schedule: every(time.Hour), release: make(chan struct{})}
-		db := &stuckStore{}
+		db := &stuckStore{release: make(chan struct{})}
 		w.wrap = func(r *rotator.Rotator) { db.Store, r.Store, r.Schedule = r.Store, db, schedule }
 		r, closeStore := w.rotator()
 		stop := run(t, r)
@@ -63,6 +67,7 @@ func TestAlive(t *testing.T) {
 		db.stuck.Store(true)
 		want("a store that hangs", "the store does not answer")
 		db.stuck.Store(false)
+		close(db.release)
 		want("a store that answers again", "")
 		schedule.stuck.Store(true)
 		time.Sleep(2 * time.Hour)
