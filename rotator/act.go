@@ -11,7 +11,7 @@ import (
 func (r *Rotator) RecordAct(ctx context.Context, by, what, note, result string) error {
 	ctx, cancel := lasting(ctx)
 	defer cancel()
-	return r.Store.Change(ctx, "", func(rec *Records) error {
+	return r.write(ctx, "", func(rec *Records) error {
 		rec.Audit = append(rec.Audit, AuditEntry{At: time.Now().UTC(), By: by, What: what, Note: note, Result: result})
 		return nil
 	})

@@ -172,7 +172,7 @@ func (r *Rotator) RebindTenant(ctx context.Context, tenant, by string) error {
 	if err != nil {
 		return fmt.Errorf("tenant %s: %w", tenant, err)
 	}
-	return r.Store.Change(ctx, "", func(rec *Records) error {
+	return r.write(ctx, "", func(rec *Records) error {
 		before := rec.State.Hosts[tenant]
 		if rec.State.Hosts == nil {
 			rec.State.Hosts = map[string]Hosts{}

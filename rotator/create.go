@@ -320,7 +320,7 @@ func (c *creator) journal(ctx context.Context, what string, change func(*Creatio
 	defer cancel()
 	next := c.rec
 	change(&next)
-	err := c.r.Store.Change(ctx, "", func(rec *Records) error {
+	err := c.r.write(ctx, "", func(rec *Records) error {
 		all := maps.Clone(rec.State.Creations)
 		if all == nil {
 			all = map[string]Creation{}

@@ -333,28 +333,54 @@ func (t *turn) event(kind EventKind, severity Severity, summary, next string) Ev
 }
 
 // change is one transaction on an app's records, or with an empty name on the
-// state; alerts and the due index follow. What cannot be written is told past the
-// store.
+// state; alerts and the due index follow.
 func (r *Rotator) change(ctx context.Context, app string, change func(rec *Records) error) error {
-	var own error
-	var events []Event
-	err := r.Store.Change(ctx, app, func(rec *Records) error {
-		if own = change(rec); own != nil {
-			return own
+	err := r.write(ctx, app, func(rec *Records) error {
+		if err := change(rec); err != nil {
+			return err
 		}
 		r.tend(rec, time.Now().UTC())
 		rec.Events = append(rec.Events, rec.repeats...)
-		events = rec.Events
 		if rec.App != nil {
 			rec.Wakes = r.wakes(rec.App, rec.Rotation)
 		}
 		return nil
 	})
+	if err == nil {
+		r.announce()
+	}
+	return err
+}
+
+// write is one transaction as it is. What cannot be written is told past the
+// store. Nothing else of this package calls [Store.Change].
+func (r *Rotator) write(ctx context.Context, app string, change func(rec *Records) error) error {
+	var own error
+	var events []Event
+	err := r.Store.Change(ctx, app, func(rec *Records) error {
+		own = change(rec)
+		events = rec.Events
+		return own
+	})
 	if own == nil && ctx.Err() == nil {
 		r.noteStore(err, events)
 	}
-	if err == nil {
-		r.announce()
+	return err
+}
+
+// writeAll is write for many apps at once. Nothing else of this package calls
+// [Store.ChangeAll].
+func (r *Rotator) writeAll(ctx context.Context, apps []string, change func(app string, rec *Records) error) error {
+	var own error
+	var events []Event
+	err := r.Store.ChangeAll(ctx, apps, func(app string, rec *Records) error {
+		if own = change(app, rec); own == nil {
+			events = append(events, rec.Events...)
+		}
+		return own
+	})
+	if own == nil && ctx.Err() == nil {
+		r.noteStore(err, events)
 	}
 	return err
 }

@@ -11,7 +11,7 @@ func (r *Rotator) Record(ctx context.Context, entry AuditEntry) error {
 	ctx, cancel := lasting(ctx)
 	defer cancel()
 	entry.At = time.Now().UTC()
-	return r.Store.Change(ctx, "", func(rec *Records) error {
+	return r.write(ctx, "", func(rec *Records) error {
 		rec.Audit = append(rec.Audit, entry)
 		return nil
 	})

@@ -47,7 +47,7 @@ func (r *Rotator) Watch(ctx context.Context, tenant string, all bool, by string)
 	if _, err := r.settings().Entra.Hosts(tenant); err != nil {
 		return usagef("the configuration has no tenant %q; add it under tenants", tenant)
 	}
-	return r.Store.Change(ctx, "", func(rec *Records) error {
+	return r.write(ctx, "", func(rec *Records) error {
 		setInspection(rec.State, tenant, func(i *Inspection) { i.WatchAll = all })
 		what := "tenant watched"
 		if !all {
@@ -180,7 +180,7 @@ func (r *Rotator) inspectTenant(ctx context.Context, tenant string) error {
 	}
 	lasts, cancel := lasting(ctx)
 	defer cancel()
-	recorded := r.Store.Change(lasts, "", func(rec *Records) error {
+	recorded := r.write(lasts, "", func(rec *Records) error {
 		setInspection(rec.State, tenant, func(i *Inspection) {
 			i.Tried, i.Error = in.now, unlisted
 			if err != nil {

@@ -114,6 +114,87 @@ func (s *brokenStore) Change(ctx context.Context, app string, change func(*rotat
 	})
 }
 
+func (s *brokenStore) ChangeAll(ctx context.Context, apps []string, change func(string, *rotator.Records) error) error {
+	if !s.broken.Load() {
+		return s.Store.ChangeAll(ctx, apps, change)
+	}
+	return s.Store.ChangeAll(ctx, apps, func(app string, rec *rotator.Records) error {
+		if err := change(app, rec); err != nil {
+			return err
+		}
+		return errFull
+	})
+}
+
+// TestEveryWriteIsNoticed breaks the store before each kind of write that is about no
+// single app: what could not be written is told past the outbox, like all else.
+func TestEveryWriteIsNoticed(t *testing.T) {
+	keys()
+	for name, write := range map[string]func(context.Context, *rotator.Rotator) error{
+		"a tenant is watched": func(ctx context.Context, r *rotator.Rotator) error { return r.Watch(ctx, "contoso", true, "test") },
+		"a tenant is rebound": func(ctx context.Context, r *rotator.Rotator) error { return r.RebindTenant(ctx, "contoso", "test") },
+		"a tenant is inspected": func(ctx context.Context, r *rotator.Rotator) error {
+			return r.Inspect(ctx)
+		},
+		"an act is recorded": func(ctx context.Context, r *rotator.Rotator) error {
+			return r.RecordAct(ctx, "test", "configuration read again", "", "")
+		},
+		"an export is recorded": func(ctx context.Context, r *rotator.Rotator) error {
+			return r.Record(ctx, rotator.AuditEntry{By: "test", What: "exported"})
+		},
+		"the due dates change": func(ctx context.Context, r *rotator.Rotator) error {
+			return r.Reconfigure(ctx, rotator.Settings{
+				Entra: r.Entra, Deliverer: r.Deliverer, Schedule: r.Schedule, Defaults: rotator.PolicyOverride{RenewBefore: new(20 * 24 * time.Hour)},
+			})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, options{mode: rotator.ModeManaged, left: 300 * 24 * time.Hour})
+				r, closeStore := w.inspector()
+				defer closeStore()
+				if _, err := w.tenant.AddApplication(emulator.Application{
+					Name: "not tracked", Secrets: []emulator.Secret{{Start: time.Now().Add(-24 * time.Hour), End: time.Now().Add(5 * 24 * time.Hour)}},
+				}); err != nil {
+					t.Fatal(err)
+				}
+				if err := r.Watch(t.Context(), "contoso", true, "test"); err != nil {
+					t.Fatal(err)
+				}
+				s := &brokenStore{Store: r.Store}
+				s.broken.Store(true)
+				r.Store = s
+				var alarms []rotator.EventKind
+				r.Alarm = func(events ...rotator.Event) {
+					for _, e := range events {
+						alarms = append(alarms, e.Kind)
+					}
+				}
+				if err := write(t.Context(), r); !errors.Is(err, errFull) {
+					t.Errorf("it ended with %v, want %v", err, errFull)
+				}
+				want := []rotator.EventKind{rotator.EventStoreFailing}
+				if name == "a tenant is inspected" { // about the app, and about the tenant
+					want = append(want, rotator.EventStoreFailing)
+				}
+				if !slices.Equal(alarms, want) {
+					t.Errorf("told past the outbox: %q, want %q", alarms, want)
+				}
+				if status, err := r.Status(t.Context()); err != nil || !strings.Contains(strings.Join(status.Problems, "\n"), errFull.Error()) {
+					t.Errorf("the status has the problems %q (%v), want that the store cannot be written", status.Problems, err)
+				}
+				s.broken.Store(false)
+				if err := write(t.Context(), r); err != nil {
+					t.Errorf("once the store can be written: %v", err)
+				}
+				if status, err := r.Status(t.Context()); err != nil || len(status.Problems) > 0 {
+					t.Errorf("afterwards the status has the problems %q (%v)", status.Problems, err)
+				}
+			})
+		})
+	}
+}
+
 // TestStoreFails cannot write: what could not be recorded is told past the outbox,
 // the status says so from memory, and all of it ends by itself.
 func TestStoreFails(t *testing.T) {

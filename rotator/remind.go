@@ -125,7 +125,7 @@ func (r *Rotator) afterOutage(ctx context.Context) error {
 		for i, w := range part {
 			names[i] = w.App
 		}
-		err = errors.Join(err, r.Store.ChangeAll(ctx, names, func(name string, rec *Records) error {
+		err = errors.Join(err, r.writeAll(ctx, names, func(name string, rec *Records) error {
 			rot := rec.Rotation
 			if rec.App == nil || rot == nil || !tenants[rec.App.Tenant] || rot.Trouble == nil ||
 				rot.Trouble.Class != ClassWait && rot.Trouble.Class != ClassRetry {

@@ -65,7 +65,7 @@ func (r *Rotator) Delete(ctx context.Context, name string, admin Token, by strin
 		if err := r.foreignOn(ctx, as, &app, &made); err != nil {
 			return nil, err
 		}
-		err := r.Store.Change(ctx, "", func(rec *Records) error {
+		err := r.write(ctx, "", func(rec *Records) error {
 			rec.Audit = append(rec.Audit, AuditEntry{At: time.Now().UTC(), By: by, What: "app deletion begun", App: name, Note: "client ID " + string(found.ClientID)})
 			return nil
 		})

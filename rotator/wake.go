@@ -72,7 +72,7 @@ func (r *Rotator) refreshWakes(ctx context.Context) error {
 		for i, app := range apps {
 			names[i], after = app.Name, app.Name
 		}
-		err = r.Store.ChangeAll(ctx, names, func(_ string, rec *Records) error {
+		err = r.writeAll(ctx, names, func(_ string, rec *Records) error {
 			if rec.App != nil {
 				rec.Wakes = r.wakes(rec.App, rec.Rotation)
 			}
@@ -85,7 +85,7 @@ func (r *Rotator) refreshWakes(ctx context.Context) error {
 			break
 		}
 	}
-	return r.Store.Change(ctx, "", func(rec *Records) error {
+	return r.write(ctx, "", func(rec *Records) error {
 		rec.State.Defaults = digest
 		return nil
 	})
