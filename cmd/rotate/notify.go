@@ -1,16 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
-
-	"github.com/seed-f0abd057/rotate/notify"
-	"github.com/seed-f0abd057/rotate/rotator"
 )
 
 func newNotifyCommand(a *app) *cobra.Command {
@@ -61,47 +56,6 @@ said. A channel that takes it goes on at once with what waits for it.`,
 				}
 				return nil
 			})
-		},
-	}
-	format.flag(cmd)
-	return cmd
-}
-
-func newNotifyShowCommand(a *app) *cobra.Command {
-	var format outputFormat
-	var kinds []string
-	for _, kind := range rotator.EventKinds() {
-		kinds = append(kinds, string(kind))
-	}
-	cmd := &cobra.Command{
-		Use:   "show KIND",
-		Short: "Print what would be sent for a kind of event",
-		Long: `Prints an example of what would be sent: the subject of a mail and, with -o json
-alone, the JSON that webhooks and programs get. Nothing is sent.
-
-Kinds: ` + strings.Join(kinds, ", "),
-		Example:   "  rotate notify show expiring",
-		Args:      arguments(1, 1, "one kind of event"),
-		ValidArgs: kinds,
-		RunE: func(_ *cobra.Command, args []string) error {
-			m, ok := notify.Sample(rotator.EventKind(args[0]))
-			if !ok {
-				return withHint(usagef("there is no kind of event %q", args[0]), "kinds are "+strings.Join(kinds, ", "))
-			}
-			subject, body, err := notify.Show(m)
-			if err != nil {
-				return err
-			}
-			var pretty bytes.Buffer
-			if err := json.Indent(&pretty, body, "", "  "); err != nil {
-				return err
-			}
-			if !format.isJSON() {
-				e := m.Events[0]
-				fmt.Fprintf(a.stdout, "%s\n\n%s\n→ %s\n\n", subject, e.Summary, e.Next)
-			}
-			fmt.Fprintln(a.stdout, pretty.String())
-			return nil
 		},
 	}
 	format.flag(cmd)
