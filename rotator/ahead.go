@@ -3,6 +3,7 @@ package rotator
 import (
 	"context"
 	"crypto/rsa"
+	"runtime"
 	"sync"
 )
 
@@ -15,9 +16,8 @@ type ahead struct {
 	// bits is the size that was asked for last; 0: none yet.
 	bits int
 	keys []*rsa.PrivateKey
-	// want is how many keys to have ready.
-	want int
-	busy bool
+	// want is how many keys to have ready, makers how many goroutines make them.
+	want, makers int
 }
 
 // take returns a ready key; nil if there is none of that size.
@@ -36,8 +36,8 @@ func (a *ahead) take(bits int) *rsa.PrivateKey {
 	return key
 }
 
-// prepare has up to want keys made in the background, by one goroutine of work;
-// 0 drops those that are ready.
+// prepare has up to want keys made in the background, by goroutines of work, one
+// a processor at most; 0 drops those that are ready.
 func (a *ahead) prepare(ctx context.Context, work *sync.WaitGroup, want int, generate func(bits int) (*rsa.PrivateKey, error)) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -45,24 +45,30 @@ func (a *ahead) prepare(ctx context.Context, work *sync.WaitGroup, want int, gen
 	if want == 0 {
 		a.keys = nil
 	}
-	if a.busy || a.bits == 0 || len(a.keys) >= want {
+	if a.bits == 0 {
 		return
 	}
-	a.busy = true
-	work.Go(func() {
-		for bits, ok := a.next(ctx); ok; bits, ok = a.next(ctx) {
-			key, err := generate(bits)
-			a.add(bits, key, err)
-		}
-	})
+	for a.makers < runtime.GOMAXPROCS(0) && len(a.keys)+a.makers < want {
+		a.makers++
+		work.Go(func() {
+			for bits, ok := a.next(ctx); ok; bits, ok = a.next(ctx) {
+				key, err := generate(bits)
+				a.add(bits, key, err)
+			}
+		})
+	}
 }
 
-// next tells the size of the next key to make; false: enough are ready.
+// next tells a maker the size of the next key to make; false: enough are ready
+// or in the making by others, and this maker ends.
 func (a *ahead) next(ctx context.Context) (bits int, ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.busy = ctx.Err() == nil && len(a.keys) < a.want
-	return a.bits, a.busy
+	if ctx.Err() != nil || len(a.keys)+a.makers > a.want {
+		a.makers--
+		return 0, false
+	}
+	return a.bits, true
 }
 
 // add keeps a key that is still wanted. One that could not be made is not

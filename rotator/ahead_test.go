@@ -5,15 +5,16 @@ import (
 	"crypto/rsa"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
 // TestAhead makes keys for apps that wait, of the size that was asked for, and
 // keeps none when nobody waits.
 func TestAhead(t *testing.T) {
-	made := 0
+	var made atomic.Int64
 	generate := func(int) (*rsa.PrivateKey, error) {
-		made++
+		made.Add(1)
 		return &rsa.PrivateKey{}, nil
 	}
 	var a ahead
@@ -23,16 +24,16 @@ func TestAhead(t *testing.T) {
 		work.Wait()
 	}
 	prepare(t.Context(), 2, generate)
-	if made != 0 {
-		t.Errorf("%d keys made before anybody asked for a size", made)
+	if n := made.Load(); n != 0 {
+		t.Errorf("%d keys made before anybody asked for a size", n)
 	}
 	if a.take(2048) != nil {
 		t.Error("there was a key before one was made")
 	}
 	prepare(t.Context(), 2, generate)
 	prepare(t.Context(), 2, generate)
-	if made != 2 || len(a.keys) != 2 {
-		t.Errorf("%d keys made, %d ready, want 2", made, len(a.keys))
+	if n := made.Load(); n != 2 || len(a.keys) != 2 {
+		t.Errorf("%d keys made, %d ready, want 2", n, len(a.keys))
 	}
 	first, second := a.take(2048), a.take(2048)
 	if first == nil || second == nil || first == second {
@@ -52,15 +53,15 @@ func TestAhead(t *testing.T) {
 		t.Errorf("%d keys kept although no app waits", len(a.keys))
 	}
 
-	before := made
+	before := made.Load()
 	stopped, stop := context.WithCancel(t.Context())
 	stop()
 	prepare(stopped, 2, generate)
-	if made != before || a.busy {
-		t.Errorf("%d keys made after the stop (busy: %v)", made-before, a.busy)
+	if n := made.Load() - before; n != 0 || a.makers != 0 {
+		t.Errorf("%d keys made after the stop, %d makers left", n, a.makers)
 	}
 	prepare(t.Context(), 2, func(int) (*rsa.PrivateKey, error) { return nil, errors.New("no randomness") })
-	if len(a.keys) != 0 || a.busy {
-		t.Errorf("%d keys of a source that fails (busy: %v)", len(a.keys), a.busy)
+	if len(a.keys) != 0 || a.makers != 0 {
+		t.Errorf("%d keys of a source that fails, %d makers left", len(a.keys), a.makers)
 	}
 }

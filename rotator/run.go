@@ -54,7 +54,7 @@ func (r *Rotator) Run(ctx context.Context) error {
 		}
 		until := r.dispatch(ctx, &work, slots)
 		starts = r.begin(ctx, &work, slots, starts)
-		r.ahead.prepare(ctx, &work, min(len(starts), cap(slots)), r.generateKey)
+		r.ahead.prepare(ctx, &work, min(len(starts), 2*cap(slots)), r.generateKey)
 		if r.Schedule != nil && nextCheck.Before(until) {
 			until = nextCheck
 		}
