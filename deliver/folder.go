@@ -306,16 +306,23 @@ func (f *folder) tidy() (int, error) {
 		return 0, err
 	}
 	defer dir.Close() //nolint:errcheck // nothing was written
-	entries, err := dir.ReadDir(-1)
+	names, err := dir.Readdirnames(-1) // the names alone: a folder may hold thousands of files
 	if err != nil {
 		return 0, err
 	}
 	removed := 0
-	for _, e := range entries {
-		if !e.Type().IsRegular() || !strings.HasPrefix(e.Name(), tempPrefix) || len(e.Name()) != len(randomName(tempPrefix)) {
+	for _, name := range names {
+		if !strings.HasPrefix(name, tempPrefix) || len(name) != len(randomName(tempPrefix)) {
 			continue
 		}
-		if err := f.root.Remove(e.Name()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		info, err := f.root.Lstat(name)
+		if errors.Is(err, fs.ErrNotExist) || err == nil && !info.Mode().IsRegular() {
+			continue
+		}
+		if err == nil {
+			err = f.root.Remove(name)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return removed, err
 		}
 		removed++
