@@ -305,7 +305,7 @@ func (f *folder) tidy() (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer dir.Close() //nolint:errcheck // nothing was written
+	defer dir.Close()                  //nolint:errcheck // nothing was written
 	names, err := dir.Readdirnames(-1) // the names alone: a folder may hold thousands of files
 	if err != nil {
 		return 0, err
