@@ -112,8 +112,10 @@ func TestPreviewOfOthers(t *testing.T) {
 	shown, err := g.Preview(m)
 	want := notify.Preview{
 		Headers: []notify.PreviewHeader{
-			{Name: "From", Value: sent.From}, {Name: "To", Value: strings.Join(sent.To, ", ")},
-			{Name: "Subject", Value: sent.Subject}, {Name: "Importance", Value: sent.Importance},
+			{Name: "From", Value: sent.From},
+			{Name: "To", Value: strings.Join(sent.To, ", ")},
+			{Name: "Subject", Value: sent.Subject},
+			{Name: "Importance", Value: sent.Importance},
 		},
 		Parts: []notify.PreviewPart{{Type: "text/html", Text: sent.Content}},
 	}
