@@ -52,7 +52,7 @@ func TestRotationInBrowser(t *testing.T) {
 	lines := bufio.NewScanner(said)
 	for address == "" && lines.Scan() {
 		if _, after, ok := strings.Cut(lines.Text(), "Watch it in a browser, too: "); ok {
-			address = strings.TrimSuffix(after, "/apps/app-1")
+			address, _, _ = strings.Cut(after, "/apps/app-1")
 		}
 	}
 	if address == "" {

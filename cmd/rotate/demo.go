@@ -76,8 +76,10 @@ type demo struct {
 	dir   string
 	begun time.Time
 
-	// page is where the web page listens; freePage lets go of the port.
+	// page is where the web page listens; freePage lets go of the port. pageNote says
+	// why it is not demoPage; empty: it is.
 	page     string
+	pageNote string
 	freePage func() error
 	tenant   emulator.Ready
 	seed     emulator.ReadyApp
@@ -195,6 +197,7 @@ func (d *demo) holdPage(ctx context.Context) error {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", demoPage)
 	if err != nil {
+		d.pageNote = " (" + demoPage + " is taken)"
 		if l, err = lc.Listen(ctx, "tcp", "127.0.0.1:0"); err != nil {
 			return fmt.Errorf("a port for the page: %w", err)
 		}
@@ -301,7 +304,7 @@ func (d *demo) startDaemon(running context.Context, work *errgroup.Group) func(c
 	return func(context.Context) error {
 		d.chapter("the daemon", "From here on nobody does anything. The consumer keeps signing in with its file;\nthe check on schedule finds that the certificate is due.")
 		fmt.Fprintln(d.t.w, d.t.paint(bold, "$ rotate daemon"))
-		fmt.Fprintf(d.t.w, "Watch it in a browser, too: %s\n", d.t.paint(bold, "http://"+d.page+"/apps/"+d.seed.Name))
+		fmt.Fprintf(d.t.w, "Watch it in a browser, too: %s%s\n", d.t.paint(bold, "http://"+d.page+"/apps/"+d.seed.Name), d.pageNote)
 		cfg, err := config.LoadFile(d.path("config.yaml"))
 		if err != nil {
 			return err
