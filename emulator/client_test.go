@@ -331,6 +331,10 @@ func (c *client) check(method, path string, a answer) {
 			c.tb.Errorf("%s %s: %d has no header %s", method, path, a.status, name)
 		}
 	}
+	if strings.HasPrefix(path, "/beta/") && a.status < 300 {
+		c.walked[checker().Route(method, path)] = true // its types are not in the schema
+		return
+	}
 	if !strings.HasPrefix(path, "/v1.0/") {
 		return
 	}

@@ -105,6 +105,21 @@ type Tenant struct {
 	// credentials.
 	DeniedError string
 
+	// NoPremium refuses the log of sign-ins, as for a tenant without an Entra ID P1
+	// licence. The code and the status are from memory of others, not documented.
+	NoPremium bool
+
+	// SignInDelay is how long a sign-in needs to get into the log. Minutes were
+	// measured; it is not documented.
+	SignInDelay time.Duration
+
+	// OwnCorrelationIDs makes the log of sign-ins ignore the client-request-id that a
+	// client sent. Zero shows it as correlationId, as the page says for sign-ins of
+	// users; for those of apps it is not documented.
+	//
+	// https://learn.microsoft.com/graph/api/resources/signin?view=graph-rest-beta
+	OwnCorrelationIDs bool
+
 	// Users are those who can sign in with a browser. If empty, nobody can.
 	Users []User
 
@@ -174,6 +189,8 @@ type Tenant struct {
 	reads window // of requests that name keyCredentials in $select
 	// grants are authorization codes.
 	grants map[string]*grant
+	// signIns is the log of sign-ins, oldest first.
+	signIns []loggedSignIn
 
 	logMu sync.Mutex // serialises Log
 	log   ring       // guarded by logMu

@@ -23,12 +23,13 @@ func TestWalk(t *testing.T) {
 	tenant := newTenant(t)
 	admin := addAdmin(
 		t, tenant, "Application.ReadWrite.All", "AppRoleAssignment.ReadWrite.All", "Policy.Read.All",
-		"User.Read.All", "Mail.Read", "Mail.Send", "MailboxSettings.Read", "Organization.Read.All",
+		"User.Read.All", "Mail.Read", "Mail.Send", "MailboxSettings.Read", "Organization.Read.All", "AuditLog.Read.All",
 	)
 	tenant.SetDefaultPolicy(&emulator.Policy{MaxLifetime: 400 * 24 * time.Hour, CreatedAfter: time.Now()})
 	c := newClient(t, tenant).as(admin)
 	old, next := fresh(t, 0), fresh(t, 1)
 
+	c.send("GET", "/beta/auditLogs/signIns?$top=1", "", nil)
 	c.want(200, "GET", "organization", nil)
 	user := c.want(200, "GET", "users?$top=1", nil).values()[0]["id"]
 	c.want(200, "GET", fmt.Sprint("users/", user), nil)

@@ -29,6 +29,7 @@ type call struct {
 	route    *route
 	params   []reference
 	query    query
+	signIns  signInQuery
 	object   map[string]any // the body, checked against the schema
 	view     view           // of the replica that answers
 }
@@ -64,6 +65,7 @@ type route struct {
 // routes returns everything that Graph answers here.
 func routes() []route {
 	all := []route{
+		{http.MethodGet, signInsPattern, readSignIns(), "", "", true, (*Tenant).listSignIns},
 		{http.MethodGet, "organization", readOrganization(), "", "organization", true, (*Tenant).organization},
 		{http.MethodGet, "users", readUsers(), "", "user", true, (*Tenant).listUsers},
 		{http.MethodGet, "users/*", readUsers(), "", "user", false, (*Tenant).getUser},
@@ -112,7 +114,11 @@ const refBody = "$ref"
 
 // find returns the route of a request and the references in its path.
 func (d *directory) find(method, path string) (*route, []reference) {
-	segments := strings.Split(strings.TrimPrefix(path, "/v1.0/"), "/")
+	below, _ := strings.CutPrefix(path, "/v1.0/")
+	if strings.HasPrefix(path, "/beta/") {
+		below = strings.TrimPrefix(path, "/")
+	}
+	segments := strings.Split(below, "/")
 	// applications(appId='…') is another way to write applications/…
 	if set, key, ok := strings.Cut(segments[0], "(appId='"); ok {
 		clientID, closed := strings.CutSuffix(key, "')")
@@ -181,7 +187,12 @@ func (t *Tenant) graph(c *call) (*response, *graphError) {
 		return nil, nil
 	}
 	var err *graphError
-	if c.query, err = t.parseQuery(c); err != nil {
+	if c.route.pattern == signInsPattern {
+		c.signIns, c.query.unknown, err = parseSignInQuery(c.Query)
+	} else {
+		c.query, err = t.parseQuery(c)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if c.query.unknown != "" {

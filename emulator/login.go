@@ -258,6 +258,7 @@ func (t *Tenant) authorize(c *call, tenant string, form url.Values) (jwt.MapClai
 		return nil, refusal
 	}
 	method, refusal := t.authenticateClient(c, client, tenant, form)
+	t.noteSignIn(c, client, form, refusal)
 	if refusal != nil {
 		return nil, refusal
 	}

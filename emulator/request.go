@@ -46,7 +46,9 @@ func (r Request) IsToken() bool {
 }
 
 // isGraph says whether the request is one for Graph, not for the login host.
-func (r Request) isGraph() bool { return strings.HasPrefix(r.Path, "/v1.0/") }
+func (r Request) isGraph() bool {
+	return strings.HasPrefix(r.Path, "/v1.0/") || strings.HasPrefix(r.Path, "/beta/")
+}
 
 // isWrite says whether the request may change something in Graph.
 func (r Request) isWrite() bool { return r.isGraph() && r.Method != http.MethodGet }

@@ -16,7 +16,8 @@ import (
 type emulatorFlags struct {
 	options                                   emulator.Options
 	notAfter, propagation, readLag, latency   config.Duration
-	ignoreKeyID                               bool
+	signInDelay                               config.Duration
+	ignoreKeyID, noPremium                    bool
 	throttlePercent, losePercent, failPercent int
 }
 
@@ -56,6 +57,8 @@ everything is, and the key pairs of the apps.
 	f.Var((*durationFlag)(&flags.propagation), "propagation", "how long a new key needs to be known everywhere")
 	f.Var((*durationFlag)(&flags.readLag), "read-lag", "how far reads are behind writes")
 	f.Var((*durationFlag)(&flags.latency), "latency", "how long each request takes")
+	f.Var((*durationFlag)(&flags.signInDelay), "sign-in-delay", "how long a sign-in needs to get into the log of sign-ins")
+	f.BoolVar(&flags.noPremium, "no-premium", false, "refuse the log of sign-ins, as without a P1 licence")
 	f.BoolVar(&flags.ignoreKeyID, "ignore-key-id", false, "let addKey assign a key ID of its own")
 	f.IntVar(&flags.throttlePercent, "throttle", 0, "how many of 100 requests are answered 429")
 	f.IntVar(&flags.losePercent, "lose-answers", 0, "how many of 100 requests are done, but not answered")
@@ -75,8 +78,8 @@ func (f *emulatorFlags) tenant() (*emulator.Tenant, error) {
 	if f.notAfter == 0 {
 		return nil, usagef("--not-after 0s: use a positive duration, or a negative one for certificates that have expired")
 	}
-	if f.propagation < 0 || f.readLag < 0 || f.latency < 0 {
-		return nil, usagef("--propagation, --read-lag and --latency may not be negative")
+	if f.propagation < 0 || f.readLag < 0 || f.latency < 0 || f.signInDelay < 0 {
+		return nil, usagef("--propagation, --read-lag, --latency and --sign-in-delay may not be negative")
 	}
 	if p := f.options.Permissions; p != emulator.PermissionsVendor && p != emulator.PermissionsNone {
 		return nil, usagef("--permissions is vendor or none, not %q", p)
@@ -91,6 +94,7 @@ func (f *emulatorFlags) tenant() (*emulator.Tenant, error) {
 	}
 	return &emulator.Tenant{
 		Propagation: time.Duration(f.propagation), ReadLag: time.Duration(f.readLag), Latency: time.Duration(f.latency),
+		SignInDelay: time.Duration(f.signInDelay), NoPremium: f.noPremium,
 		IgnoreKeyID: f.ignoreKeyID, ThrottlePercent: f.throttlePercent,
 		LoseAnswersPercent: f.losePercent, FailPercent: f.failPercent,
 	}, nil
