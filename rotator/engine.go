@@ -23,7 +23,9 @@ type turn struct {
 	// its last sign-in with it, zero if there was none, at signedIn.
 	looked, signedIn time.Time
 	signIn           SignIn
-	log              *slog.Logger
+	// learnt is what [turn.learn] left for the next record.
+	learnt []func(rec *Records)
+	log    *slog.Logger
 }
 
 // wait tells why a step did not lead to the next phase, without a failure.
@@ -190,13 +192,13 @@ func (t *turn) record(ctx context.Context, what string, change func(rec *Records
 		if rec.App == nil || rec.Rotation == nil || rec.Rotation.ID != t.rot.ID {
 			return fmt.Errorf("rotation %s is no longer open", t.rot.ID)
 		}
+		for _, learn := range t.learnt {
+			learn(rec)
+		}
 		change(rec)
 		rec.Rotation.Seq++
 		if what != "" {
-			rec.Audit = append(rec.Audit, AuditEntry{
-				At: time.Now().UTC(), By: rec.Rotation.By, What: what, App: t.app.Name,
-				Rotation: t.rot.ID, Thumbprint: rec.Rotation.New.ThumbprintSHA256, OldThumbprint: thumbprintOf(rec.Rotation.Old),
-			})
+			rec.Audit = append(rec.Audit, t.audit(rec, what, time.Now().UTC()))
 		}
 		if rec.Rotation.Phase.IsEnd() {
 			rec.App.Rotation = ""
@@ -207,9 +209,27 @@ func (t *turn) record(ctx context.Context, what string, change func(rec *Records
 	if err != nil {
 		return fmt.Errorf("app %s: %w %q: %w", t.app.Name, errRecord, what, err)
 	}
+	t.learnt = nil
 	t.policy = policyOf(&t.app, t.r.settings().Defaults)
 	t.r.announce()
 	return nil
+}
+
+// audit is a line about this rotation.
+func (t *turn) audit(rec *Records, what string, at time.Time) AuditEntry {
+	return AuditEntry{
+		At: at, By: rec.Rotation.By, What: what, App: t.app.Name,
+		Rotation: t.rot.ID, Thumbprint: rec.Rotation.New.ThumbprintSHA256, OldThumbprint: thumbprintOf(rec.Rotation.Old),
+	}
+}
+
+// learn notes what the tenant showed or answered, to be written with the next
+// record of this turn, which comes before the next effect: a commit waits for
+// the disk twice. Only for what the tenant would show or answer again, should
+// the process die before. change may be called twice, first without a State.
+func (t *turn) learn(change func(rec *Records)) {
+	change(&Records{App: &t.app, Rotation: &t.rot})
+	t.learnt = append(t.learnt, change)
 }
 
 // enter records that a phase was reached.
@@ -238,7 +258,7 @@ func (t *turn) enter(ctx context.Context, phase Phase, change func(rec *Records)
 
 // park records what the rotation waits for.
 func (t *turn) park(ctx context.Context, w wait) error {
-	if t.rot.WaitingFor == w.what && t.rot.WakeAt.Equal(w.until) && (t.rot.Trouble == nil || w.what == WaitingLimit) {
+	if len(t.learnt) == 0 && t.rot.WaitingFor == w.what && t.rot.WakeAt.Equal(w.until) && (t.rot.Trouble == nil || w.what == WaitingLimit) {
 		return nil
 	}
 	return t.record(ctx, "", func(rec *Records) {

@@ -68,8 +68,21 @@ func (t *turn) remember(ctx context.Context, s *sight) error {
 	if len(unseen) == 0 && absence == t.rot.SeenAbsence && !learnt && !newFacts {
 		return nil
 	}
-	return t.record(ctx, "", func(rec *Records) {
+	learn := func(rec *Records) {
 		rec.Rotation.Upload.Seen = append(rec.Rotation.Upload.Seen, unseen...)
+		if newFacts {
+			rec.App.ObjectID, rec.App.DisplayName = s.listing.ObjectID, s.listing.DisplayName
+		}
+		if learnt {
+			setKeyID(rec, s.keyID)
+		}
+	}
+	if absence == t.rot.SeenAbsence && t.mayAddKey(now.Add(day)) {
+		t.learn(learn)
+		return nil
+	}
+	return t.record(ctx, "", func(rec *Records) {
+		learn(rec)
 		rec.Rotation.SeenAbsence = absence
 		if absence.isAbsent() {
 			rec.Rotation.SeenAbsence = Absence{}
@@ -78,12 +91,16 @@ func (t *turn) remember(ctx context.Context, s *sight) error {
 				fmt.Sprintf("certificates that were on the app are gone from it (KeyID %v)", gone),
 				"if nobody removed them on purpose, add them again"))
 		}
-		if newFacts {
-			rec.App.ObjectID, rec.App.DisplayName = s.listing.ObjectID, s.listing.DisplayName
-		}
-		if learnt {
-			setKeyID(rec, s.keyID)
-		}
+	})
+}
+
+// mayAddKey reports whether the list is not replaced before the given time: self
+// mode never does, managed mode only without a valid pair of ours. An entry that
+// was seen must be durable before a replacement, and a reading that lags may not
+// show it again.
+func (t *turn) mayAddKey(until time.Time) bool {
+	return t.app.Mode == ModeSelf || slices.ContainsFunc(t.own(), func(c *Credential) bool {
+		return c.RemovedAt.IsZero() && !c.GivenUp && until.Before(c.NotAfter)
 	})
 }
 

@@ -158,15 +158,18 @@ func (t *turn) remove(ctx context.Context, signer KeyPair, c Credential, listed 
 			return nil, err
 		}
 	}
-	return nil, t.markGone(ctx, "certificate removed", c)
+	t.markGone("certificate removed", c)
+	return nil, nil //nolint:nilnil // it is gone
 }
 
-// markGone records that a certificate of ours is not on the app any more.
-func (t *turn) markGone(ctx context.Context, what string, c Credential) error {
+// markGone notes that a certificate of ours is not on the app any more: asked
+// again, Entra would say so.
+func (t *turn) markGone(what string, c Credential) {
 	now := time.Now().UTC()
-	return t.record(ctx, what, func(rec *Records) {
+	t.learn(func(rec *Records) {
 		rec.Rotation.RemovalSentAt = time.Time{}
 		markRemoved(rec, c.ThumbprintSHA256, now)
+		rec.Audit = append(rec.Audit, t.audit(rec, what, now))
 	})
 }
 
@@ -184,10 +187,12 @@ func (t *turn) unfound(ctx context.Context, c Credential, sentBefore time.Time) 
 	case err != nil:
 		return nil, err
 	case !there && t.rot.Upload.SentAt.IsZero():
-		return nil, t.markGone(ctx, "certificate not on the app", c)
+		t.markGone("certificate not on the app", c)
+		return nil, nil //nolint:nilnil // it is gone
 	case !there && now.Sub(t.rot.Upload.SentAt) >= t.policy.Prove.Within:
 		// Its upload was never answered, and it had the time to spread.
-		return nil, t.markGone(ctx, "certificate not on the app", c)
+		t.markGone("certificate not on the app", c)
+		return nil, nil //nolint:nilnil // it is gone
 	case !there, !sentBefore.IsZero() && now.Sub(sentBefore) < t.policy.Prove.Within:
 		return &wait{WaitingAnswer, now.Add(time.Minute)}, nil
 	}
