@@ -37,13 +37,14 @@ func (s *site) events(w http.ResponseWriter, r *http.Request) {
 	end := time.NewTimer(streamTime)
 	defer end.Stop()
 	for {
-		changed := s.Source.Changed()
+		changed, renewed := s.Source.Changed(), s.surveyor.renewal()
 		if !send() { // also the first time: something may have changed since the page was made
 			return
 		}
 		alive := time.NewTimer(aliveEvery)
 		select {
 		case <-alive.C: // dates go by without a change
+		case <-renewed: // of what may be on the screen there is something newer
 		case <-changed:
 			alive.Reset(liveEvery) // what changes in a row is told once
 			select {

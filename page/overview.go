@@ -90,7 +90,7 @@ func (s *site) overview(r *http.Request) (string, error) {
 	headline, more := answer(all, now)
 	return document(headline, s.frame(&all.status.At,
 		el("div", id("answer"), class("answer "+mood(all)), attr{"data-live", ""},
-			el("h1", text(headline)), more),
+			el("h1", text(headline)), more, oldness(all, now)),
 		s.notices(&all.status),
 		el("section", attr{"aria-labelledby", "apps"},
 			el("h2", id("apps"), class("hidden"), text("Apps")),
@@ -101,6 +101,16 @@ func (s *site) overview(r *http.Request) (string, error) {
 				pager(q, pages)),
 		),
 	)), nil
+}
+
+// oldness tells that the page shows what was, and that loading it again shows more; with
+// the script that happens by itself.
+func oldness(all *survey, now time.Time) node {
+	if now.Sub(all.status.At) < telling {
+		return nodes(nil)
+	}
+	return el("p", class("lead"), text("As of "), date(all.status.At), text(all.status.At.UTC().Format(", 15:04 UTC; what is newer is being read: ")),
+		el("a", attr{"href", "/"}, text("load the page again")), text("."))
 }
 
 // mood is the colour of the answer.

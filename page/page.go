@@ -86,6 +86,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	h := s.newSite(ctx, log)
 	server := &http.Server{
 		Handler:           h.handler(),
@@ -97,6 +99,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		TLSConfig:         s.Access.TLS,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
+	h.surveyor.work.Go(func() { h.surveyor.keepWarm(ctx) })
 	l = netutil.LimitListener(l, maxVisitors)
 	ended := make(chan error, 1)
 	go func() {
@@ -108,6 +111,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	}()
 	select {
 	case err := <-ended:
+		stop()
+		h.surveyor.work.Wait()
 		return fmt.Errorf("page: %w", err)
 	case <-ctx.Done():
 	}

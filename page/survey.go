@@ -123,14 +123,20 @@ type surveyor struct {
 	mu     sync.Mutex
 	last   *survey // guarded by mu; what it points to never changes
 	making *making // guarded by mu; nil: nobody makes one
-	work   sync.WaitGroup
+	// renewed is closed when a survey ends after visitors got an older one; guarded
+	// by mu.
+	renewed chan struct{}
+	work    sync.WaitGroup
 }
 
 // making is a survey under way. Its result may be read when done is closed.
 type making struct {
-	done   chan struct{}
-	survey *survey
-	err    error
+	done chan struct{}
+	// isAwaited tells that visitors got an older one meanwhile; guarded by the
+	// surveyor's mu.
+	isAwaited bool
+	survey    *survey
+	err       error
 }
 
 const (
@@ -139,9 +145,12 @@ const (
 	// quick is a survey that is made for every visit.
 	quick = 5 * time.Millisecond
 	// slow is one for which visitors do not wait if there is one of the last
-	// maxAge.
-	slow   = 50 * time.Millisecond
-	maxAge = time.Minute
+	// maxAge; after warmEvery it is made without a visitor.
+	slow      = 50 * time.Millisecond
+	warmEvery = 10 * time.Minute
+	maxAge    = 3 * warmEvery
+	// telling is the age of a survey from which on visitors are told so.
+	telling = time.Minute
 	// makeTimeout bounds one survey.
 	makeTimeout = 30 * time.Second
 )
@@ -165,10 +174,12 @@ func (s *surveyor) survey(ctx context.Context) (*survey, error) {
 		s.making = m
 		s.work.Go(func() { s.make(context.WithoutCancel(ctx), m) })
 	}
-	s.mu.Unlock()
 	if last != nil && last.took > slow && time.Since(last.status.At) < maxAge {
+		m.isAwaited = true
+		s.mu.Unlock()
 		return last, nil
 	}
+	s.mu.Unlock()
 	select {
 	case <-ctx.Done():
 		return nil, ctx.Err()
@@ -185,6 +196,34 @@ func (s *surveyor) make(ctx context.Context, m *making) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.last, s.making = m.survey, nil
+	if m.isAwaited && s.renewed != nil {
+		close(s.renewed)
+		s.renewed = nil
+	}
+}
+
+// renewal is closed when there is a newer survey than visitors got.
+func (s *surveyor) renewal() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.renewed == nil {
+		s.renewed = make(chan struct{})
+	}
+	return s.renewed
+}
+
+// keepWarm makes a survey now and from time to time, so that the first visitor for
+// hours need not wait for one. It returns when ctx is done.
+func (s *surveyor) keepWarm(ctx context.Context) {
+	for ctx.Err() == nil {
+		_, _ = s.survey(ctx) // a visitor is told what is wrong
+		nap := time.NewTimer(warmEvery)
+		select {
+		case <-ctx.Done():
+		case <-nap.C:
+		}
+		nap.Stop()
+	}
 }
 
 // look reads all apps.
