@@ -151,6 +151,8 @@ type AppSpec struct {
 	// in managed mode: the first pair is made.
 	PFX      []byte `json:"pfx,omitempty"`
 	Password string `json:"password,omitempty"`
+	// Certificate is DER or PEM without a key: the app is only watched.
+	Certificate []byte `json:"certificate,omitempty"`
 }
 
 // String names the app and shows nothing else.
@@ -173,6 +175,7 @@ func (s AppSpec) spec() (rotator.AppSpec, error) {
 		Permissions: s.Permissions, Tags: s.Tags, Owner: s.Owner, Policy: policy,
 		Deliveries: deliveries(s.Deliveries), Probe: s.Probe,
 		Confirm: rotator.Confirmation(s.Confirm), HandOff: rotator.HandOffText(s.HandOff), PFX: s.PFX, Password: s.Password,
+		Certificate: s.Certificate,
 	}, nil
 }
 

@@ -302,6 +302,8 @@ func about(a *rotator.AppStatus) node {
 	switch a.App.Mode {
 	case rotator.ModeSelf:
 		add("Mode", text("self: the app adds and removes its own certificate"))
+	case rotator.ModeMonitor:
+		add("Mode", text("monitor: it is only watched; nobody here holds its private key, and rotate replaces nothing"))
 	case rotator.ModeManaged:
 		add("Mode", text("managed: the tenant's identity changes its certificates"))
 	}

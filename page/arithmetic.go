@@ -13,6 +13,9 @@ func arithmetic(a *rotator.AppStatus) node {
 	if a.NotAfter.IsZero() {
 		return el("p", text("Without a certificate, a rotation is due at once."))
 	}
+	if a.App.Mode == rotator.ModeMonitor {
+		return el("p", text("Only watched: nobody here holds its private key, so rotate tells when it ends and replaces nothing."))
+	}
 	type step struct {
 		sign, what, value string
 		at                time.Time

@@ -78,6 +78,8 @@ func rowOf(a *rotator.AppStatus, now time.Time) row {
 	if c := a.App.Current; c != nil {
 		r.certificate = life{c.NotBefore, c.NotAfter}
 		r.thumbprint = c.ThumbprintSHA1
+	}
+	if c := a.App.Current; c != nil && a.App.Mode != rotator.ModeMonitor {
 		// What a rotation needs between its start and the removal of the old one.
 		needs := a.NotAfter.Sub(a.LastSafeStart)
 		start := a.DueAt

@@ -246,6 +246,10 @@ func reason(a *rotator.AppStatus, now time.Time) string {
 		return "its certificate ended " + relative(a.NotAfter, now)
 	case a.WaitingFor == rotator.WaitingPerson:
 		return "waits for a person to confirm the new certificate"
+	case a.App.Listed != nil && !a.App.Listed.Missing.IsZero():
+		return "its certificate is gone from Entra"
+	case a.App.Mode == rotator.ModeMonitor:
+		return "its certificate ends " + relative(a.NotAfter, now) + ", and only a person can replace it: nobody here holds its key"
 	case a.Open && !a.Rotation.Missing.IsZero():
 		return "its new certificate was removed from Entra by somebody"
 	case a.Trouble != nil:

@@ -28,8 +28,13 @@ func (r *Rotator) Add(ctx context.Context, spec AppSpec, by string) (Added, erro
 	now := time.Now().UTC()
 	app.AddedAt, app.AddedBy = now, by
 	err = r.change(ctx, app.Name, func(rec *Records) error {
+		what := "app added"
 		if rec.App != nil {
-			return fmt.Errorf("app %s %w; \"rotate app show %s\" shows it, \"rotate app edit %s\" changes it", app.Name, ErrExists, app.Name, app.Name)
+			if !rec.App.yieldsTo(&app) {
+				return alreadyTracked(app.Name)
+			}
+			app.follow(rec.App)
+			what = "app added over the one that was only watched"
 		}
 		if err := r.bindHosts(rec.State, app.Tenant); err != nil {
 			return err
@@ -40,7 +45,7 @@ func (r *Rotator) Add(ctx context.Context, spec AppSpec, by string) (Added, erro
 			rec.Seal = append(rec.Seal, pair)
 			thumbprint = pair.Thumbprint()
 		}
-		rec.Audit = append(rec.Audit, AuditEntry{At: now, By: by, What: "app added", App: app.Name, Thumbprint: thumbprint})
+		rec.Audit = append(rec.Audit, AuditEntry{At: now, By: by, What: what, App: app.Name, Thumbprint: thumbprint})
 		return nil
 	})
 	if err != nil {
@@ -81,6 +86,13 @@ func (r *Rotator) examine(ctx context.Context, spec AppSpec) (App, KeyPair, Adde
 		return none(err)
 	}
 	var pair KeyPair
+	if app.Mode == ModeMonitor {
+		added.Warnings = nil // they are about rotations
+		if err := r.observe(ctx, &app, spec, &added); err != nil {
+			return none(err)
+		}
+		return app, pair, added, nil
+	}
 	if spec.PFX == nil {
 		if app.Mode == ModeSelf {
 			return none(usagef("app %s: self mode needs the app's own certificate and key (--pfx): the app signs with it to add the next one", app.Name))
@@ -104,7 +116,16 @@ func (r *Rotator) appOf(spec AppSpec) (App, error) {
 	if err := CheckName(spec.Name); err != nil {
 		return App{}, err
 	}
-	if spec.Mode == "" {
+	switch {
+	case spec.Certificate != nil && spec.PFX != nil:
+		return App{}, usagef("app %s: a certificate alone goes without a PFX: the PFX holds it", spec.Name)
+	case spec.Certificate != nil && (spec.Mode == "" || spec.Mode == ModeMonitor):
+		spec.Mode = ModeMonitor
+	case spec.Certificate != nil:
+		return App{}, usagef("app %s: with a certificate alone it can only be watched (mode monitor), not %s: rotating needs the private key (--pfx), or managed mode without a file", spec.Name, spec.Mode)
+	case spec.Mode == ModeMonitor:
+		return App{}, usagef("app %s: an app that is only watched needs its certificate (--from-certificate)", spec.Name)
+	case spec.Mode == "":
 		spec.Mode = ModeSelf
 	}
 	for _, id := range []struct{ what, value string }{
@@ -114,7 +135,7 @@ func (r *Rotator) appOf(spec AppSpec) (App, error) {
 			return App{}, usagef("app %s: the %s %q is not a GUID such as 11111111-2222-3333-4444-555555555555", spec.Name, id.what, id.value)
 		}
 	}
-	if spec.Mode != ModeSelf && spec.Mode != ModeManaged {
+	if spec.Mode != ModeSelf && spec.Mode != ModeManaged && spec.Mode != ModeMonitor {
 		return App{}, usagef("app %s: mode %q is not known; use self or managed", spec.Name, spec.Mode)
 	}
 	if _, err := r.settings().Entra.Hosts(spec.Tenant); err != nil {
@@ -130,8 +151,11 @@ func (r *Rotator) appOf(spec AppSpec) (App, error) {
 
 // checkFree refuses a name or a registration that is tracked already.
 func (r *Rotator) checkFree(ctx context.Context, app *App) error {
-	if _, err := r.Store.App(ctx, app.Name); err == nil {
-		return fmt.Errorf("app %s %w; \"rotate app show %s\" shows it, \"rotate app edit %s\" changes it", app.Name, ErrExists, app.Name, app.Name)
+	if tracked, err := r.Store.App(ctx, app.Name); err == nil {
+		if !tracked.yieldsTo(app) {
+			return alreadyTracked(app.Name)
+		}
+		return nil
 	} else if !errors.Is(err, ErrNotFound) {
 		return err
 	}

@@ -202,6 +202,8 @@ func wholeDays(d time.Duration) int {
 func (r *Rotator) lastSafeOf(app *App, rot *Rotation) time.Time {
 	policy := policyOf(app, r.settings().Defaults)
 	switch {
+	case app.Mode == ModeMonitor && app.Current != nil:
+		return app.Current.NotAfter.Add(-urgentDays) // a person needs some days
 	case rot != nil && !rot.Phase.IsEnd() && rot.Confirmation == "" && rot.Old != nil:
 		return lastSafeDate(rot.Old.NotAfter, policy)
 	case app.Current != nil:
@@ -247,6 +249,9 @@ func (r *Rotator) tellAt(a *Alert, app *App, rot *Rotation) time.Time {
 // isUntended reports whether the app's certificate ends without anything that
 // replaces it in time: an app that rotates on its own is nobody's business.
 func (r *Rotator) isUntended(app *App, rot *Rotation, state *State, now time.Time) bool {
+	if app.Mode == ModeMonitor {
+		return true
+	}
 	if rot != nil && !rot.Phase.IsEnd() {
 		return rot.Trouble.needsPerson() || rot.Confirmation == "" && isLate(r.lastSafeOf(app, rot), now)
 	}
@@ -319,6 +324,9 @@ func (r *Rotator) expiring(rec *Records, now time.Time) (Event, bool) {
 		rot = rec.Rotation
 	}
 	switch {
+	case app.Mode == ModeMonitor:
+		summary += "; it is only watched: rotate can not replace it"
+		next = "replace it by hand, then tell rotate: rotate app add " + app.Name + " --tenant " + app.Tenant + " --client-id " + string(app.ClientID) + " --from-certificate FILE, or --pfx FILE to have it rotated from then on"
 	case rot != nil && rot.Trouble != nil:
 		summary += ": " + rot.Trouble.Message
 		if rot.Trouble.Next != "" {

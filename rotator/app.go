@@ -29,6 +29,10 @@ const (
 	ModeSelf Mode = "self"
 	// ModeManaged uses the tenant's identity, an owner of the app.
 	ModeManaged Mode = "managed"
+	// ModeMonitor only watches: nobody here holds the private key. Its end is told,
+	// nothing is ever rotated. [Rotator.Add] with a file, or in managed mode, makes
+	// it an app that is.
+	ModeMonitor Mode = "monitor"
 )
 
 // Credential is a certificate of ours on one app: what the store may show in

@@ -99,7 +99,14 @@ func edited(app App, e Edit) (App, error) {
 			return App{}, usagef("app %s: %q is not a GUID such as 11111111-2222-3333-4444-555555555555", app.Name, *id)
 		}
 	}
-	if e.Mode != nil {
+	if e.Mode != nil && *e.Mode != app.Mode && app.Mode == ModeMonitor {
+		return App{}, usagef("app %s: it is only watched; to have it rotated: rotate app add %s --tenant %s --client-id %s --pfx FILE, or --mode managed without a file, for rotate to make the first key of its own",
+			app.Name, app.Name, app.Tenant, app.ClientID)
+	}
+	if e.Deliveries != nil && len(*e.Deliveries) > 0 && app.Mode == ModeMonitor {
+		return App{}, usagef("app %s: it is only watched, so there is nothing to deliver", app.Name)
+	}
+	if e.Mode != nil && *e.Mode != app.Mode {
 		if *e.Mode != ModeSelf && *e.Mode != ModeManaged {
 			return App{}, usagef("app %s: mode %q is not known; use self or managed", app.Name, *e.Mode)
 		}
@@ -204,7 +211,7 @@ func (r *Rotator) Apply(ctx context.Context, specs []AppSpec, dryRun bool, by st
 func (r *Rotator) applyOne(ctx context.Context, spec AppSpec, dryRun bool, by string) Difference {
 	d := Difference{App: spec.Name, Action: "none"}
 	tracked, err := r.Store.App(ctx, spec.Name)
-	if err != nil {
+	if err != nil || tracked.Mode == ModeMonitor && (spec.PFX != nil || spec.Mode == ModeManaged) {
 		d.Action = "add"
 		var added Added
 		if dryRun {

@@ -133,7 +133,7 @@ func (r *Rotator) verifyAll(ctx context.Context) ([]string, error) {
 
 // verify compares one app's stored pair with Entra.
 func (r *Rotator) verify(ctx context.Context, app *App) error {
-	if app.Current == nil {
+	if app.Current == nil || app.Mode == ModeMonitor {
 		return nil
 	}
 	state, err := r.state(ctx)

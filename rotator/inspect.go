@@ -281,6 +281,9 @@ type reading struct {
 // read asks for the list of one app.
 func (in *inspection) read(ctx context.Context, app *App) (reading, error) {
 	as := Access{Registration: app.registration()}
+	if !in.byIdentity && app.Mode == ModeMonitor {
+		return reading{}, fix(ReasonForbidden, "", "app %s: nobody can read it", app.Name)
+	}
 	if !in.byIdentity && app.Mode == ModeSelf {
 		if app.Current == nil {
 			return reading{}, fix(ReasonForbidden, "", "app %s: nobody can read it", app.Name)

@@ -93,6 +93,9 @@ func (p *preflight) add(check string, severity Severity, next, format string, ar
 }
 
 func (p *preflight) look(ctx context.Context) error {
+	if p.app.Mode == ModeMonitor {
+		return nil // nothing of it is ever renewed here
+	}
 	now := time.Now()
 	as := Access{Registration: p.app.registration()}
 	if p.app.Mode == ModeSelf {

@@ -156,6 +156,9 @@ func (r *Rotator) plan(ctx context.Context, name string, open *turn, req StartRe
 
 // mayStart tells why a rotation must not start now; nil: it may.
 func (r *Rotator) mayStart(ctx context.Context, app *App, state *State, policy Policy, open *turn, req StartRequest, by string, now time.Time) error {
+	if app.Mode == ModeMonitor {
+		return watchedOnly(app)
+	}
 	if state.ReadOnly {
 		return refusedf("app %s: nothing starts: %s; look at what differs, then \"rotate resume\"", app.Name, state.Stopped)
 	}

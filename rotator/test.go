@@ -65,6 +65,9 @@ func (r *Rotator) Test(ctx context.Context, name string) ([]TestCheck, error) {
 	if app.Current == nil {
 		return []TestCheck{{"certificate", CheckWarning, "the app has no certificate of ours yet", "rotate now " + name}}, nil
 	}
+	if app.Mode == ModeMonitor {
+		return []TestCheck{{"file", CheckWarning, "the app is only watched: nobody here holds its private key, so nobody here can sign in as it", "give its file: rotate app test --pfx FILE --password-file FILE …"}}, nil
+	}
 	if c.Pair, err = r.Store.KeyPair(ctx, app.Current.ThumbprintSHA256); err != nil {
 		f := failureOf(err)
 		return []TestCheck{{"file", CheckFailed, f.Message, f.Next}}, nil

@@ -21,6 +21,9 @@ type AppSpec struct {
 	// app that is tracked already.
 	PFX      []byte
 	Password string
+	// Certificate is the public part alone, DER or PEM, of an app that is only
+	// watched ([ModeMonitor]).
+	Certificate []byte
 }
 
 // Edit changes a tracked app; nil fields stay.

@@ -54,6 +54,10 @@ func (r *Rotator) appStatus(ctx context.Context, app *App, state *State, now tim
 		s.DueAt = app.Current.dueAt(policy, app.Name)
 		s.LastSafeStart = lastSafeStart(s.NotAfter, policy, rule)
 	}
+	if app.Mode == ModeMonitor {
+		s.DueAt, s.LastSafeStart = time.Time{}, time.Time{}
+		s.Warnings = append(s.Warnings, "only watched: nobody here holds its private key, so rotate tells when its certificate ends and replaces nothing")
+	}
 	s.Trouble = app.Trouble
 	if app.LastRotation != "" {
 		rot, err := r.Store.Rotation(ctx, app.LastRotation)
@@ -76,15 +80,15 @@ func (r *Rotator) appStatus(ctx context.Context, app *App, state *State, now tim
 		s.Warnings = append(s.Warnings, s.Rotation.Warnings...)
 		s.Late = s.Rotation.Old != nil && s.Rotation.Confirmation == "" && isLate(lastSafeDate(s.Rotation.Old.NotAfter, policy), now)
 	} else {
-		s.Late = app.Current != nil && now.After(s.LastSafeStart)
+		s.Late = app.Current != nil && isLate(s.LastSafeStart, now)
 		if app.Hold != "" {
 			s.Warnings = append(s.Warnings, "held: "+app.Hold)
 		}
 	}
-	if policy.Overlap == 0 {
+	if policy.Overlap == 0 && app.Mode != ModeMonitor {
 		s.Warnings = append(s.Warnings, "overlap 0s: the old certificate is removed as soon as the new one is confirmed")
 	}
-	if app.Current != nil && app.Current.KeyID == "" && app.Current.AskedKeyID == "" {
+	if app.Current != nil && app.Mode != ModeMonitor && app.Current.KeyID == "" && app.Current.AskedKeyID == "" {
 		s.Warnings = append(s.Warnings, "the key ID of the present certificate is not known: after the next rotation a person must remove it in the Entra portal (or tell it: rotate app edit "+app.Name+" --key-id)")
 	}
 	ahead, atRisk := app.preflightWarnings()
@@ -97,7 +101,7 @@ func (r *Rotator) appStatus(ctx context.Context, app *App, state *State, now tim
 		s.Warnings = append(s.Warnings, fmt.Sprintf("the certificate %s is left on the app (%s); remove it in the Entra portal, then rotate app edit %s --forget-orphan %s",
 			o.ThumbprintSHA1, o.Reason, app.Name, o.ThumbprintSHA1))
 	}
-	s.Attention = missing || atRisk || s.Trouble.needsPerson() || s.Late || s.WaitingFor == WaitingPerson || app.Hold != "" || len(app.Orphans) > 0 ||
+	s.Attention = missing || r.isEnding(app, now) || atRisk || s.Trouble.needsPerson() || s.Late || s.WaitingFor == WaitingPerson || app.Hold != "" || len(app.Orphans) > 0 ||
 		s.Open && !s.Rotation.Missing.IsZero() || state.ReadOnly
 	return s, nil
 }
@@ -128,10 +132,12 @@ func (r *Rotator) Plan(ctx context.Context) ([]PlanItem, error) {
 		app := &apps[i]
 		item := PlanItem{App: app.Name, Mode: app.Mode}
 		policy := policyOf(app, r.settings().Defaults)
-		if app.Current != nil {
+		if app.Current != nil && app.Mode != ModeMonitor {
 			item.LastSafeStart = lastSafeStart(app.Current.NotAfter, policy, app.ConfirmRule())
 		}
-		if app.Rotation != "" {
+		if app.Mode == ModeMonitor {
+			item.Action = "nothing: it is only watched"
+		} else if app.Rotation != "" {
 			rot, err := r.Store.Rotation(ctx, app.Rotation)
 			if err != nil {
 				return nil, fmt.Errorf("app %s: %w", app.Name, err)

@@ -37,12 +37,18 @@ func (r *Rotator) wakes(app *App, rot *Rotation) []Wake {
 		}
 		return wakes
 	}
-	add(WakeStart, r.startAt(app))
+	if app.Mode != ModeMonitor {
+		add(WakeStart, r.startAt(app))
+	}
 	return wakes
 }
 
 // startAt is when the app's next rotation is due, after pauses of its own.
+// Zero: never, for it is only watched.
 func (r *Rotator) startAt(app *App) time.Time {
+	if app.Mode == ModeMonitor {
+		return time.Time{}
+	}
 	policy := policyOf(app, r.settings().Defaults)
 	at := app.AddedAt // without a certificate: at once
 	if app.Current != nil {

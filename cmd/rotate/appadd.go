@@ -9,6 +9,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/seed-f0abd057/rotate/control"
+	"github.com/seed-f0abd057/rotate/pfx"
+	"github.com/seed-f0abd057/rotate/rotator"
 )
 
 func newAppAddCommand(a *app) *cobra.Command {
@@ -17,6 +19,7 @@ func newAppAddCommand(a *app) *cobra.Command {
 		flags              appFlags
 		spec               control.AppSpec
 		pair, passwordFile string
+		certificate        string
 		profile            string
 	)
 	cmd := &cobra.Command{
@@ -28,7 +31,12 @@ Entra.
 
 In self mode (the default) the app adds its own next certificate, signed with its
 current key: it needs no permission, but its object ID and key ID must be given if
-it may not read itself. In managed mode the tenant's identity does it.`,
+it may not read itself. In managed mode the tenant's identity does it; without --pfx
+rotate makes the first key of its own, and leaves what is on the app alone.
+
+Where only the public part is known, --from-certificate has the app watched: its end
+is told, and nothing is ever rotated. Adding it again with --pfx, or with --mode
+managed, makes it an app that is.`,
 		Example: `  rotate app add contoso-sync --tenant contoso \
     --client-id 22222222-3333-4444-5555-666666666666 \
     --pfx contoso-sync.pfx --password-file contoso-sync.password \
@@ -65,6 +73,12 @@ it may not read itself. In managed mode the tenant's identity does it.`,
 					return fmt.Errorf("app %s: %w", spec.Name, err)
 				}
 			}
+			if certificate != "" {
+				var err error
+				if spec.Certificate, err = readFile(certificate, pfx.MaxBytes); err != nil {
+					return &usageError{fmt.Sprintf("app %s: %v", spec.Name, err)}
+				}
+			}
 			return a.with(cmd.Context(), func(ctx context.Context, conn *connection) error {
 				added, err := conn.Add(ctx, spec)
 				if err != nil {
@@ -87,6 +101,7 @@ it may not read itself. In managed mode the tenant's identity does it.`,
 	f.StringVar(&spec.ClientID, "client-id", "", "application (client) ID (needed)")
 	f.StringVar(&profile, "profile", "", "preset for its consumer (rotate profile list); the other flags win")
 	f.StringVar(&pair, "pfx", "", "PFX or PEM file with the certificate and key in use")
+	f.StringVar(&certificate, "from-certificate", "", "certificate file (PEM or DER) where nobody has the key: only watched, never rotated")
 	f.StringVar(&passwordFile, "password-file", "", "file with the password of the PFX")
 	flags.register(cmd)
 	format.flag(cmd)
@@ -112,7 +127,9 @@ func writeAdded(t *terminal, added control.Added, status control.Status, local b
 		row("certificate", "none of ours yet; the first rotation makes it")
 	} else {
 		row("certificate", credentialText(tracked.Current, now))
-		row("its token", rolesText(added.Roles))
+		if tracked.Mode != string(rotator.ModeMonitor) {
+			row("its token", rolesText(added.Roles))
+		}
 	}
 	row("mode", modeText(tracked.Mode))
 	for _, found := range added.Found {
@@ -121,9 +138,13 @@ func writeAdded(t *terminal, added control.Added, status control.Status, local b
 	for _, d := range tracked.Deliveries {
 		row("delivery", deliveryText(d))
 	}
-	row("confirmed", confirmText(tracked.Confirm))
+	if tracked.Mode != string(rotator.ModeMonitor) {
+		row("confirmed", confirmText(tracked.Confirm))
+	}
 	for _, s := range status.Apps {
 		switch {
+		case s.Mode == string(rotator.ModeMonitor):
+			row("rotated", "never: it is only watched")
 		case s.DueAt != nil && s.DueAt.After(now):
 			row("rotated", fmt.Sprintf("%s, on %s", relative(s.DueAt, now), s.DueAt.Local().Format("2006-01-02")))
 		default:
@@ -133,6 +154,10 @@ func writeAdded(t *terminal, added control.Added, status control.Status, local b
 	rows.write(t.w)
 	for _, warning := range added.Warnings {
 		fmt.Fprintln(t.w, t.paint(yellow, "  ! "+warning))
+	}
+	if tracked.Mode == string(rotator.ModeMonitor) {
+		fmt.Fprintf(t.w, "  Next: the daemon tells when it ends; \"rotate app add %s … --pfx FILE\" has it rotated.\n", tracked.Name)
+		return
 	}
 	next := fmt.Sprintf("  Next: the daemon rotates it when it is due; \"rotate now %s\" does it at once.", tracked.Name)
 	if local {

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/seed-f0abd057/rotate/control"
+	"github.com/seed-f0abd057/rotate/rotator"
 )
 
 // nowFlags are those of "rotate now".
@@ -147,6 +148,9 @@ func (a *app) begin(ctx context.Context, conn *connection, names []string, flags
 			return nil, nil, err
 		}
 		for _, tracked := range apps {
+			if tracked.Mode == string(rotator.ModeMonitor) {
+				continue // there is nothing of it to rotate
+			}
 			names = append(names, tracked.Name)
 		}
 	}

@@ -175,6 +175,8 @@ func (t *terminal) stateCell(a control.AppStatus, now time.Time) string {
 		return t.paint(cyan, phase+", at work")
 	case a.PausedUntil != nil && a.PausedUntil.After(now):
 		return t.paint(yellow, "paused until "+moment(*a.PausedUntil, now))
+	case a.Mode == string(rotator.ModeMonitor):
+		return t.paint(dim, "only watched")
 	case a.DueAt != nil && !a.DueAt.After(now):
 		return t.paint(yellow, "due now")
 	case a.DueAt != nil:

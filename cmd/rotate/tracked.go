@@ -138,6 +138,8 @@ func modeText(mode string) string {
 		return "self: the app adds its own next certificate, signed with the current key; no permission is needed"
 	case "managed":
 		return "managed: the tenant's identity changes the app, as its owner"
+	case "monitor":
+		return "monitor: it is only watched; nobody here holds its private key"
 	}
 	return mode
 }
