@@ -56,12 +56,9 @@ func (t *txn) dump(ctx context.Context, visit func(record) error) error {
 }
 
 // newBuild begins a file at part, which must belong to nobody else: a leftover
-// is overwritten, one that is in use is a [*LockedError].
-func newBuild(ctx context.Context, part string, identity *age.X25519Identity, s schema, version string) (*build, error) {
-	seal, err := newSealer([]*age.X25519Identity{identity}, s.Recovery)
-	if err != nil {
-		return nil, err
-	}
+// is overwritten, one that is in use is a [*LockedError]. identityOf gives the
+// identity to seal to; it is called when nobody else can be building there.
+func newBuild(ctx context.Context, part string, identityOf func() (*age.X25519Identity, error), s schema, version string) (*build, error) {
 	file, err := os.OpenFile(part, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // beside the store
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", err)
@@ -70,10 +67,17 @@ func newBuild(ctx context.Context, part string, identity *age.X25519Identity, s 
 		return nil, errors.Join(err, file.Close())
 	}
 	b := &build{part: part, Store: &Store{
-		file: file, path: part, log: slog.New(slog.DiscardHandler), version: version, sealer: seal, schema: s,
+		file: file, path: part, log: slog.New(slog.DiscardHandler), version: version, schema: s,
 	}}
 	if err := errors.Join(checkPrivate(file, part), file.Truncate(0)); err != nil {
 		return nil, errors.Join(err, file.Close())
+	}
+	identity, err := identityOf()
+	if err == nil {
+		b.sealer, err = newSealer([]*age.X25519Identity{identity}, s.Recovery)
+	}
+	if err != nil {
+		return nil, errors.Join(err, b.discard())
 	}
 	// Nothing is durable before finish syncs all of it.
 	if err := b.openDB(true); err != nil {

@@ -93,7 +93,7 @@ func Rekey(ctx context.Context, o RekeyOptions) (_ Rekeyed, err error) {
 		next.Recovery = *o.Recovery
 	}
 	at("make the new file")
-	b, err := newBuild(ctx, old.path+".rekey", identity, next, o.Version)
+	b, err := newBuild(ctx, old.path+".rekey", func() (*age.X25519Identity, error) { return identity, nil }, next, o.Version)
 	if err != nil {
 		return Rekeyed{}, fmt.Errorf("rekey: %w", err)
 	}

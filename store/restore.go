@@ -66,20 +66,26 @@ func Restore(ctx context.Context, r io.Reader, key BackupKey, o RestoreOptions) 
 		if err == nil {
 			return
 		}
-		if b != nil {
-			err = errors.Join(err, b.discard())
-		}
+		// Before others can begin, for they would use it.
 		if restored.MadeIdentity {
 			err = errors.Join(err, os.Remove(o.IdentityFile))
 		}
-	}()
-	begin := func(head backupHead) error {
-		identity, made, err := identityAt(o.IdentityFile)
-		if err != nil {
-			return err
+		if b != nil {
+			err = errors.Join(err, b.discard())
 		}
-		restored.MadeIdentity, restored.Recipient = made, identity.Recipient().String()
-		b, err = newBuild(ctx, path+partSuffix, identity, head.Schema, o.Version)
+	}()
+	begin := func(head backupHead) (err error) {
+		b, err = newBuild(ctx, path+partSuffix, func() (*age.X25519Identity, error) {
+			// Another restore may have ended after this one looked.
+			if err := mustNotExist("store", path); err != nil {
+				return nil, err
+			}
+			identity, made, err := identityAt(o.IdentityFile)
+			if err == nil {
+				restored.MadeIdentity, restored.Recipient = made, identity.Recipient().String()
+			}
+			return identity, err
+		}, head.Schema, o.Version)
 		return err
 	}
 	restored.Contents, err = readBackup(ctx, r, key, begin, func(r record) error { return b.add(ctx, r) })
@@ -95,6 +101,10 @@ func Restore(ctx context.Context, r io.Reader, key BackupKey, o RestoreOptions) 
 	})
 	if err != nil {
 		return Restored{}, err
+	}
+	// What is sealed to an identity that is gone is lost.
+	if kept, err := readIdentity(o.IdentityFile); err != nil || kept[0].Recipient().String() != restored.Recipient {
+		return Restored{}, errors.Join(fmt.Errorf("identity file %s was changed meanwhile", o.IdentityFile), err)
 	}
 	// A link never replaces what is there.
 	if err := os.Link(b.part, path); err != nil {
