@@ -150,10 +150,11 @@ func (c *Client) Pause(ctx context.Context, app string, until time.Time) error {
 	return c.do(ctx, http.MethodPost, "/v1/pause", PauseRequest{app, until}, nil)
 }
 
-// Resume ends the pause of one app or, with an empty name, of all.
-func (c *Client) Resume(ctx context.Context, app string) ([]string, error) {
+// Resume ends the pause of one app or, with an empty name, of all. Of a restored
+// store holdDiffering lets those go on that agree with Entra.
+func (c *Client) Resume(ctx context.Context, app string, holdDiffering bool) ([]string, error) {
 	var resumed Resumed
-	err := c.do(ctx, http.MethodPost, "/v1/resume", ResumeRequest{app}, &resumed)
+	err := c.do(ctx, http.MethodPost, "/v1/resume", ResumeRequest{app, holdDiffering}, &resumed)
 	return resumed.Done, err
 }
 

@@ -393,7 +393,7 @@ func (s *Server) resume(c call) (int, any, error) {
 	if err := c.decode(&wire); err != nil {
 		return 0, nil, err
 	}
-	done, err := s.Rotator.Resume(c.Context(), wire.App, c.by)
+	done, err := s.Rotator.Resume(c.Context(), wire.App, wire.HoldDiffering, c.by)
 	return http.StatusOK, Resumed{list(done)}, err
 }
 

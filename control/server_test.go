@@ -167,7 +167,7 @@ func TestRoutes(t *testing.T) {
 	if err != nil || status.PausedUntil == nil || !status.PausedUntil.Equal(until) {
 		t.Errorf("Status = %+v, %v, want paused until %v", status, err, until)
 	}
-	if done, err := c.Resume(ctx, ""); err != nil || len(done) == 0 {
+	if done, err := c.Resume(ctx, "", false); err != nil || len(done) == 0 {
 		t.Errorf("Resume = %v, %v", done, err)
 	}
 	differences, err := c.Apply(ctx, control.ApplyRequest{Apps: []control.AppSpec{w.spec()}, DryRun: true})

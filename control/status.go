@@ -192,6 +192,9 @@ type PauseRequest struct {
 type ResumeRequest struct {
 	// App; empty: all.
 	App string `json:"app,omitempty"`
+	// HoldDiffering lets the apps of a restored store go on that agree with Entra,
+	// and holds the others.
+	HoldDiffering bool `json:"hold_differing,omitempty"`
 }
 
 // Resumed is the answer to it.

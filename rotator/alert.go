@@ -255,7 +255,7 @@ func (r *Rotator) isUntended(app *App, rot *Rotation, state *State, now time.Tim
 	if rot != nil && !rot.Phase.IsEnd() {
 		return rot.Trouble.needsPerson() || rot.Confirmation == "" && isLate(r.lastSafeOf(app, rot), now)
 	}
-	return app.Trouble != nil || app.Hold != "" || state.Stopped != "" || state.ReadOnly || isLate(r.lastSafeOf(app, nil), now)
+	return app.Trouble != nil || app.Hold != "" || app.Differs != "" || state.Stopped != "" || state.ReadOnly || isLate(r.lastSafeOf(app, nil), now)
 }
 
 // stages are those at which an end is told, longest first.
@@ -337,6 +337,9 @@ func (r *Rotator) expiring(rec *Records, now time.Time) (Event, bool) {
 		if app.Trouble.Next != "" {
 			next = app.Trouble.Next
 		}
+	case app.Differs != "":
+		summary += ": " + app.Differs
+		next = app.differsNext()
 	case rot == nil && app.Hold != "":
 		summary += ": " + app.Hold
 	case rec.State.Stopped != "":

@@ -380,7 +380,7 @@ func TestBrakes(t *testing.T) {
 			t.Errorf("%d more rotations started although the brake holds", n-started)
 		}
 		mended.Store(true)
-		if _, err := r.Resume(t.Context(), "", "a person"); err != nil {
+		if _, err := r.Resume(t.Context(), "", false, "a person"); err != nil {
 			t.Fatal(err)
 		}
 		for _, one := range w.apps {

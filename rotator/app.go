@@ -111,6 +111,10 @@ type App struct {
 	// Hold is why nothing starts unasked until a person forces it; empty: it
 	// may.
 	Hold string `json:"hold,omitempty"`
+	// Differs is how it differed from Entra when the rest of a restored store went
+	// on; empty: it did not. Nothing is written to Entra for it until a person
+	// resumes it.
+	Differs string `json:"differs,omitempty"`
 	// LifetimeLimit is the longest certificate lifetime that the tenant's policy
 	// was seen to allow; zero: unknown.
 	LifetimeLimit time.Duration `json:"lifetime_limit,omitempty"`

@@ -47,28 +47,16 @@ func (r *Rotator) Pause(ctx context.Context, app string, until time.Time, by str
 }
 
 // Resume ends a pause, a stop and a hold: of one app, or with an empty name of
-// the whole store. A store that is a copy or was restored is resumed only if
-// every app's stored pair still gets a token and, where it can be read, the
-// list agrees; what differs is returned and nothing is resumed.
-func (r *Rotator) Resume(ctx context.Context, app, by string) ([]string, error) {
-	now := time.Now().UTC()
+// the whole store.
+//
+// A store that is a copy or was restored is resumed only if every app's stored
+// pair still gets a token and, where it can be read, the list agrees; what
+// differs is returned and nothing is resumed. With holdDiffering the others go
+// on: nothing is written for an app that differs until it is resumed by its name,
+// which compares it again.
+func (r *Rotator) Resume(ctx context.Context, app string, holdDiffering bool, by string) ([]string, error) {
 	if app != "" {
-		var done []string
-		err := r.change(ctx, app, func(rec *Records) error {
-			if rec.App == nil {
-				return fmt.Errorf("app %s: %w", app, ErrNotFound)
-			}
-			rec.App.PausedUntil, rec.App.Hold, rec.App.Trouble = time.Time{}, "", nil
-			if rec.Rotation != nil {
-				rec.Rotation.WakeAt = now
-				rec.Rotation.Seq++
-			}
-			rec.Audit = append(rec.Audit, AuditEntry{At: now, By: by, What: "resumed", App: app})
-			done = []string{"app " + app + " goes on"}
-			return nil
-		})
-		r.ask(app)
-		return done, err
+		return r.resumeApp(ctx, app, by)
 	}
 	state, err := r.state(ctx)
 	if err != nil {
@@ -76,10 +64,20 @@ func (r *Rotator) Resume(ctx context.Context, app, by string) ([]string, error) 
 	}
 	var seen []string
 	if state.ReadOnly {
-		var differs error
-		if seen, differs = r.verifyAll(ctx); differs != nil {
-			return seen, &problem{ErrRefused, "the store stays read only, for it differs from Entra: " + differs.Error() +
-				"; correct each app (app remove, then app add with the file that the consumer uses), then resume again"}
+		var differing []mismatch
+		if seen, differing, err = r.verifyAll(ctx); err != nil {
+			return seen, err
+		}
+		if len(differing) > 0 && !holdDiffering {
+			return seen, refusedf("the store stays read only, for it differs from Entra: %v"+
+				"; correct each app (app remove, then app add with the file that the consumer uses), then resume again; or let all others go on: rotate resume --all --hold-differing", joined(differing))
+		}
+		// Before anything may be written.
+		for _, d := range differing {
+			if err := r.holdDiffering(ctx, d, by); err != nil {
+				return seen, err
+			}
+			seen = append(seen, "app "+d.app+" is held, it differs from Entra: "+d.err.Error())
 		}
 		if err := r.Store.Settle(ctx); err != nil {
 			return seen, err
@@ -88,13 +86,81 @@ func (r *Rotator) Resume(ctx context.Context, app, by string) ([]string, error) 
 	err = r.change(ctx, "", func(rec *Records) error {
 		rec.State.PausedUntil, rec.State.Stopped, rec.State.ReadOnly = time.Time{}, "", false
 		rec.State.StoppedAt, rec.State.FixStreak = time.Time{}, nil
-		rec.Audit = append(rec.Audit, AuditEntry{At: now, By: by, What: "resumed", Note: state.Stopped})
+		rec.Audit = append(rec.Audit, AuditEntry{At: time.Now().UTC(), By: by, What: "resumed", Note: state.Stopped})
 		return nil
 	})
 	if err != nil {
 		return seen, err
 	}
 	return append(seen, "the store goes on"), r.wakeHeld(ctx)
+}
+
+// resumeApp ends what holds one app. One that differed from Entra must agree now.
+func (r *Rotator) resumeApp(ctx context.Context, name, by string) ([]string, error) {
+	app, err := r.Store.App(ctx, name)
+	if errors.Is(err, ErrNotFound) {
+		return nil, fmt.Errorf("app %s: %w", name, ErrNotFound)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if app.Differs != "" {
+		if err := r.verify(ctx, &app); err != nil {
+			return nil, refusedf("%v; app remove, then app add with the file that the consumer uses", err)
+		}
+	}
+	now := time.Now().UTC()
+	err = r.change(ctx, name, func(rec *Records) error {
+		if rec.App == nil {
+			return fmt.Errorf("app %s: %w", name, ErrNotFound)
+		}
+		rec.App.PausedUntil, rec.App.Hold, rec.App.Trouble = time.Time{}, "", nil
+		if app.Differs != "" { // else nobody compared
+			rec.App.Differs = ""
+		}
+		if rec.Rotation != nil {
+			rec.Rotation.WakeAt = now
+			rec.Rotation.Seq++
+		}
+		rec.Audit = append(rec.Audit, AuditEntry{At: now, By: by, What: "resumed", App: name})
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	r.ask(name)
+	return []string{"app " + name + " goes on"}, nil
+}
+
+// mismatch is what Entra knows otherwise than the store.
+type mismatch struct {
+	app string
+	err error
+}
+
+func joined(all []mismatch) error {
+	var errs []error
+	for _, d := range all {
+		errs = append(errs, d.err)
+	}
+	return errors.Join(errs...)
+}
+
+// holdDiffering keeps one app from being written to.
+func (r *Rotator) holdDiffering(ctx context.Context, d mismatch, by string) error {
+	return r.change(ctx, d.app, func(rec *Records) error {
+		if rec.App == nil {
+			return nil // it was removed meanwhile
+		}
+		rec.App.Differs = "it differed from Entra when the store was resumed: " + d.err.Error()
+		rec.Audit = append(rec.Audit, AuditEntry{At: time.Now().UTC(), By: by, What: "held", App: d.app, Note: d.err.Error()})
+		return nil
+	})
+}
+
+// differsNext is what to do about an app that differs.
+func (a *App) differsNext() string {
+	return "rotate app remove " + a.Name + ", then app add with the file that the consumer uses; or, when it agrees again, rotate resume " + a.Name
 }
 
 // wakeHeld lets every open rotation go on that a pause or a stop held.
@@ -113,22 +179,36 @@ func (r *Rotator) wakeHeld(ctx context.Context) error {
 	return err
 }
 
-// verifyAll compares every app's stored pair with Entra.
-func (r *Rotator) verifyAll(ctx context.Context) ([]string, error) {
+// verifyAll compares every app's stored pair with Entra. What was held before and
+// agrees now goes on with the others.
+func (r *Rotator) verifyAll(ctx context.Context) (seen []string, differing []mismatch, err error) {
 	apps, err := r.Store.Apps(ctx, "", 0)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var seen []string
-	var differs []error
 	for i := range apps {
+		name := apps[i].Name
 		if err := r.verify(ctx, &apps[i]); err != nil {
-			differs = append(differs, err)
+			if ctx.Err() != nil {
+				return seen, nil, ctx.Err() // says nothing about the app
+			}
+			differing = append(differing, mismatch{name, err})
 			continue
 		}
-		seen = append(seen, "app "+apps[i].Name+": its stored certificate gets a token and nothing differs")
+		if apps[i].Differs != "" {
+			err := r.change(ctx, name, func(rec *Records) error {
+				if rec.App != nil {
+					rec.App.Differs = ""
+				}
+				return nil
+			})
+			if err != nil {
+				return seen, nil, err
+			}
+		}
+		seen = append(seen, "app "+name+": its stored certificate gets a token and nothing differs")
 	}
-	return seen, errors.Join(differs...)
+	return seen, differing, nil
 }
 
 // verify compares one app's stored pair with Entra.

@@ -181,6 +181,10 @@ func (t *turn) needsLook(now time.Time) bool {
 // Check does what a tick of the schedule does: it starts what is due and looks
 // at what is open. It does not wait for the ends.
 func (r *Rotator) Check(ctx context.Context, by string) (CheckReport, error) {
+	// Run may not have come that far, in a command without a daemon.
+	if err := r.refreshWakes(ctx); err != nil {
+		return CheckReport{}, err
+	}
 	report, due, err := r.check(ctx)
 	for _, app := range due {
 		_, release, ok := r.tryClaim(app)
@@ -222,6 +226,8 @@ func (r *Rotator) late(ctx context.Context) (map[string]string, error) {
 		switch {
 		case app.Trouble != nil:
 			late[w.App] = app.Trouble.Message
+		case app.Differs != "":
+			late[w.App] = app.Differs
 		case app.Hold != "":
 			late[w.App] = app.Hold
 		}
@@ -233,6 +239,9 @@ func (r *Rotator) late(ctx context.Context) (map[string]string, error) {
 // on everything that is open. Failures of single apps are joined; the others
 // start.
 func (r *Rotator) StartDue(ctx context.Context, by string) ([]Rotation, error) {
+	if err := r.refreshWakes(ctx); err != nil { // as in Check
+		return nil, err
+	}
 	now := time.Now()
 	open, err := r.Store.Due(ctx, WakeOpen, now.Add(100*365*day), 0)
 	if err != nil {

@@ -118,6 +118,9 @@ func (t *turn) gate(ctx context.Context) (*wait, error) {
 	if state.ReadOnly {
 		return nil, fix(ReasonOther, "look at what differs, then \"rotate resume\"", "app %s: nothing is written: %s", t.app.Name, state.Stopped)
 	}
+	if t.app.Differs != "" {
+		return nil, fix(ReasonOther, t.app.differsNext(), "app %s: nothing is written: %s", t.app.Name, t.app.Differs)
+	}
 	if err := t.r.checkHosts(&state, t.app.Tenant); err != nil {
 		return nil, err
 	}

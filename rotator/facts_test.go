@@ -318,7 +318,7 @@ func TestSecondWriter(t *testing.T) {
 			}
 			w.noWritesSince(before)
 			// A person who insists is told what differs, where that can be seen.
-			seen, err := copied.Resume(t.Context(), "", "a person")
+			seen, err := copied.Resume(t.Context(), "", false, "a person")
 			if name != "unreadable" && err == nil {
 				t.Errorf("resume did not notice the certificate of the newer store: %v", seen)
 			}

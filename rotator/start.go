@@ -162,6 +162,9 @@ func (r *Rotator) mayStart(ctx context.Context, app *App, state *State, policy P
 	if state.ReadOnly {
 		return refusedf("app %s: nothing starts: %s; look at what differs, then \"rotate resume\"", app.Name, state.Stopped)
 	}
+	if app.Differs != "" {
+		return refusedf("app %s: nothing starts: %s; %s", app.Name, app.Differs, app.differsNext())
+	}
 	if err := r.checkHosts(state, app.Tenant); err != nil {
 		return err
 	}

@@ -462,7 +462,7 @@ func TestResumeWakes(t *testing.T) {
 			t.Fatal(err)
 		}
 		await(t, r, "app-1", 20*time.Hour, "paused", func(s rotator.AppStatus) bool { return s.WaitingFor == rotator.WaitingPause })
-		if _, err := r.Resume(t.Context(), "", "p"); err != nil {
+		if _, err := r.Resume(t.Context(), "", false, "p"); err != nil {
 			t.Fatal(err)
 		}
 		await(t, r, "app-1", 5*time.Hour, "retired", phaseIs(rotator.PhaseRetired))

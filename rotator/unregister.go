@@ -40,8 +40,11 @@ func (r *Rotator) Delete(ctx context.Context, name string, admin Token, by strin
 	case err == nil:
 		made = *app.Created
 	}
-	if state.ReadOnly {
+	switch {
+	case state.ReadOnly:
 		return nil, refusedf("app %s: nothing is deleted: %s", name, state.Stopped)
+	case app.Differs != "":
+		return nil, refusedf("app %s: nothing is deleted: %s; %s", name, app.Differs, app.differsNext())
 	}
 	if err := r.checkHosts(&state, made.Tenant); err != nil {
 		return nil, err

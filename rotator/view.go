@@ -85,6 +85,9 @@ func (r *Rotator) appStatus(ctx context.Context, app *App, state *State, now tim
 			s.Warnings = append(s.Warnings, "held: "+app.Hold)
 		}
 	}
+	if app.Differs != "" {
+		s.Warnings = append(s.Warnings, "held: "+app.Differs)
+	}
 	if policy.Overlap == 0 && app.Mode != ModeMonitor {
 		s.Warnings = append(s.Warnings, "overlap 0s: the old certificate is removed as soon as the new one is confirmed")
 	}
@@ -101,7 +104,8 @@ func (r *Rotator) appStatus(ctx context.Context, app *App, state *State, now tim
 		s.Warnings = append(s.Warnings, fmt.Sprintf("the certificate %s is left on the app (%s); remove it in the Entra portal, then rotate app edit %s --forget-orphan %s",
 			o.ThumbprintSHA1, o.Reason, app.Name, o.ThumbprintSHA1))
 	}
-	s.Attention = missing || r.isEnding(app, now) || atRisk || s.Trouble.needsPerson() || s.Late || s.WaitingFor == WaitingPerson || app.Hold != "" || len(app.Orphans) > 0 ||
+	s.Attention = missing || r.isEnding(app, now) || atRisk || s.Trouble.needsPerson() || s.Late || s.WaitingFor == WaitingPerson ||
+		app.Hold != "" || app.Differs != "" || len(app.Orphans) > 0 ||
 		s.Open && !s.Rotation.Missing.IsZero() || state.ReadOnly
 	return s, nil
 }

@@ -60,15 +60,17 @@ safe date.`,
 
 func newResumeCommand(a *app) *cobra.Command {
 	var (
-		format outputFormat
-		all    bool
+		format    outputFormat
+		all, hold bool
 	)
 	cmd := &cobra.Command{
 		Use:   "resume APP | --all",
 		Short: "End a pause or a stop",
 		Long: `Ends the pause or the hold of one app; with --all that of all apps, and a stop of
 the whole store. A store that is a copy or was restored goes on only if every
-stored certificate still works and nothing differs from Entra.`,
+stored certificate still works and nothing differs from Entra; what differs is
+shown. With --hold-differing the other apps go on, and nothing is written for those
+that differ until each is resumed by its name.`,
 		Args:              arguments(0, 1, "one app, or --all"),
 		ValidArgsFunction: a.completeApps,
 		RunE: func(cmd *cobra.Command, names []string) error {
@@ -76,8 +78,11 @@ stored certificate still works and nothing differs from Entra.`,
 			if err != nil {
 				return err
 			}
+			if hold && name != "" {
+				return usagef("--hold-differing goes with --all only")
+			}
 			return a.with(cmd.Context(), func(ctx context.Context, conn *connection) error {
-				done, err := conn.Resume(ctx, name)
+				done, err := conn.Resume(ctx, name, hold)
 				if err != nil {
 					return err
 				}
@@ -90,6 +95,7 @@ stored certificate still works and nothing differs from Entra.`,
 		},
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "all apps, and the store itself")
+	cmd.Flags().BoolVar(&hold, "hold-differing", false, "after a restore: let the apps go on that agree with Entra, and hold the others")
 	format.flag(cmd)
 	return cmd
 }
