@@ -296,7 +296,10 @@ func (w *Worker) send(ctx context.Context, c *Channel, state *rotator.ChannelSta
 // what is to be told about it when the message is done with.
 func (w *Worker) bring(ctx context.Context, c *Channel, state *rotator.ChannelState, m Message) ([]rotator.Event, error) {
 	if isWaiting(*state, time.Now()) && w.mayDivert(c, state) {
-		return nil, w.divert(ctx, c, state, m)
+		if err := w.divert(ctx, c, state, m); err != nil {
+			return nil, err
+		}
+		return tellFailing(c, state, state.LastError), nil
 	}
 	answer, err := w.attempt(ctx, c, m)
 	if err != nil && ctx.Err() != nil {
@@ -392,6 +395,19 @@ func recovered(c *Channel, state *rotator.ChannelState) []rotator.Event {
 	return told
 }
 
+// tellFailing tells the other channels, once, that this one fails: at once if that is
+// for good, else after half an hour.
+func tellFailing(c *Channel, state *rotator.ChannelState, why string) []rotator.Event {
+	now := time.Now().UTC()
+	if !state.ToldAt.IsZero() || !state.Permanent && now.Sub(state.FailingSince) < fallbackAfter {
+		return nil
+	}
+	state.ToldAt = now
+	return []rotator.Event{channelEvent(c.Name, rotator.EventChannelFailing, rotator.SeverityWarning, now,
+		fmt.Sprintf("the channel %s has not taken messages since %s: %s", c.Name, state.FailingSince.Format(time.RFC3339), why),
+		"mend it, then: rotate notify test "+c.Name)}
+}
+
 // failed notes that an attempt failed. It returns nil if the message is done with
 // all the same: its fallback took it, or it was refused for too long.
 func (w *Worker) failed(ctx context.Context, c *Channel, state *rotator.ChannelState, m Message, err error) error {
@@ -413,14 +429,7 @@ func (w *Worker) failed(ctx context.Context, c *Channel, state *rotator.ChannelS
 		pause = max(pause, min(asked, longestRetryAfter))
 	}
 	state.RetryAt = now.Add(pause)
-	lasting := now.Sub(state.FailingSince)
-	var told []rotator.Event
-	if state.ToldAt.IsZero() && (state.Permanent || lasting >= fallbackAfter) {
-		state.ToldAt = now
-		told = append(told, channelEvent(c.Name, rotator.EventChannelFailing, rotator.SeverityWarning, now,
-			fmt.Sprintf("the channel %s has not taken messages since %s: %v", c.Name, state.FailingSince.Format(time.RFC3339), err),
-			"mend it, then: rotate notify test "+c.Name))
-	}
+	told := tellFailing(c, state, err.Error())
 	if err := w.save(ctx, *state, told...); err != nil {
 		return errors.Join(failure, err)
 	}
