@@ -46,6 +46,8 @@ type Rotation struct {
 	// LeftBehind are SHA-256 thumbprints of certificates of ours that stay on the
 	// app until a person removes them.
 	LeftBehind []string `json:"left_behind,omitempty"`
+	// Told are keys of others that are removed once ours is confirmed.
+	Told []ToldKey `json:"told,omitempty"`
 	// Compromised is current or next; empty: the rotation answers no compromise.
 	Compromised string `json:"compromised,omitempty"`
 	// Back is why it rolls back: person, vanished or compromised.
@@ -97,6 +99,9 @@ func rotationOf(r rotator.Rotation) Rotation {
 		if asked != nil {
 			wire.ConfirmCode = asked.ThumbprintSHA256[:min(confirmCodeDigits, len(asked.ThumbprintSHA256))]
 		}
+	}
+	for _, c := range r.Told {
+		wire.Told = append(wire.Told, ToldKey{string(c.KeyID), c.By, instant(c.RemovedAt)})
 	}
 	if r.Compromised != nil {
 		wire.Compromised = r.Compromised.Which
@@ -154,6 +159,25 @@ type StartRequest struct {
 	// Compromised is current or next; empty: neither.
 	Compromised string `json:"compromised,omitempty"`
 	CutNow      bool   `json:"cut_now,omitempty"`
+	// RetireKeys are key IDs on the app that rotate did not make and that are to be
+	// removed once ours is confirmed.
+	RetireKeys []string `json:"retire_keys,omitempty"`
+}
+
+func (s StartRequest) request() rotator.StartRequest {
+	req := rotator.StartRequest{Force: s.Force, Compromised: s.Compromised, CutNow: s.CutNow}
+	for _, id := range s.RetireKeys {
+		req.RetireKeys = append(req.RetireKeys, rotator.KeyID(id))
+	}
+	return req
+}
+
+// ToldKey is a key of others that a person told rotate to remove.
+type ToldKey struct {
+	KeyID string `json:"key_id"`
+	By    string `json:"by"`
+	// RemovedAt is null while it may be on the app.
+	RemovedAt *time.Time `json:"removed_at"`
 }
 
 // Started is the answer to starting all that is due.

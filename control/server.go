@@ -305,7 +305,7 @@ func (s *Server) start(c call) (int, any, error) {
 	if err := c.decode(&wire); err != nil {
 		return 0, nil, err
 	}
-	rotation, err := s.Rotator.Start(c.Context(), c.PathValue("name"), rotator.StartRequest{Force: wire.Force, Compromised: wire.Compromised, CutNow: wire.CutNow}, c.by)
+	rotation, err := s.Rotator.Start(c.Context(), c.PathValue("name"), wire.request(), c.by)
 	return http.StatusAccepted, rotationOf(rotation), err
 }
 

@@ -25,7 +25,7 @@ func (t *turn) retire(ctx context.Context) (*wait, error) {
 			return nil, err
 		}
 	}
-	if len(t.toRemove()) == 0 {
+	if len(t.toRemove()) == 0 && !t.owesTold() {
 		return nil, t.retired(ctx)
 	}
 	if now := time.Now(); now.Before(t.rot.RetiresAt) {
@@ -58,6 +58,11 @@ func (t *turn) retire(ctx context.Context) (*wait, error) {
 	}
 	if w, err := t.removeAll(ctx, next, t.toRemove()); w != nil || err != nil {
 		return w, err
+	}
+	if t.owesTold() {
+		if err := t.removeTold(ctx, next); err != nil {
+			return nil, err
+		}
 	}
 	return nil, t.retired(ctx)
 }
@@ -283,6 +288,10 @@ func (t *turn) retired(ctx context.Context) error {
 	if n := len(t.rot.LeftBehind); n > 0 {
 		summary += fmt.Sprintf("; %d of ours must be removed from the app by hand", n)
 	}
+	if t.rot.Old == nil && len(t.rot.Told) > 0 && t.rot.PhaseAt[PhaseUploaded].IsZero() {
+		summary = "the certificate stayed, and was confirmed before"
+	}
+	summary += toldText(&t.rot)
 	return t.enter(ctx, PhaseRetired, func(rec *Records) {
 		rec.Rotation.Outcome = summary
 		forgetAt := now.Add(t.policy.KeepPrevious)

@@ -24,6 +24,8 @@ type Rotation struct {
 	// Extra are further certificates of ours to remove, left by a rotation that
 	// this one closed.
 	Extra []Credential `json:"extra,omitempty"`
+	// Told are certificates of others that a person told rotate to remove.
+	Told []Told `json:"told,omitempty"`
 	// DisplayName of the entry in Entra: NAME (rotate STORE/ROTATION).
 	DisplayName string    `json:"display_name"`
 	StartedAt   time.Time `json:"started_at"`

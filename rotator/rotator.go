@@ -116,6 +116,9 @@ type StartRequest struct {
 	// CutNow removes it as soon as the fresh pair is proven, accepting the
 	// outage. Only with Compromised.
 	CutNow bool
+	// RetireKeys are entries on the app that rotate did not make and that are to be
+	// removed once ours is confirmed.
+	RetireKeys []KeyID
 	// sweep tells that no single app was named.
 	sweep bool
 }

@@ -101,7 +101,7 @@ func (r *Rotator) begin(ctx context.Context, work *sync.WaitGroup, slots chan st
 
 // startUnasked plans a due app's rotation and keeps the reason if it cannot.
 func (r *Rotator) startUnasked(ctx context.Context, app string) error {
-	_, err := r.plan(ctx, app, nil, StartRequest{}, bySchedule)
+	_, err := r.plan(ctx, app, nil, StartRequest{}, nil, bySchedule)
 	switch {
 	case err == nil, errors.Is(err, ErrRotating), ctx.Err() != nil:
 		return nil //nolint:nilerr // an open rotation is carried on; a stop is no failure

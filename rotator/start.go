@@ -28,6 +28,13 @@ func (r *Rotator) Start(ctx context.Context, app string, req StartRequest, by st
 		return Rotation{}, usagef("compromised must be current or next, not %q", req.Compromised)
 	case req.CutNow && req.Compromised == "":
 		return Rotation{}, usagef("cut-now only goes with a compromised pair")
+	case req.Compromised != "" && len(req.RetireKeys) > 0:
+		return Rotation{}, usagef("a foreign key is not retired together with a compromised pair: do one after the other")
+	}
+	for _, id := range req.RetireKeys {
+		if !guidForm.MatchString(string(id)) {
+			return Rotation{}, usagef("app %s: the key ID %q is not a GUID such as 11111111-2222-3333-4444-555555555555", app, id)
+		}
 	}
 	release, err := r.claim(ctx, app)
 	if err != nil {
@@ -38,11 +45,44 @@ func (r *Rotator) Start(ctx context.Context, app string, req StartRequest, by st
 	if err != nil {
 		return Rotation{}, fmt.Errorf("app %s: %w", app, err)
 	}
+	if len(req.RetireKeys) > 0 {
+		return r.startTold(ctx, app, t, req, by)
+	}
 	defer r.ask(app)
 	if t == nil || req.Compromised != "" || t.isStuckBack() && req.Force {
-		return r.plan(ctx, app, t, req, by)
+		return r.plan(ctx, app, t, req, nil, by)
 	}
-	return r.carryOn(ctx, t, req, by)
+	return r.carryOn(ctx, t, req, nil, by)
+}
+
+// startTold is [Rotator.Start] with foreign keys to remove.
+func (r *Rotator) startTold(ctx context.Context, name string, t *turn, req StartRequest, by string) (Rotation, error) {
+	app, err := r.Store.App(ctx, name)
+	if err != nil {
+		return Rotation{}, fmt.Errorf("app %s: %w", name, err)
+	}
+	switch {
+	case app.Mode == ModeMonitor:
+		return Rotation{}, watchedOnly(&app)
+	case t != nil && t.rot.Phase == PhaseRollingBack:
+		return Rotation{}, refusedf("app %s: its rotation is rolling back; let it end first", name)
+	}
+	told, err := r.toldKeys(ctx, &app, t, req.RetireKeys, by)
+	if err != nil {
+		return Rotation{}, err
+	}
+	defer r.ask(name)
+	if t != nil {
+		return r.carryOn(ctx, t, req, told, by)
+	}
+	last, settled, err := r.settledOn(ctx, &app)
+	if err != nil {
+		return Rotation{}, err
+	}
+	if settled {
+		return r.planRemoval(ctx, name, &last, req, told, by)
+	}
+	return r.plan(ctx, name, nil, req, told, by)
 }
 
 // isStuckBack reports whether a rollback cannot be done, so that a person may
@@ -52,7 +92,7 @@ func (t *turn) isStuckBack() bool {
 }
 
 // carryOn makes the open rotation go on at once.
-func (r *Rotator) carryOn(ctx context.Context, t *turn, req StartRequest, by string) (Rotation, error) {
+func (r *Rotator) carryOn(ctx context.Context, t *turn, req StartRequest, told []Told, by string) (Rotation, error) {
 	again := req.Force && !t.rot.Missing.IsZero() && t.rot.Phase != PhaseRollingBack
 	err := t.record(ctx, "", func(rec *Records) {
 		rot := rec.Rotation
@@ -61,6 +101,7 @@ func (r *Rotator) carryOn(ctx context.Context, t *turn, req StartRequest, by str
 		rot.LookedAt, rot.Unreadable = time.Time{}, false
 		// Not for a sweep: a target that holds something else may do so on purpose.
 		rot.Redeliver = !req.sweep && (rot.Phase == PhaseDelivered || rot.Phase == PhaseConfirmed)
+		addTold(rec, told)
 		if again {
 			// A person decided that a certificate which vanished comes back.
 			old := rot.New.KeyID
@@ -79,8 +120,8 @@ func (r *Rotator) carryOn(ctx context.Context, t *turn, req StartRequest, by str
 }
 
 // plan makes the next key pair and the journal record. open is the rotation
-// that a compromise closes; nil otherwise.
-func (r *Rotator) plan(ctx context.Context, name string, open *turn, req StartRequest, by string) (rot Rotation, err error) {
+// that a compromise closes; nil otherwise. told are foreign keys to remove.
+func (r *Rotator) plan(ctx context.Context, name string, open *turn, req StartRequest, told []Told, by string) (rot Rotation, err error) {
 	defer func(ctx context.Context, began time.Time) { r.planned(ctx, name, open, rot, began, err) }(ctx, time.Now())
 	app, err := r.Store.App(ctx, name)
 	if err != nil {
@@ -140,6 +181,7 @@ func (r *Rotator) plan(ctx context.Context, name string, open *turn, req StartRe
 		giveUp(rec.App, &rot)
 		rec.Rotation = &rot
 		rec.App.Rotation, rec.App.LastRotation = rot.ID, rot.ID
+		addTold(rec, told)
 		rec.App.Trouble, rec.App.Hold = nil, ""
 		rec.Seal = append(rec.Seal, pair)
 		rec.Audit = append(rec.Audit, AuditEntry{At: now, By: by, What: "rotation planned", App: name, Rotation: rot.ID, Thumbprint: credential.ThumbprintSHA256, OldThumbprint: thumbprintOf(rot.Old)})
@@ -339,6 +381,7 @@ func (r *Rotator) newRotation(app *App, open *turn, next Credential, req StartRe
 	}
 	if open != nil {
 		rot.Extra = append(rot.Extra, open.leftovers()...)
+		rot.Told = slices.Clone(open.rot.Told)
 	}
 	earlier := slices.Clone(app.Former)
 	if app.Previous != nil {

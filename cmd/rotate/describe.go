@@ -71,6 +71,9 @@ func fact(p rotator.Phase, r control.Rotation) string {
 		if r.New == nil {
 			return "key and certificate made"
 		}
+		if _, uploaded := r.PhaseAt[string(rotator.PhaseUploaded)]; !uploaded && len(r.Told) > 0 && r.Confirmation != nil {
+			return fmt.Sprintf("nothing new: the certificate %s stays, as it was confirmed before", shortThumbprint(r.New.ThumbprintSHA1))
+		}
 		return fmt.Sprintf("new certificate %s until %s, its key sealed in the store", shortThumbprint(r.New.ThumbprintSHA1), r.New.NotAfter.Format(time.DateOnly))
 	case rotator.PhaseUploaded:
 		return uploadFact(r)
@@ -85,18 +88,31 @@ func fact(p rotator.Phase, r control.Rotation) string {
 		return confirmFact(r)
 	case rotator.PhaseRetired:
 		if r.Old == nil {
-			return "there was no earlier certificate"
+			return "there was no earlier certificate" + toldText(r)
 		}
 		if slices.Contains(r.LeftBehind, r.Old.ThumbprintSHA256) {
-			return fmt.Sprintf("old certificate %s stays on the app: its key ID is not known, remove it in the Entra portal", shortThumbprint(r.Old.ThumbprintSHA1))
+			return fmt.Sprintf("old certificate %s stays on the app: its key ID is not known, remove it in the Entra portal", shortThumbprint(r.Old.ThumbprintSHA1)) + toldText(r)
 		}
-		return fmt.Sprintf("old certificate %s is gone from Entra", shortThumbprint(r.Old.ThumbprintSHA1))
+		return fmt.Sprintf("old certificate %s is gone from Entra", shortThumbprint(r.Old.ThumbprintSHA1)) + toldText(r)
 	case rotator.PhaseRollingBack:
 		return "going back to the previous certificate"
 	case rotator.PhaseRolledBack:
 		return r.Outcome
 	}
 	return ""
+}
+
+// toldText says which keys of others are gone as a person told.
+func toldText(r control.Rotation) string {
+	text := ""
+	for _, k := range r.Told {
+		if k.RemovedAt != nil {
+			text += "; key " + k.KeyID + " is gone as told"
+		} else {
+			text += "; key " + k.KeyID + " stays: nobody confirmed"
+		}
+	}
+	return text
 }
 
 func uploadFact(r control.Rotation) string {

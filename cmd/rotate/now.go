@@ -21,6 +21,7 @@ import (
 type nowFlags struct {
 	due, all, wait, force, cutNow bool
 	compromised, confirmName      string
+	retireKeys                    []string
 	format                        outputFormat
 }
 
@@ -32,6 +33,10 @@ func newNowCommand(a *app) *cobra.Command {
 		Long: `Rotates the certificates of the named apps at once, or carries on with rotations
 that are open. It returns when each has ended or must wait for the overlap, a
 window, a pause or a person; --wait stays for the overlap too.
+
+A key on the app that rotate did not make stays. --retire-key KEYID tells it to go:
+it is removed after the overlap of the rotation that is open or begins with it. If the
+certificate in service was confirmed before, no new one is made.
 
 ` + exitCodes,
 		Example: `  rotate now contoso-sync --wait
@@ -54,6 +59,7 @@ window, a pause or a person; --wait stays for the overlap too.
 	f.StringVar(&flags.compromised, "compromised", "", "the private key that is known to others: current or next")
 	f.BoolVar(&flags.cutNow, "cut-now", false, "with --compromised: remove its certificate as soon as the fresh one is proven, before the consumer has it")
 	f.StringVar(&flags.confirmName, "confirm-name", "", "with --cut-now in a script: the app's name again, instead of typing it")
+	f.StringArrayVar(&flags.retireKeys, "retire-key", nil, "key ID on the app that rotate did not make: remove it once ours is proven, delivered and confirmed; repeatable")
 	flags.format.flag(cmd)
 	return cmd
 }
@@ -81,6 +87,8 @@ func (a *app) checkNow(flags *nowFlags, names []string) error {
 		return usagef("--cut-now takes one app at a time")
 	case flags.confirmName != "" && !flags.cutNow:
 		return usagef("--confirm-name only goes with --cut-now")
+	case len(flags.retireKeys) > 0 && len(names) != 1:
+		return usagef("--retire-key takes one app at a time")
 	case !flags.cutNow:
 		return nil
 	}
@@ -154,7 +162,7 @@ func (a *app) begin(ctx context.Context, conn *connection, names []string, flags
 			names = append(names, tracked.Name)
 		}
 	}
-	request := control.StartRequest{Force: flags.force, Compromised: flags.compromised, CutNow: flags.cutNow}
+	request := control.StartRequest{Force: flags.force, Compromised: flags.compromised, CutNow: flags.cutNow, RetireKeys: flags.retireKeys}
 	started := make([]control.Rotation, len(names))
 	errs := make([]error, len(names))
 	slots := make(chan struct{}, startAtOnce)
