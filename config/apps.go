@@ -19,6 +19,7 @@ type App struct {
 	ClientID string `yaml:"client_id" about:"application (client) ID, a GUID"`
 	ObjectID string `yaml:"object_id,omitempty" about:"object ID of the registration, a GUID; needed in self mode if the app may not read itself"`
 	KeyID    string `yaml:"key_id,omitempty" about:"key ID of its present certificate, a GUID"`
+	Profile  string `yaml:"profile,omitempty" about:"preset for its consumer (rotate profile list); what stands here wins"`
 	// Mode is self or managed.
 	Mode         string     `yaml:"mode" about:"who asks Entra: the app itself or the tenant's identity; default self" enum:"self|managed"`
 	PFX          string     `yaml:"pfx,omitempty" about:"PFX or PEM file of its present key pair, read while the app is not tracked yet"`

@@ -52,15 +52,27 @@ func (r *Rotator) Add(ctx context.Context, spec AppSpec, by string) (Added, erro
 		return Added{}, err
 	}
 	added.App = app
-	if _, err := r.Preflight(ctx, app.Name); err != nil {
-		r.log().DebugContext(ctx, "renewal cannot be looked ahead at", "app", app.Name, "err", err) // the weekly look will
-	} else if added.App, err = r.Store.App(ctx, app.Name); err != nil {
+	added.Warnings = append(added.Warnings, r.aheadOf(ctx, app.Name)...)
+	if added.App, err = r.Store.App(ctx, app.Name); err != nil {
 		return Added{}, err
 	}
-	ahead, _ := added.App.preflightWarnings()
-	added.Warnings = append(added.Warnings, ahead...)
 	r.wake()
 	return added, nil
+}
+
+// aheadOf looks ahead at the next renewal of an app that a person has just added or
+// changed, and returns what would stand in its way.
+func (r *Rotator) aheadOf(ctx context.Context, name string) []string {
+	if _, err := r.Preflight(ctx, name); err != nil {
+		r.log().DebugContext(ctx, "renewal cannot be looked ahead at", "app", name, "err", err) // the weekly look will
+		return nil
+	}
+	app, err := r.Store.App(ctx, name)
+	if err != nil {
+		return nil
+	}
+	ahead, _ := app.preflightWarnings()
+	return ahead
 }
 
 // examine checks a spec against the store, Entra and the host, and returns the

@@ -251,7 +251,9 @@ func (r *Rotator) applyOne(ctx context.Context, spec AppSpec, dryRun bool, by st
 	}
 	d.Action = "change"
 	if !dryRun {
-		_, _, d.Err = r.Edit(ctx, spec.Name, edit, by)
+		if _, _, d.Err = r.Edit(ctx, spec.Name, edit, by); d.Err == nil {
+			d.Warnings = append(d.Warnings, r.aheadOf(ctx, spec.Name)...)
+		}
 	}
 	return d
 }

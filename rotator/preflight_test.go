@@ -1,6 +1,7 @@
 package rotator_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -140,5 +141,34 @@ func TestPreflightWeekly(t *testing.T) {
 		time.Sleep(7 * 24 * time.Hour)
 		inspect(t, r)
 		w.wantTold(r, "recovered info  app app-1: nothing stands in the way")
+	})
+}
+
+// TestApplyLooksAhead changes an app by a file: what the tenant's policy would refuse
+// at its next renewal is said at once, as when it is added.
+func TestApplyLooksAhead(t *testing.T) {
+	bubble(t, "", options{mode: rotator.ModeManaged, left: 300 * 24 * time.Hour}, func(w *world, r *rotator.Rotator) {
+		t := w.t
+		if _, err := w.tenant.SetPolicy(w.apps[0].clientID, &emulator.Policy{DisplayName: "strict", MaxLifetime: 180 * 24 * time.Hour}); err != nil {
+			t.Fatal(err)
+		}
+		app, err := r.Store.App(t.Context(), "app-1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		spec := rotator.AppSpec{Name: app.Name, Tenant: app.Tenant, ClientID: app.ClientID, Mode: app.Mode, Deliveries: app.Deliveries, Owner: "security"}
+		said := func(dryRun bool) bool {
+			differences, err := r.Apply(t.Context(), []rotator.AppSpec{spec}, dryRun, "test")
+			if err != nil || len(differences) != 1 || differences[0].Err != nil || differences[0].Action != "change" {
+				t.Fatalf("apply: %+v, %v", differences, err)
+			}
+			return slices.ContainsFunc(differences[0].Warnings, func(s string) bool { return strings.Contains(s, `"strict"`) })
+		}
+		if said(true) {
+			t.Error("a dry run asked Entra")
+		}
+		if !said(false) {
+			t.Error("the policy is not named")
+		}
 	})
 }

@@ -55,10 +55,16 @@ printed. The PFX of an app is read only while it is not tracked yet.
 			specs := make([]control.AppSpec, len(apps.Apps))
 			unread := map[string]error{}
 			for i, declared := range apps.Apps {
-				specs[i], err = specOf(declared, cfg.Defaults.Policy, false)
+				var preset *config.Profile
+				if declared.Profile != "" {
+					if preset, err = config.ProfileByName(cfg.Profiles, declared.Profile); err != nil {
+						return &ended{exitUsage, fmt.Errorf("app %s: %w", declared.Name, withoutHints(err))}
+					}
+				}
+				specs[i], err = specOf(declared, preset, cfg.Defaults.Policy, false)
 				if err != nil {
 					unread[declared.Name] = err
-					if specs[i], err = specOf(declared, cfg.Defaults.Policy, true); err != nil {
+					if specs[i], err = specOf(declared, preset, cfg.Defaults.Policy, true); err != nil {
 						return err
 					}
 				}

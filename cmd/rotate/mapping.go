@@ -177,7 +177,10 @@ func identityWarnings(ctx context.Context, tenants []config.Tenant, keys *store.
 
 // specOf turns an app of a file into what the control API takes. Files are read
 // here, as the caller. The pair is left out where the app is tracked already.
-func specOf(a config.App, base config.Policy, tracked bool) (control.AppSpec, error) {
+func specOf(a config.App, p *config.Profile, base config.Policy, tracked bool) (control.AppSpec, error) {
+	if p != nil {
+		a.Policy = a.Policy.Over(p.Policy)
+	}
 	policy, err := policyOf(a.Policy, base)
 	if err != nil {
 		return control.AppSpec{}, fmt.Errorf("app %s: %w", a.Name, err)
@@ -193,6 +196,13 @@ func specOf(a config.App, base config.Policy, tracked bool) (control.AppSpec, er
 			Kind: d.Kind, Path: d.Path, Encoding: d.Encoding, Mode: string(d.Mode), Group: d.Group,
 			PasswordPath: d.PasswordPath, Previous: d.Previous, Replace: d.Replace, Hook: d.Hook,
 		})
+	}
+	if p != nil {
+		own := spec.Policy
+		if err := useProfile(&spec, p); err != nil {
+			return control.AppSpec{}, fmt.Errorf("app %s: %w", a.Name, err)
+		}
+		spec.Policy = own // with the profile's below it
 	}
 	if a.PFX != "" && !tracked {
 		if spec.PFX, spec.Password, err = readPair(a.PFX, a.PasswordFile); err != nil {
