@@ -82,10 +82,12 @@ type App struct {
 	Probe         []string     `json:"probe"`
 	Confirm       Confirm      `json:"confirm"`
 	HandOff       *HandOffText `json:"handoff,omitempty"`
-	Current       *Credential  `json:"current"`
-	Previous      *Credential  `json:"previous"`
-	Former        []Credential `json:"former"`
-	Orphans       []Orphan     `json:"orphans"`
+	// Evidence tells that the sign-in log is asked before a certificate is removed.
+	Evidence bool         `json:"evidence,omitempty"`
+	Current  *Credential  `json:"current"`
+	Previous *Credential  `json:"previous"`
+	Former   []Credential `json:"former"`
+	Orphans  []Orphan     `json:"orphans"`
 	// RotationID is the open rotation; null: none.
 	RotationID  *string    `json:"rotation_id"`
 	PausedUntil *time.Time `json:"paused_until"`
@@ -109,7 +111,7 @@ func appOf(a rotator.App, policy *rotator.Policy) App {
 		Current: credentialOf(a.Current), Previous: credentialOf(a.Previous),
 		Former: []Credential{}, Orphans: []Orphan{},
 		RotationID: present(a.Rotation), PausedUntil: instant(a.PausedUntil),
-		AddedAt: a.AddedAt.UTC(), AddedBy: a.AddedBy, NewPassword: a.NewPassword,
+		AddedAt: a.AddedAt.UTC(), AddedBy: a.AddedBy, NewPassword: a.NewPassword, Evidence: a.Evidence,
 	}
 	app.Confirm.Rule = a.ConfirmRule()
 	if a.HandOff.Consumer != "" || len(a.HandOff.Steps) > 0 {
@@ -147,6 +149,7 @@ type AppSpec struct {
 	Probe       []string    `json:"probe,omitempty"`
 	Confirm     Confirm     `json:"confirm"`
 	HandOff     HandOffText `json:"handoff,omitzero"`
+	Evidence    bool        `json:"evidence,omitempty"`
 	// PFX is a PKCS#12 or PEM file with the current pair, base64 in JSON; empty
 	// in managed mode: the first pair is made.
 	PFX      []byte `json:"pfx,omitempty"`
@@ -174,7 +177,7 @@ func (s AppSpec) spec() (rotator.AppSpec, error) {
 		ObjectID: rotator.ObjectID(s.ObjectID), KeyID: rotator.KeyID(s.KeyID), Mode: rotator.Mode(s.Mode),
 		Permissions: s.Permissions, Tags: s.Tags, Owner: s.Owner, Policy: policy,
 		Deliveries: deliveries(s.Deliveries), Probe: s.Probe,
-		Confirm: rotator.Confirmation(s.Confirm), HandOff: rotator.HandOffText(s.HandOff), PFX: s.PFX, Password: s.Password,
+		Confirm: rotator.Confirmation(s.Confirm), HandOff: rotator.HandOffText(s.HandOff), Evidence: s.Evidence, PFX: s.PFX, Password: s.Password,
 		Certificate: s.Certificate,
 	}, nil
 }
@@ -213,6 +216,7 @@ type Edit struct {
 	Probe       *[]string    `json:"probe,omitempty"`
 	Confirm     *Confirm     `json:"confirm,omitempty"`
 	HandOff     *HandOffText `json:"handoff,omitempty"`
+	Evidence    *bool        `json:"evidence,omitempty"`
 	// ForgetOrphan is the thumbprint, SHA-1 or SHA-256, of an orphan that a person
 	// has removed.
 	ForgetOrphan string `json:"forget_orphan,omitempty"`
@@ -223,7 +227,7 @@ func (e Edit) edit() (rotator.Edit, error) {
 	edit := rotator.Edit{
 		Mode: (*rotator.Mode)(e.Mode), ObjectID: (*rotator.ObjectID)(e.ObjectID), KeyID: (*rotator.KeyID)(e.KeyID),
 		Permissions: e.Permissions, Tags: e.Tags, Owner: e.Owner, Probe: e.Probe,
-		Confirm: (*rotator.Confirmation)(e.Confirm), HandOff: (*rotator.HandOffText)(e.HandOff), ForgetOrphan: e.ForgetOrphan, NewPassword: e.NewPassword,
+		Confirm: (*rotator.Confirmation)(e.Confirm), HandOff: (*rotator.HandOffText)(e.HandOff), ForgetOrphan: e.ForgetOrphan, NewPassword: e.NewPassword, Evidence: e.Evidence,
 	}
 	if e.Policy != nil {
 		policy, err := e.Policy.override()

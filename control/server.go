@@ -117,6 +117,7 @@ func (s *Server) routes() []route {
 		{toRead, "GET /v1/apps", maxBodyBytes, s.apps},
 		{toRead, "GET /v1/apps/{name}", maxBodyBytes, s.app},
 		{toRead, "GET /v1/apps/{name}/handoff", maxBodyBytes, s.handOff},
+		{toRead, "GET /v1/apps/{name}/signins", maxBodyBytes, s.signIns},
 		{toRead, "GET /v1/rotations/{id}", maxBodyBytes, s.rotation},
 		{toRead, "GET /v1/store/check", maxBodyBytes, s.checkStore},
 		{toRead, "GET /v1/audit/proof", maxBodyBytes, s.proveAudit},

@@ -36,6 +36,8 @@ type Options struct {
 	// Permissions is [PermissionsVendor] or [PermissionsNone]. If empty,
 	// PermissionsVendor.
 	Permissions string
+	// SignInLog lets the admin read the log of sign-ins (AuditLog.Read.All).
+	SignInLog bool
 	// NotAfter is how long the seeded certificates still live. If zero,
 	// [DefaultNotAfter].
 	NotAfter time.Duration
@@ -106,6 +108,11 @@ func Serve(ctx context.Context, t *Tenant, o Options, ready func(Ready)) (err er
 	seeds, err := t.SeedApps(o.Apps, o.Permissions, o.NotAfter)
 	if err != nil {
 		return err
+	}
+	if o.SignInLog {
+		if err := t.Grant(seeds.Admin.ClientID, "AuditLog.Read.All"); err != nil {
+			return err
+		}
 	}
 	r, err := writeSeeds(o.Dir, seeds)
 	if err != nil {

@@ -28,6 +28,8 @@ type credential struct {
 	who     string
 	scope   string
 	secrets []string
+	// correlation names the token requests, for the sign-in log; empty: MSAL does.
+	correlation string
 }
 
 func newCredential(t *tenant, who string, via http.RoundTripper, secrets []string,
@@ -49,27 +51,27 @@ func (c *credential) GetToken(ctx context.Context, options policy.TokenRequestOp
 }
 
 // cold asks for the token of a credential that was just made and returns the
-// time of the server too.
-func (c *credential) cold(ctx context.Context) (string, time.Time, error) {
-	token, at, err := c.token(ctx, policy.TokenRequestOptions{Scopes: []string{c.scope}})
-	return token.Token, at, err
+// answer's header too.
+func (c *credential) cold(ctx context.Context) (string, http.Header, error) {
+	token, header, err := c.token(ctx, policy.TokenRequestOptions{Scopes: []string{c.scope}})
+	return token.Token, header, err
 }
 
-func (c *credential) token(ctx context.Context, options policy.TokenRequestOptions) (azcore.AccessToken, time.Time, error) {
+func (c *credential) token(ctx context.Context, options policy.TokenRequestOptions) (azcore.AccessToken, http.Header, error) {
 	select {
 	case c.slot <- struct{}{}:
 		defer func() { <-c.slot }()
 	case <-ctx.Done():
-		return azcore.AccessToken{}, time.Time{}, &refused{c, &exchange{err: ctx.Err()}, ctx.Err()}
+		return azcore.AccessToken{}, nil, &refused{c, &exchange{err: ctx.Err()}, ctx.Err()}
 	}
-	*c.x = exchange{next: c.x.next}
+	*c.x = exchange{next: c.x.next, correlation: c.correlation}
 	token, err := c.azure.GetToken(ctx, options)
 	if err != nil {
 		// A copy: the next caller uses c.x again.
 		x := *c.x
-		return azcore.AccessToken{}, time.Time{}, &refused{c, &x, err}
+		return azcore.AccessToken{}, nil, &refused{c, &x, err}
 	}
-	return token, c.x.date(), nil
+	return token, c.x.header, nil
 }
 
 // refused is a token that was not given. It is never shown: azidentity's text
@@ -193,6 +195,7 @@ func (k call) pairCredential(t *tenant, pair rotator.KeyPair) (*credential, erro
 	if err != nil {
 		return nil, k.fix(err, "", "%s: %s", who, clean(err.Error()))
 	}
+	made.correlation = k.CorrelationID
 	return made, nil
 }
 

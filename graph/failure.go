@@ -172,6 +172,8 @@ func graphVerdict(k call, e *Error) verdict {
 		return fix(rotator.ReasonForbidden, k.permission())
 	case e.StatusCode == http.StatusNotFound && k.isMail():
 		return fix(rotator.ReasonOther, "check \"from\" of the channel: it must be the address of a mailbox of the tenant")
+	case k.what == readSignIns && (e.StatusCode == http.StatusNotFound || e.StatusCode == http.StatusNotImplemented):
+		return fix(rotator.ReasonUnsupported, "this cloud has no such log; nothing but rotate app edit APP --evidence=false helps")
 	case e.StatusCode == http.StatusNotFound && !k.probe:
 		return verdict{rotator.ClassGone, rotator.ReasonAppNotFound, fmt.Sprintf(
 			"if the app was deleted on purpose: \"rotate app remove %s\"; otherwise restore it within 30 days in the Entra admin centre", k.App)}
@@ -194,6 +196,8 @@ func (k call) permission() string {
 		return fmt.Sprintf("grant the identity of tenant %q the application permission Mail.Send, and let it use this mailbox (RBAC for Applications in Exchange Online)", k.Tenant)
 	case k.what == listRegistered:
 		return fmt.Sprintf("grant the identity of tenant %q the application permission Application.Read.All (Application.ReadWrite.OwnedBy reads them too)", k.Tenant)
+	case k.what == readSignIns:
+		return fmt.Sprintf("grant the identity of tenant %q the application permission AuditLog.Read.All; the tenant needs Entra ID P1", k.Tenant)
 	case k.what == readPolicies:
 		return "grant the application permission Policy.Read.All, or set the validity to what the tenant's app management policy allows"
 	case k.probe:

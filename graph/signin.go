@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"path"
 	"strings"
-	"time"
 
 	"github.com/seed-f0abd057/rotate/rotator"
 )
@@ -34,7 +33,7 @@ func (c *Client) SignIn(ctx context.Context, app rotator.Registration, pair rota
 		return rotator.SignIn{}, err
 	}
 	var token string
-	var at time.Time
+	var header http.Header
 	var by *credential
 	limited, cancel := c.deadline(ctx)
 	defer cancel()
@@ -42,7 +41,7 @@ func (c *Client) SignIn(ctx context.Context, app rotator.Registration, pair rota
 		var err error
 		by, err = k.pairCredential(t, pair)
 		if err == nil {
-			token, at, err = by.cold(limited)
+			token, header, err = by.cold(limited)
 		}
 		return true, coldFailure(k, err)
 	})
@@ -50,7 +49,7 @@ func (c *Client) SignIn(ctx context.Context, app rotator.Registration, pair rota
 		return rotator.SignIn{}, err
 	}
 	c.keep(t, k, by)
-	answer := rotator.SignIn{At: at, Roles: roles(token)}
+	answer := rotator.SignIn{At: dateOf(header), RequestID: strings.ToLower(requestID(header)), Roles: roles(token)}
 	for _, p := range probes {
 		answer.Probes = append(answer.Probes, rotator.ProbeResult{Path: p, Err: c.probe(ctx, t, app, by, token, p)})
 	}

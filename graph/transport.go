@@ -201,6 +201,8 @@ func (b *bounded) Read(p []byte) (int, error) {
 // text that quotes the whole answer.
 type exchange struct {
 	next http.RoundTripper
+	// correlation replaces the client-request-id that MSAL makes up, if it is set.
+	correlation string
 
 	// sent tells that a request was handed to the network, method and host
 	// which one and to whom.
@@ -218,7 +220,11 @@ type exchange struct {
 
 // RoundTrip carries one request.
 func (x *exchange) RoundTrip(r *http.Request) (*http.Response, error) {
-	*x = exchange{next: x.next, sent: true, method: r.Method, host: r.URL.Host}
+	*x = exchange{next: x.next, correlation: x.correlation, sent: true, method: r.Method, host: r.URL.Host}
+	if x.correlation != "" {
+		r = r.Clone(r.Context())
+		r.Header.Set("client-request-id", x.correlation)
+	}
 	a, err := x.next.RoundTrip(r)
 	x.at = time.Now()
 	if err != nil {
@@ -256,8 +262,10 @@ func (w *watched) Read(p []byte) (int, error) {
 }
 
 // date is the server's time; zero if the answer had none.
-func (x *exchange) date() time.Time {
-	t, err := http.ParseTime(x.header.Get("Date"))
+func (x *exchange) date() time.Time { return dateOf(x.header) }
+
+func dateOf(h http.Header) time.Time {
+	t, err := http.ParseTime(h.Get("Date"))
 	if err != nil {
 		return time.Time{}
 	}

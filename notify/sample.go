@@ -71,6 +71,11 @@ func Sample(kind rotator.EventKind) (Message, bool) {
 		e.Old, e.NotAfter = &old, old.NotAfter
 		e.Summary = "app contoso-sync: the next renewal: the tenant's default app management policy allows certificates for 30 days, and validity is 365 days"
 		e.Next = "rotate app edit contoso-sync --validity 30d"
+	case rotator.EventOldCertificateInUse:
+		rotation()
+		ends()
+		e.Summary = "the consumer still uses the old certificate, last at 2026-03-02T04:11:09Z"
+		e.Next = "bring the new one to the consumer; the old one stays until it was unused for 14d, or until its end on 2026-03-16. If the consumer has changed meanwhile: rotate confirm contoso-sync CODE"
 	case rotator.EventRecovered:
 		ends()
 		e.Severity, e.Summary = rotator.SeverityInfo, "the rotation works again; it had failed since 2026-03-01 22:17 UTC"

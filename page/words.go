@@ -202,6 +202,8 @@ func waiting(r *rotator.Rotation, now time.Time) string {
 		return "a person has to confirm that the consumer uses the new certificate"
 	case rotator.WaitingOverlap:
 		return "overlap: both certificates are accepted" + until("until")
+	case rotator.WaitingEvidence:
+		return "the consumer still uses the old certificate, so it stays; next look" + until("at")
 	case rotator.WaitingWindow:
 		return "its window is closed" + until("until")
 	case rotator.WaitingPause:
@@ -221,6 +223,8 @@ func brief(r *rotator.Rotation) string {
 	switch r.WaitingFor {
 	case rotator.WaitingOverlap:
 		return "confirmed; both are accepted until " + r.RetiresAt.UTC().Format(dateLayout)
+	case rotator.WaitingEvidence:
+		return "confirmed; the consumer still uses the old one"
 	case rotator.WaitingReload:
 		return "delivered; the consumer has time to read it"
 	case rotator.WaitingPropagation:

@@ -153,7 +153,11 @@ func (r *Rotator) appOf(spec AppSpec) (App, error) {
 	if _, err := r.settings().Entra.Hosts(spec.Tenant); err != nil {
 		return App{}, usagef("app %s: the configuration has no tenant %q; add it under tenants", spec.Name, spec.Tenant)
 	}
+	if spec.Evidence && spec.Mode != ModeManaged {
+		return App{}, evidenceMode(spec.Name)
+	}
 	return App{
+		Evidence: spec.Evidence, CorrelationID: string(newGUID()),
 		Name: spec.Name, Tenant: spec.Tenant, Mode: spec.Mode,
 		ClientID: ClientID(strings.ToLower(string(spec.ClientID))), ObjectID: ObjectID(strings.ToLower(string(spec.ObjectID))),
 		Permissions: spec.Permissions, Tags: spec.Tags, Owner: spec.Owner, Policy: spec.Policy,

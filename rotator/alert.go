@@ -139,6 +139,8 @@ func holds(kind EventKind, rec *Records, thumbprint Thumbprint) bool {
 		return app.Trouble != nil
 	case EventCertificateMissing:
 		return open && !rot.Missing.IsZero()
+	case EventOldCertificateInUse:
+		return open && rot.Phase == PhaseConfirmed && rot.Evidence != nil && rot.Evidence.Result == EvidenceUsed
 	case EventHandOffReady, EventHandOffOverdue:
 		return open && rot.Confirmation == "" && (rot.Phase == PhaseProven || rot.Phase == PhaseDelivered ||
 			rot.Phase == PhaseRollingBack && rot.Back != nil && rot.Back.Confirmed.IsZero())
@@ -163,6 +165,11 @@ func over(a *Alert, rec *Records) string {
 			return ""
 		}
 		return "the certificate is accepted again; it was missing since " + since
+	case EventOldCertificateInUse:
+		if rot == nil || rot.Evidence == nil || rot.Evidence.Result != EvidenceUnused {
+			return ""
+		}
+		return "the consumer uses the new certificate; it had used the old one since " + since
 	case EventHandOffOverdue:
 		if rot == nil || rot.Confirmation == "never" || rot.Phase == PhaseRolledBack {
 			return ""

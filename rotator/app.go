@@ -138,6 +138,14 @@ type App struct {
 	SnoozedUntil time.Time `json:"snoozed_until,omitzero"`
 	// Created is set if rotate made the registration.
 	Created *Creation `json:"created,omitempty"`
+	// Evidence asks the sign-in log, before a certificate is removed, whether the
+	// consumer still uses it. Managed mode only.
+	Evidence bool `json:"evidence,omitempty"`
+	// CorrelationID goes with each sign-in that this program makes as the app. It is
+	// durable before the first of a rotation, so that no crash leaves one that the
+	// log shows and nobody knows. Empty in records of older versions until the next
+	// rotation.
+	CorrelationID string `json:"correlation_id,omitempty"`
 	// NewPassword asks the next rotation for a password of its own.
 	NewPassword bool `json:"new_password,omitempty"`
 }

@@ -126,6 +126,10 @@ func edited(app App, e Edit) (App, error) {
 	set(&app.Probe, e.Probe)
 	set(&app.Confirm, e.Confirm)
 	set(&app.HandOff, e.HandOff)
+	set(&app.Evidence, e.Evidence)
+	if app.Evidence && app.Mode != ModeManaged {
+		return App{}, evidenceMode(app.Name)
+	}
 	set(&app.NewPassword, e.NewPassword)
 	if e.ForgetOrphan != "" {
 		isIt := func(o Orphan) bool {
@@ -170,6 +174,7 @@ func differences(old, next *App) []string {
 	add("probe", old.Probe, next.Probe)
 	add("confirm", old.Confirm, next.Confirm)
 	add("handoff", old.HandOff, next.HandOff)
+	add("evidence", old.Evidence, next.Evidence)
 	add("new_password", old.NewPassword, next.NewPassword)
 	add("orphans", len(old.Orphans), len(next.Orphans))
 	return list
@@ -234,6 +239,7 @@ func (r *Rotator) applyOne(ctx context.Context, spec AppSpec, dryRun bool, by st
 	edit := Edit{
 		Mode: &wanted.Mode, Permissions: &wanted.Permissions, Tags: &wanted.Tags, Owner: &wanted.Owner,
 		Policy: &wanted.Policy, Deliveries: &wanted.Deliveries, Probe: &wanted.Probe, Confirm: &wanted.Confirm, HandOff: &wanted.HandOff,
+		Evidence: &wanted.Evidence,
 	}
 	if wanted.ObjectID != "" {
 		edit.ObjectID = &wanted.ObjectID

@@ -120,7 +120,7 @@ func (t *turn) stillWorks(ctx context.Context) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, err
 	}
-	got, err := t.r.settings().Entra.SignIn(ctx, t.app.registration(), next, t.app.Probe)
+	got, err := t.cold(ctx, next, t.app.Probe)
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -196,7 +196,7 @@ func (t *turn) entraTime(ctx context.Context) (time.Time, error) {
 	}
 	got := t.signIn
 	if !t.isRecent(t.signedIn) {
-		got, err = t.r.settings().Entra.SignIn(ctx, t.app.registration(), next, nil)
+		got, err = t.cold(ctx, next, nil)
 	}
 	if f := failureOf(err); err != nil {
 		if f.Reason != ReasonBlocked {
@@ -282,7 +282,17 @@ func (r *Rotator) Confirm(ctx context.Context, app, code, note, by string) (Rota
 			rec.Audit = append(rec.Audit, said)
 		})
 	case PhaseConfirmed:
-		return t.rot, nil
+		if e := t.rot.Evidence; e == nil || e.Result != EvidenceUsed {
+			return t.rot, nil
+		}
+		// Sign-ins with the old certificate before now do not count any more.
+		err = t.record(ctx, "", func(rec *Records) {
+			again := *rec.Rotation.Evidence
+			again.Since, again.Result, again.Note = now, "", "a person confirmed the new certificate again"
+			rec.Rotation.Evidence = &again
+			rec.Rotation.WakeAt, rec.Rotation.WaitingFor = now, ""
+			rec.Audit = append(rec.Audit, said)
+		})
 	case PhasePlanned, PhaseUploaded, PhaseProven, PhaseRetired, PhaseRolledBack:
 		return Rotation{}, refusedf("app %s: nothing to confirm yet: the rotation is %s", app, t.rot.Phase)
 	}

@@ -105,7 +105,7 @@ func TestCrashTable(t *testing.T) {
 		name string
 		o    options
 	}{
-		{"managed", options{mode: rotator.ModeManaged}},
+		{"managed", options{mode: rotator.ModeManaged, evidence: true}},
 		{"self", options{}},
 		{"self without permissions", options{permissions: []string{}}},
 		{"first certificate", options{mode: rotator.ModeManaged, noKey: true}},

@@ -25,6 +25,8 @@ type turn struct {
 	signIn           SignIn
 	// learnt is what [turn.learn] left for the next record.
 	learnt []func(rec *Records)
+	// ownIDs are request IDs of sign-ins that are not journalled yet.
+	ownIDs []string
 	log    *slog.Logger
 }
 
@@ -199,6 +201,7 @@ func (t *turn) record(ctx context.Context, what string, change func(rec *Records
 			learn(rec)
 		}
 		change(rec)
+		t.keepOwn(rec.Rotation)
 		rec.Rotation.Seq++
 		if what != "" {
 			rec.Audit = append(rec.Audit, t.audit(rec, what, time.Now().UTC()))
@@ -261,7 +264,7 @@ func (t *turn) enter(ctx context.Context, phase Phase, change func(rec *Records)
 
 // park records what the rotation waits for.
 func (t *turn) park(ctx context.Context, w wait) error {
-	if len(t.learnt) == 0 && t.rot.WaitingFor == w.what && t.rot.WakeAt.Equal(w.until) && (t.rot.Trouble == nil || w.what == WaitingLimit) {
+	if len(t.learnt) == 0 && len(t.ownIDs) == 0 && t.rot.WaitingFor == w.what && t.rot.WakeAt.Equal(w.until) && (t.rot.Trouble == nil || w.what == WaitingLimit) {
 		return nil
 	}
 	return t.record(ctx, "", func(rec *Records) {
@@ -426,7 +429,7 @@ func (t *turn) pair(ctx context.Context, c *Credential) (KeyPair, error) {
 
 // registration names the app for Entra.
 func (a *App) registration() Registration {
-	return Registration{App: a.Name, Tenant: a.Tenant, ObjectID: a.ObjectID, ClientID: a.ClientID}
+	return Registration{App: a.Name, Tenant: a.Tenant, ObjectID: a.ObjectID, ClientID: a.ClientID, CorrelationID: a.CorrelationID}
 }
 
 // access tells who asks about the app: in self mode the app itself with the

@@ -57,6 +57,9 @@ const (
 	EventHandOffReady EventKind = "handoff_ready"
 	// EventHandOffOverdue tells that nobody confirmed it before the last safe date.
 	EventHandOffOverdue EventKind = "handoff_overdue"
+	// EventOldCertificateInUse tells that the sign-in log shows the consumer with the
+	// certificate that was replaced.
+	EventOldCertificateInUse EventKind = "old_certificate_in_use"
 	// EventRecovered tells that what an earlier event told of is over.
 	EventRecovered EventKind = "recovered"
 	// EventStopped tells that nothing starts unasked before a person resumes.
@@ -75,7 +78,7 @@ func EventKinds() []EventKind {
 	return []EventKind{
 		EventExpiring, EventRotationStarted, EventRotated, EventRotationFailed, EventRolledBack, EventHandOffReady,
 		EventHandOffOverdue, EventForeignCredential, EventCertificateMissing, EventRenewalAtRisk,
-		EventRecovered, EventStopped,
+		EventOldCertificateInUse, EventRecovered, EventStopped,
 		EventChannelFailing, EventStoreFailing, EventTest,
 	}
 }

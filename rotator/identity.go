@@ -34,20 +34,27 @@ func IdentityPair(ctx context.Context, store Store, tenant string, client Client
 		if err != nil {
 			return KeyPair{}, fmt.Errorf("app %s: %w", app.Name, err)
 		}
-		switch rot.Phase {
-		case PhaseProven, PhaseDelivered, PhaseConfirmed:
-			use = &rot.New
-		case PhaseRollingBack:
-			if rot.Old != nil {
-				use = rot.Old
-			}
-		case PhasePlanned, PhaseUploaded, PhaseRetired, PhaseRolledBack:
-		}
+		use = signsWith(&app, &rot)
 	}
 	if use == nil {
 		return KeyPair{}, fmt.Errorf("the identity of tenant %s is the app %s, which has no certificate yet", tenant, app.Name)
 	}
 	return store.KeyPair(ctx, use.ThumbprintSHA256)
+}
+
+// signsWith is the pair that is used while the rotation is open: the new one from
+// proven on, the old one while it goes back.
+func signsWith(app *App, rot *Rotation) *Credential {
+	switch rot.Phase {
+	case PhaseProven, PhaseDelivered, PhaseConfirmed:
+		return &rot.New
+	case PhaseRollingBack:
+		if rot.Old != nil {
+			return rot.Old
+		}
+	case PhasePlanned, PhaseUploaded, PhaseRetired, PhaseRolledBack:
+	}
+	return app.Current
 }
 
 // isIdentity reports whether the app is its tenant's own identity.

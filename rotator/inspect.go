@@ -288,7 +288,11 @@ func (in *inspection) read(ctx context.Context, app *App) (reading, error) {
 		if app.Current == nil {
 			return reading{}, fix(ReasonForbidden, "", "app %s: nobody can read it", app.Name)
 		}
-		pair, err := in.r.Store.KeyPair(ctx, app.Current.ThumbprintSHA256)
+		use, err := in.r.inUse(ctx, app)
+		if err != nil {
+			return reading{}, err
+		}
+		pair, err := in.r.Store.KeyPair(ctx, use.ThumbprintSHA256)
 		if err != nil {
 			return reading{}, fmt.Errorf("app %s: %w", app.Name, err)
 		}

@@ -253,7 +253,7 @@ func (t *turn) isRecent(at time.Time) bool {
 
 // accepted asks the token service whether it knows the pair.
 func (t *turn) accepted(ctx context.Context, pair KeyPair) (bool, error) {
-	got, err := t.r.settings().Entra.SignIn(ctx, t.app.registration(), pair, nil)
+	got, err := t.cold(ctx, pair, nil)
 	if err == nil && pair.Thumbprint() == t.rot.New.ThumbprintSHA256 {
 		t.signIn, t.signedIn = got, time.Now()
 	}

@@ -174,6 +174,10 @@ type Entra interface {
 	LongestLifetime(ctx context.Context, as Access) (time.Duration, string, error)
 	// Grants reads the application permissions of the app.
 	Grants(ctx context.Context, as Access) (Grants, error)
+	// SignIns reads the log of the app's sign-ins, newest first. A Failure of
+	// [ClassFix] if it may not or cannot be read: no permission, no licence, a
+	// cloud without it.
+	SignIns(ctx context.Context, as Access, q SignInQuery) ([]LoggedSignIn, error)
 }
 
 // Registration names one app registration.
@@ -184,6 +188,9 @@ type Registration struct {
 	// ObjectID may be empty for reading: ClientID is used then.
 	ObjectID ObjectID
 	ClientID ClientID
+	// CorrelationID goes with each token request of the app's own pair, so that the
+	// sign-in log tells them from the consumer's; empty: a fresh one each time.
+	CorrelationID string
 }
 
 // Access is a registration and who asks.
@@ -200,6 +207,8 @@ type Access struct {
 type SignIn struct {
 	// At is Entra's time: the Date of the answer. Zero: it had none.
 	At time.Time
+	// RequestID is that of the answer, lower case; the sign-in log has it as ID.
+	RequestID string
 	// Roles of the token, sorted.
 	Roles  []string
 	Probes []ProbeResult

@@ -107,7 +107,11 @@ func (p *preflight) look(ctx context.Context) error {
 				"its certificate has expired, so the app cannot add the next one itself (self mode)")
 			return nil
 		}
-		pair, err := p.r.Store.KeyPair(ctx, p.app.Current.ThumbprintSHA256)
+		use, err := p.r.inUse(ctx, p.app)
+		if err != nil {
+			return err
+		}
+		pair, err := p.r.Store.KeyPair(ctx, use.ThumbprintSHA256)
 		if err != nil {
 			return fmt.Errorf("app %s: %w", p.app.Name, err)
 		}

@@ -34,7 +34,7 @@ func (t *turn) prove(ctx context.Context) (*wait, error) {
 	if last {
 		probes = t.app.Probe
 	}
-	got, err := t.r.settings().Entra.SignIn(ctx, t.app.registration(), next, probes)
+	got, err := t.cold(ctx, next, probes)
 	switch {
 	case reasonOf(err) == ReasonNotRegistered:
 		return t.unknownYet(ctx)
@@ -136,7 +136,7 @@ func (t *turn) blocked(ctx context.Context, refused error) error {
 		if err != nil {
 			return err
 		}
-		_, err = t.r.settings().Entra.SignIn(ctx, t.app.registration(), current, nil)
+		_, err = t.cold(ctx, current, nil)
 		switch {
 		case err == nil:
 			return fmt.Errorf("the current certificate may sign in and the new one may not: %w", refused)
@@ -161,7 +161,7 @@ func (t *turn) compare(ctx context.Context, got SignIn) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		had, err = t.r.settings().Entra.SignIn(ctx, t.app.registration(), current, t.app.Probe)
+		had, err = t.cold(ctx, current, t.app.Probe)
 		useless := []Reason{ReasonNotRegistered, ReasonExpired, ReasonBlocked} // nothing to compare with then
 		if err != nil && !slices.Contains(useless, reasonOf(err)) {
 			return nil, fmt.Errorf("sign in with the current certificate to compare: %w", err)

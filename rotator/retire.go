@@ -52,6 +52,9 @@ func (t *turn) retire(ctx context.Context) (*wait, error) {
 			return nil, fmt.Errorf("the confirmation no longer holds, so nothing is retired: %w", err)
 		}
 	}
+	if w, err := t.evidence(ctx, at); w != nil || err != nil {
+		return w, err
+	}
 	next, err := t.pair(ctx, &t.rot.New)
 	if err != nil {
 		return nil, err

@@ -76,7 +76,7 @@ func (t *turn) mayRollBack(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := t.r.settings().Entra.SignIn(ctx, t.app.registration(), pair, nil); err != nil && reasonOf(err) != ReasonBlocked {
+	if _, err := t.cold(ctx, pair, nil); err != nil && reasonOf(err) != ReasonBlocked {
 		return refusedf("app %s: the previous certificate gets no token, so going back would lock the app out: %v", t.app.Name, err)
 	}
 	return nil
@@ -159,7 +159,7 @@ func (t *turn) standOnOld(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	got, err := t.r.settings().Entra.SignIn(ctx, t.app.registration(), old, nil)
+	got, err := t.cold(ctx, old, nil)
 	now := time.Now()
 	if err == nil && !got.At.IsZero() {
 		now = got.At

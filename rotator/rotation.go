@@ -63,6 +63,11 @@ type Rotation struct {
 	// RemovalSentAt is when a removal was first sent that is not settled: it may
 	// have been carried out. Zero: none is open.
 	RemovalSentAt time.Time `json:"removal_sent_at,omitzero"`
+	// OwnSignIns are request IDs of the last sign-ins that this program made in the
+	// rotation; only for apps with Evidence.
+	OwnSignIns []string `json:"own_sign_ins,omitempty"`
+	// Evidence is what the sign-in log showed last; nil: it was not asked.
+	Evidence *Evidence `json:"evidence,omitempty"`
 	// LeftBehind are certificates of ours that it left to a person.
 	LeftBehind []Thumbprint `json:"left_behind,omitempty"`
 	// Compromised is set when the rotation answers a compromise.
@@ -98,6 +103,7 @@ const (
 	WaitingCommand     = "command"
 	WaitingPerson      = "person"
 	WaitingOverlap     = "overlap"
+	WaitingEvidence    = "evidence"
 	WaitingWindow      = "window"
 	WaitingPause       = "pause"
 	WaitingLimit       = "upload_limit"

@@ -178,6 +178,9 @@ func (r *Rotator) plan(ctx context.Context, name string, open *turn, req StartRe
 			closed.Seq++
 			rec.Closed = &closed
 		}
+		if rec.App.CorrelationID == "" {
+			rec.App.CorrelationID = string(newGUID())
+		}
 		giveUp(rec.App, &rot)
 		rec.Rotation = &rot
 		rec.App.Rotation, rec.App.LastRotation = rot.ID, rot.ID

@@ -68,7 +68,11 @@ func (r *Rotator) Test(ctx context.Context, name string) ([]TestCheck, error) {
 	if app.Mode == ModeMonitor {
 		return []TestCheck{{"file", CheckWarning, "the app is only watched: nobody here holds its private key, so nobody here can sign in as it", "give its file: rotate app test --pfx FILE --password-file FILE …"}}, nil
 	}
-	if c.Pair, err = r.Store.KeyPair(ctx, app.Current.ThumbprintSHA256); err != nil {
+	use, err := r.inUse(ctx, &app)
+	if err != nil {
+		return nil, err
+	}
+	if c.Pair, err = r.Store.KeyPair(ctx, use.ThumbprintSHA256); err != nil {
 		f := failureOf(err)
 		return []TestCheck{{"file", CheckFailed, f.Message, f.Next}}, nil
 	}

@@ -16,6 +16,7 @@ type AppSpec struct {
 	Probe       []string
 	Confirm     Confirmation
 	HandOff     HandOffText
+	Evidence    bool
 	// PFX is the file with the current pair (PKCS#12 or PEM); nil in managed
 	// mode means that rotate makes the first pair of its own. Ignored for an
 	// app that is tracked already.
@@ -39,6 +40,7 @@ type Edit struct {
 	Probe       *[]string
 	Confirm     *Confirmation
 	HandOff     *HandOffText
+	Evidence    *bool
 	// ForgetOrphan is a thumbprint (SHA-1 or SHA-256) that a person has removed in
 	// the portal; empty: none.
 	ForgetOrphan string

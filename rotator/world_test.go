@@ -157,6 +157,8 @@ type options struct {
 	noKey       bool // managed: the app has no certificate of ours
 	spec        func(*rotator.AppSpec)
 	defaults    rotator.PolicyOverride
+	// evidence asks the sign-in log before a certificate is removed.
+	evidence bool
 }
 
 func vendor() []string {
@@ -224,6 +226,11 @@ func newWorld(t *testing.T, o options) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if o.evidence {
+		if err := w.tenant.Grant(w.admin.ClientID, "AuditLog.Read.All"); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := os.Chmod(w.dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -274,6 +281,7 @@ func (w *world) adopt(r *rotator.Rotator, name string, o options) {
 		}
 		spec.PFX, spec.Password, spec.KeyID = one.pfx, password, rotator.KeyID(one.keyID)
 	}
+	spec.Evidence = o.evidence
 	if o.spec != nil {
 		o.spec(&spec)
 	}

@@ -179,6 +179,8 @@ func waiting(r control.Rotation, now time.Time) string {
 		return fmt.Sprintf("a person confirms: rotate confirm %s CODE", r.App)
 	case rotator.WaitingOverlap:
 		return "overlap: both certificates are accepted" + until
+	case rotator.WaitingEvidence:
+		return "the consumer still uses the old certificate, so it stays; next look" + strings.Replace(until, " until", " at", 1)
 	case rotator.WaitingWindow:
 		return "its window is closed" + until
 	case rotator.WaitingPause:

@@ -53,6 +53,7 @@ everything is, and the key pairs of the apps.
 	f.StringVar(&flags.options.Dir, "dir", "", "folder for ready.json and the key pairs (needed)")
 	f.IntVar(&flags.options.Apps, "apps", 1, "how many apps there are")
 	f.StringVar(&flags.options.Permissions, "permissions", emulator.PermissionsVendor, "what they are granted: vendor or none")
+	f.BoolVar(&flags.options.SignInLog, "sign-in-log", false, "let the identity read the log of sign-ins (AuditLog.Read.All)")
 	f.Var((*durationFlag)(&flags.notAfter), "not-after", "how long their certificates still live")
 	f.Var((*durationFlag)(&flags.propagation), "propagation", "how long a new key needs to be known everywhere")
 	f.Var((*durationFlag)(&flags.readLag), "read-lag", "how far reads are behind writes")

@@ -122,6 +122,9 @@ func (f *follower) judge(r control.Rotation, now time.Time) (outcome, bool) {
 		}
 		o.why = "the new certificate is in service, and the old one goes after the overlap" + f.parked()
 		return o, true
+	case rotator.WaitingEvidence:
+		o.why = "the consumer still uses the old certificate (rotate app signins " + r.App + "), so it stays" + f.parked()
+		return o, true
 	case rotator.WaitingReload, rotator.WaitingCommand:
 		if left <= patience || f.wait && !f.conn.local {
 			return o, false

@@ -13,7 +13,7 @@ import (
 
 func newAppCommand(a *app) *cobra.Command {
 	return group("app", "Track apps, and change what is tracked",
-		newAppCreateCommand(a), newAppDeleteCommand(a), newAppAddCommand(a), newAppListCommand(a), newAppShowCommand(a), newAppEditCommand(a), newAppRemoveCommand(a), newAppTestCommand(a))
+		newAppCreateCommand(a), newAppDeleteCommand(a), newAppAddCommand(a), newAppListCommand(a), newAppShowCommand(a), newAppEditCommand(a), newAppRemoveCommand(a), newAppTestCommand(a), newAppSignInsCommand(a))
 }
 
 func newAppListCommand(a *app) *cobra.Command {
@@ -113,6 +113,9 @@ func writeApp(t *terminal, tracked control.App) {
 		row("delivery", t.paint(yellow, "none: nothing brings a new key to a consumer"))
 	}
 	row("confirmed", confirmText(tracked.Confirm))
+	if tracked.Evidence {
+		row("evidence", "the sign-in log is asked before a certificate is removed: rotate app signins "+tracked.Name)
+	}
 	p := tracked.PolicyInForce
 	if p.Prove != nil {
 		row("policy", fmt.Sprintf("%s for %s, renewed %s before its end; %s %s apart within %s; reload within %s, overlap %s; previous key kept %s; %s",
