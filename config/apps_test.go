@@ -99,6 +99,7 @@ func TestLoadAppsRefuses(t *testing.T) {
 		"probe upwards":      {app("probe: [/users/../x]"), "5:13", "is not a path of Graph"},
 		"confirm":            {app("confirm: {rule: never}"), "5:21", "allowed is automatic, command, person"},
 		"command, no hook":   {app("confirm: {rule: command}"), "5:5", "confirm.hook: it is missing"},
+		"evidence by itself": {app("evidence: true"), "5:15", "needs mode managed"},
 		"hook, no command":   {app("confirm: {hook: a}"), "5:21", "belongs to the rule command"},
 	}
 	for name, tt := range tests {

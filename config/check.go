@@ -220,6 +220,9 @@ func (c *checker) window(p string, w *Window) {
 }
 
 func (c *checker) app(p string, a *App) {
+	if a.Evidence && a.Mode != "managed" {
+		c.add(p+".evidence", "it needs mode managed: the tenant's identity reads the sign-in log")
+	}
 	c.appName(p+".name", a.Name)
 	c.name(p+".tenant", a.Tenant)
 	c.guid(p+".client_id", a.ClientID)
