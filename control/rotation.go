@@ -54,7 +54,10 @@ type Rotation struct {
 	Back string `json:"back,omitempty"`
 	// Trouble is why the step that runs now failed last; null: it did not.
 	Trouble *Trouble `json:"trouble"`
-	// WaitingFor is propagation, proof, reload, command, person, overlap,
+	// Evidence is what the sign-in log showed before the removal; null: it was not
+	// asked.
+	Evidence *Evidence `json:"evidence"`
+	// WaitingFor is propagation, proof, reload, command, person, overlap, evidence,
 	// window, pause, upload_limit, answer or retry; null: nothing.
 	WaitingFor *string `json:"waiting_for"`
 	// WaitingUntil is when it goes on by itself; null: a person must act.
@@ -106,6 +109,7 @@ func rotationOf(r rotator.Rotation) Rotation {
 	if r.Compromised != nil {
 		wire.Compromised = r.Compromised.Which
 	}
+	wire.Evidence = evidenceOf(r.Evidence)
 	if r.Back != nil {
 		wire.Back = r.Back.Reason
 	}

@@ -65,3 +65,23 @@ func (c *Client) SignIns(ctx context.Context, name string) (SignIns, error) {
 	var answer SignIns
 	return answer, c.do(ctx, http.MethodGet, appPath(name, "/signins"), nil, &answer)
 }
+
+// Evidence is what the sign-in log showed about the certificate that was replaced.
+type Evidence struct {
+	// Result is used, unused or unknown.
+	Result string `json:"result"`
+	// Note says it in one sentence.
+	Note    string     `json:"note"`
+	AskedAt *time.Time `json:"asked_at"`
+	// OldUsedAt and NewUsedAt are the consumer's last sign-ins with either; null:
+	// none was seen.
+	OldUsedAt *time.Time `json:"old_used_at"`
+	NewUsedAt *time.Time `json:"new_used_at"`
+}
+
+func evidenceOf(e *rotator.Evidence) *Evidence {
+	if e == nil {
+		return nil
+	}
+	return &Evidence{e.Result, e.Note, instant(e.AskedAt), instant(e.OldUsedAt), instant(e.NewUsedAt)}
+}
