@@ -78,6 +78,10 @@ func (c *consumer) run(ctx context.Context) {
 // signIn reads the file and signs in. If that is refused although the file is
 // still the same, the consumer is locked out; else it came a moment late.
 func (c *consumer) signIn(ctx context.Context) error {
+	if c.app.off != nil {
+		c.app.off.RLock()
+		defer c.app.off.RUnlock()
+	}
 	for {
 		before, err := c.read()
 		if err != nil {

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -59,18 +60,24 @@ type container struct {
 	// leader is its first process, as the host numbers it; nil: it does not run. It is
 	// a handle: the number may be another's after its end.
 	leader *os.Process
+	// disk holds what must outlast a power loss.
+	disk *powerDisk
+	// off is held for writing while there is no power: what reads its files waits.
+	off sync.RWMutex
 	// t is the test that it lives as long as; parts of it boot it again.
 	t *testing.T
 }
 
-// newContainer copies the Debian and boots it; it is killed when the test ends.
-func newContainer(t *testing.T) *container {
+// newContainer copies the Debian and boots it; it is killed when the test ends. The
+// folders have a disk of their own, which loses what was not synced with the power.
+func newContainer(t *testing.T, folders ...string) *container {
 	t.Helper()
 	c := &container{root: filepath.Join(t.TempDir(), "root"), t: t}
 	if out, err := exec.Command("cp", "--archive", "--reflink=auto", debian(t), c.root).CombinedOutput(); err != nil {
 		t.Fatalf("copy the Debian: %v\n%s", err, out)
 	}
-	t.Cleanup(func() { c.cutPower(t) })
+	c.disk = newPowerDisk(t, c.root, folders...)
+	t.Cleanup(func() { c.kill(t) })
 	c.boot(t)
 	return c
 }
@@ -174,8 +181,19 @@ func (c *container) reboot(t *testing.T) {
 	c.boot(t)
 }
 
-// cutPower ends everything in it at once. When it returns, nothing of it runs.
+// cutPower ends everything in it at once, and what its disk was not told to write for
+// good is gone. It boots again after that.
 func (c *container) cutPower(t *testing.T) {
+	t.Helper()
+	c.off.Lock()
+	defer c.off.Unlock()
+	c.kill(t)
+	c.disk.lose(t)
+	c.boot(t)
+}
+
+// kill ends everything in it at once. When it returns, nothing of it runs.
+func (c *container) kill(t *testing.T) {
 	t.Helper()
 	if c.leader == nil {
 		return

@@ -45,6 +45,8 @@ type readyFile struct {
 	TenantID string     `json:"tenant_id"`
 	Admin    readyAdmin `json:"admin"`
 	Apps     []readyApp `json:"apps"`
+	// Administrator may do what an administrator's roles permit.
+	Administrator readyAdmin `json:"administrator"`
 }
 
 type readyAdmin struct {
@@ -234,6 +236,36 @@ func (s *tenantServer) signIn(ctx context.Context, clientID string, p keyPair) e
 	return err
 }
 
+// tokenOf signs in with a secret.
+func (s *tenantServer) tokenOf(ctx context.Context, admin readyAdmin) (string, error) {
+	secret, err := os.ReadFile(admin.ClientSecretFile)
+	if err != nil {
+		return "", err
+	}
+	token, err := s.token(ctx, url.Values{"client_id": {admin.ClientID}, "client_secret": {string(secret)}})
+	if err != nil {
+		return "", fmt.Errorf("sign in with %s: %w", admin.ClientSecretFile, err)
+	}
+	return token, nil
+}
+
+// addCertificate does what an administrator does in the portal: it uploads the first
+// certificate of an app.
+func (s *tenantServer) addCertificate(ctx context.Context, objectID string, p keyPair) error {
+	token, err := s.tokenOf(ctx, s.ready.Administrator)
+	if err != nil {
+		return err
+	}
+	body := fmt.Sprintf(`{"keyCredentials":[{"type":"AsymmetricX509Cert","usage":"Verify","key":%q}]}`,
+		base64.StdEncoding.EncodeToString(p.certificate.Raw))
+	status, data, err := s.exchange(ctx, http.MethodPatch, s.ready.Graph+"/v1.0/applications/"+objectID,
+		http.Header{"Authorization": {"Bearer " + token}, "Content-Type": {"application/json"}}, []byte(body))
+	if err == nil && status != http.StatusNoContent {
+		err = fmt.Errorf("add a certificate to %s: %d: %s", objectID, status, data)
+	}
+	return err
+}
+
 // listing is what an app carries, as Graph shows it to the admin. An entry is
 // its JSON object, as it came.
 type listing struct {
@@ -243,13 +275,9 @@ type listing struct {
 
 // list reads the credentials of an app as the admin.
 func (s *tenantServer) list(ctx context.Context, objectID string) (listing, error) {
-	secret, err := os.ReadFile(s.ready.Admin.ClientSecretFile)
+	token, err := s.tokenOf(ctx, s.ready.Admin)
 	if err != nil {
 		return listing{}, err
-	}
-	token, err := s.token(ctx, url.Values{"client_id": {s.ready.Admin.ClientID}, "client_secret": {string(secret)}})
-	if err != nil {
-		return listing{}, fmt.Errorf("sign in as the admin: %w", err)
 	}
 	status, data, err := s.exchange(ctx, http.MethodGet,
 		s.ready.Graph+"/v1.0/applications/"+objectID+"?$select=id,keyCredentials,passwordCredentials",

@@ -31,6 +31,8 @@ type adopted struct {
 	orphans bool
 	// before is what Graph showed before anything happened.
 	before listing
+	// off, if set, is held for writing while the host of the consumer has no power.
+	off *sync.RWMutex
 
 	mu   sync.Mutex
 	held map[string]keyPair // all pairs that the consumer ever held, by thumbprint

@@ -1,0 +1,131 @@
+//go:build e2e
+
+package main_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// patience is how long a person needs at most from the package to the first app.
+const patience = 10 * time.Minute
+
+// install does what README.md says under "Install", and nothing else, with a
+// stopwatch.
+func install(t *testing.T, h *serviceHost) {
+	t.Helper()
+	steps := ""
+	for _, b := range readBlocks(t, filepath.Join("..", "..", "README.md")) {
+		if strings.Contains(b.text, "apt install ./rotate_") {
+			steps = b.text
+		}
+	}
+	ready := h.tenant.ready
+	// What differs for everybody who reads it.
+	steps = strings.ReplaceAll(steps, "22222222-3333-4444-5555-666666666666", h.app.seed.ClientID)
+	if strings.Count(steps, "\n") != 4 || !strings.Contains(steps, "rotate app add "+h.app.name+" ") || !strings.Contains(steps, h.app.seed.ClientID) {
+		t.Fatalf("README.md, Install: is it read well?\n%s", steps)
+	}
+	h.write(t, "/root/app.pfx", string(must1(os.ReadFile(h.app.seed.PFXFile))(t)), 0o600)
+	h.write(t, "/root/app.password", string(must1(os.ReadFile(h.app.seed.PasswordFile))(t)), 0o600)
+	// The editor: what it asks for is filled in. The tenant is not in the cloud, so
+	// where it is must be said, too.
+	h.write(t, "/root/ca.pem", string(must1(os.ReadFile(ready.CAFile))(t)), 0o644)
+	h.write(t, "/root/edit", fmt.Sprintf(`cp /root/ca.pem /etc/rotate/ca.pem
+sed -i 's/^  recovery: ""/  recovery: none/; s/^#tenants/tenants/; s/^#  /  /; s/11111111-2222-3333-4444-555555555555/%s/' "$1"
+echo '    cloud: {login: %q, graph: %q, ca_file: /etc/rotate/ca.pem}' >>"$1"
+`, ready.TenantID, ready.Login, ready.Graph), 0o644)
+	begun := time.Now()
+	out := h.sh(t, `sudo() { "$@"; }
+sudoedit() { sh /root/edit "$1"; }
+cd /root
+`+steps)
+	list := h.sh(t, "rotate app list")
+	took := time.Since(begun)
+	t.Logf("from the package to the first app that is tracked: %s", took.Round(time.Millisecond))
+	if !strings.Contains(out, "✔ "+h.app.name) || !strings.Contains(list, h.app.name) || took > patience {
+		t.Errorf("after %s the app is not tracked:\n%s\n%s", took, out, list)
+	}
+	h.makeQuick(t)
+	h.m.must(t, 0, "now", h.app.name, "--wait")
+	checkService(t, h)
+}
+
+// makeQuick gives the app its deliveries, and all a policy of seconds.
+func (h *serviceHost) makeQuick(t *testing.T) {
+	t.Helper()
+	h.write(t, "/usr/local/bin/gate", gate, 0o755)
+	h.sh(t, "install -d /srv/gate")
+	h.prefill(t, h.app)
+	path := filepath.Join(h.root, "etc/rotate/config.yaml")
+	config := string(must1(os.ReadFile(path))(t)) + `
+schedule: "@every 2s"
+discovery: {off: true}
+defaults:` + servicePolicy + `
+hooks:
+  gate: {command: [/usr/local/bin/gate]}
+`
+	h.write(t, "/etc/rotate/config.yaml", config, 0o644)
+	h.write(t, "/etc/systemd/system/rotate.service.d/test.conf", impatient, 0o644)
+	h.sh(t, "systemctl daemon-reload; systemctl restart rotate")
+	h.m.must(t, 0, "app", "edit", h.app.name, "--deliver-file", "/srv/consumer/app.pfx", "--deliver-exec", "gate")
+}
+
+// checkService looks at what the service manager and the journal know.
+func checkService(t *testing.T, h *serviceHost) {
+	t.Helper()
+	if text := h.property(t, "StatusText"); !regexp.MustCompile(`^checked \d\d:\d\d, 1 app`).MatchString(text) {
+		t.Errorf("the service manager's status is %q", text)
+	}
+	if user := h.sh(t, "stat -c %U /proc/$(systemctl show --property=MainPID --value rotate)/environ"); user != "root" {
+		t.Errorf("the environment of the process belongs to %s: it can be dumped", user)
+	}
+	if user := h.property(t, "User"); user != "rotate" {
+		t.Errorf("the service runs as %q", user)
+	}
+	for _, unit := range []string{"rotate", "rotate-check", "rotate-init"} {
+		score := h.sh(t, "systemd-analyze security --no-pager "+unit+" | tail -n 1")
+		if n, err := strconv.ParseFloat(regexp.MustCompile(`[0-9]+\.[0-9]+`).FindString(score), 64); err != nil || n > 1.2 {
+			t.Errorf("%s: systemd-analyze security says %q, want at most 1.2", unit, score)
+		}
+	}
+	// Priorities by level, and no time in the text: the journal has it.
+	lines := 0
+	for line := range strings.SplitSeq(h.sh(t, "journalctl --no-pager --output=json --output-fields=PRIORITY,MESSAGE --unit=rotate _COMM=rotate"), "\n") {
+		entry := decodeJSON[struct {
+			Priority string `json:"PRIORITY"`
+			Message  string `json:"MESSAGE"`
+		}](t, line)
+		want := map[bool]string{true: "4", false: "6"}[strings.Contains(entry.Message, "warning=")]
+		if strings.Contains(entry.Message, "time=") || entry.Priority != want {
+			t.Errorf("in the journal with priority %s, want %s: %s", entry.Priority, want, entry.Message)
+		}
+		lines++
+	}
+	if lines < 5 {
+		t.Errorf("%d lines in the journal", lines)
+	}
+}
+
+// purge removes the package and everything: the keys go to an archive.
+func purge(t *testing.T, h *serviceHost) {
+	t.Helper()
+	h.sh(t, "apt-get remove --yes --quiet rotate")
+	if code, _ := h.try("systemctl is-active rotate"); code == 0 {
+		t.Error("the service runs although the package was removed")
+	}
+	h.sh(t, "test -s /var/lib/rotate/rotate.db")
+	h.sh(t, "apt-get purge --yes --quiet rotate")
+	// In this container /var/lib/rotate is a disk of its own, which a purge leaves.
+	listed := h.sh(t, `test ! -e /etc/rotate/keys; test -z "$(ls -A /var/lib/rotate)"
+stat -c %a /var/backups/rotate-purged-*.tar; tar -tf /var/backups/rotate-purged-*.tar`)
+	if !strings.HasPrefix(listed, "600\n") || !strings.Contains(listed, "var/lib/rotate/rotate.db") {
+		t.Errorf("the archive of a purge:\n%s", listed)
+	}
+}
