@@ -20,9 +20,10 @@ import (
 // (checkWorld); a consumer signs in all the while. The tenant runs outside, because
 // Entra does not stop when this host does.
 //
-// It is a step of its own in .ci/run. On another Debian:
+// It is a step of its own in .ci/run. On another Debian, and for an hour:
 //
 //	ROTATE_TEST_DEBIAN=trixie go test -tags e2e -timeout 30m -run '^TestSystemd$' ./cmd/rotate
+//	ROTATE_TEST_MOMENTS=1h go test -tags e2e -timeout 90m -run '^TestSystemd$/^(install|random_moments)$' -v ./cmd/rotate
 func TestSystemd(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Fatal("this test boots a Debian with systemd-nspawn, which needs root")
@@ -46,6 +47,7 @@ func TestSystemd(t *testing.T) {
 		{"groups", groups},
 		{"encrypted credential", encryptedCredential},
 		{"identity as credential", identityCredential},
+		{"random moments", randomMoments},
 	} {
 		begun := time.Now()
 		if !t.Run(part.name, func(t *testing.T) { part.run(t, h); h.check(t) }) {
