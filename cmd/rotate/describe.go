@@ -104,15 +104,15 @@ func fact(p rotator.Phase, r control.Rotation) string {
 
 // toldText says which keys of others are gone as a person told.
 func toldText(r control.Rotation) string {
-	text := ""
+	var text strings.Builder
 	for _, k := range r.Told {
 		if k.RemovedAt != nil {
-			text += "; key " + k.KeyID + " is gone as told"
+			text.WriteString("; key " + k.KeyID + " is gone as told")
 		} else {
-			text += "; key " + k.KeyID + " stays: nobody confirmed"
+			text.WriteString("; key " + k.KeyID + " stays: nobody confirmed")
 		}
 	}
-	return text
+	return text.String()
 }
 
 func uploadFact(r control.Rotation) string {
