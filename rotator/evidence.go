@@ -59,14 +59,11 @@ func evidenceMode(app string) error {
 // at is Entra's time. What the log showed is durable before the removal. After a
 // crash it is asked again: what was seen then is not what is so now.
 func (t *turn) evidence(ctx context.Context, at time.Time) (*wait, error) {
-	old := t.rot.Old
-	switch {
-	case !t.app.Evidence, t.app.Mode != ModeManaged, old == nil, !old.RemovedAt.IsZero():
-		return nil, nil //nolint:nilnil // nothing to ask
-	case old.GivenUp, at.After(old.NotAfter), t.rot.Confirmation == "never":
-		return nil, nil //nolint:nilnil // nothing left to protect: it must go, or has ended
+	replaced := t.replaced(at)
+	if !t.app.Evidence || t.app.Mode != ModeManaged || len(replaced) == 0 || t.rot.Confirmation == "never" {
+		return nil, nil //nolint:nilnil // nothing to ask, or nothing left to protect
 	}
-	found, err := t.lookUp(ctx, at)
+	found, err := t.lookUp(ctx, replaced, at)
 	if err != nil {
 		return nil, err
 	}
@@ -80,8 +77,8 @@ func (t *turn) evidence(ctx context.Context, at time.Time) (*wait, error) {
 		return nil, nil //nolint:nilnil // nothing holds it
 	}
 	until := earlier(found.OldUsedAt.Add(t.quiet()), at.Add(evidenceEvery))
-	if old.NotAfter.After(at) {
-		until = earlier(until, old.NotAfter.Add(time.Second))
+	if end := t.oldEnds(); end.After(at) {
+		until = earlier(until, end.Add(time.Second))
 	}
 	if now := time.Now().UTC(); until.Sub(now) < time.Minute {
 		until = now.Add(time.Minute)
@@ -89,12 +86,36 @@ func (t *turn) evidence(ctx context.Context, at time.Time) (*wait, error) {
 	return &wait{WaitingEvidence, until}, nil
 }
 
+// replaced lists the keys that are about to be removed and that the consumer may
+// still need: ours, unless it was given up or has ended, and those of others that a
+// person told to remove. An ID is empty where nobody could tell it.
+func (t *turn) replaced(at time.Time) []KeyID {
+	var list []KeyID
+	if old := t.rot.Old; old != nil && old.RemovedAt.IsZero() && !old.GivenUp && !at.After(old.NotAfter) {
+		list = append(list, old.KeyID)
+	}
+	for _, k := range t.rot.Told {
+		if k.RemovedAt.IsZero() && !at.After(k.NotAfter) {
+			list = append(list, k.KeyID)
+		}
+	}
+	return list
+}
+
+// oldEnds is when ours ends; zero: there is none.
+func (t *turn) oldEnds() time.Time {
+	if t.rot.Old == nil {
+		return time.Time{}
+	}
+	return t.rot.Old.NotAfter
+}
+
 // quiet is how long the old certificate must have been unused once it was seen in
 // use: the overlap begins anew with each use.
 func (t *turn) quiet() time.Duration { return max(t.policy.Overlap, evidenceQuiet) }
 
 // lookUp reads the log. The error is that of a log which is down for a while.
-func (t *turn) lookUp(ctx context.Context, at time.Time) (Evidence, error) {
+func (t *turn) lookUp(ctx context.Context, replaced []KeyID, at time.Time) (Evidence, error) {
 	found := Evidence{AskedAt: at.UTC()}
 	if t.rot.Evidence != nil {
 		found.Since = t.rot.Evidence.Since
@@ -103,7 +124,7 @@ func (t *turn) lookUp(ctx context.Context, at time.Time) (Evidence, error) {
 		found.Result, found.Note = EvidenceUnknown, "unknown: "+fmt.Sprintf(format, args...)
 		return found, nil
 	}
-	if t.rot.Old.KeyID == "" {
+	if slices.Contains(replaced, "") {
 		return unknown("the key ID of the old certificate is not known")
 	}
 	since := t.rot.PhaseAt[PhaseConfirmed]
@@ -111,7 +132,16 @@ func (t *turn) lookUp(ctx context.Context, at time.Time) (Evidence, error) {
 		since = found.Since
 	}
 	var err error
-	if found.OldUsedAt, err = t.lastUse(ctx, t.rot.Old.KeyID, since); err == nil && t.rot.New.KeyID != "" {
+	for _, id := range replaced {
+		var used time.Time
+		if used, err = t.lastUse(ctx, id, since); err != nil {
+			break
+		}
+		if used.After(found.OldUsedAt) {
+			found.OldUsedAt = used
+		}
+	}
+	if err == nil && t.rot.New.KeyID != "" {
 		found.NewUsedAt, err = t.lastUse(ctx, t.rot.New.KeyID, t.rot.PhaseAt[PhaseProven])
 	}
 	if f := failureOf(err); err != nil {
@@ -175,9 +205,12 @@ func (t *turn) noteEvidence(ctx context.Context, found Evidence, at time.Time) e
 		if found.Result != EvidenceUsed {
 			return
 		}
-		severity := SeverityWarning
-		if t.rot.Old.NotAfter.Sub(at) <= 7*day {
-			severity = SeverityCritical
+		severity, end := SeverityWarning, ""
+		if ends := t.oldEnds(); !ends.IsZero() {
+			end = ", or until its end on " + ends.Format(time.DateOnly)
+			if ends.Sub(at) <= 7*day {
+				severity = SeverityCritical
+			}
 		}
 		told := false
 		for i := range rec.App.Alerts {
@@ -187,8 +220,8 @@ func (t *turn) noteEvidence(ctx context.Context, found Evidence, at time.Time) e
 		}
 		if !told {
 			rec.Events = append(rec.Events, t.event(EventOldCertificateInUse, severity, found.Note,
-				fmt.Sprintf("bring the new one to the consumer; the old one stays until it was unused for %s, or until its end on %s. If the consumer has changed meanwhile: rotate confirm %s CODE",
-					days(t.quiet()), t.rot.Old.NotAfter.Format(time.DateOnly), t.app.Name)))
+				fmt.Sprintf("bring the new one to the consumer; the old one stays until it was unused for %s%s. If the consumer has changed meanwhile: rotate confirm %s CODE",
+					days(t.quiet()), end, t.app.Name)))
 		}
 	})
 }

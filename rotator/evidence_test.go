@@ -119,7 +119,7 @@ func TestEvidenceUnused(t *testing.T) {
 		s := await(w.t, r, "app-1", time.Hour, "delivered", phaseIs(rotator.PhaseDelivered))
 		old, next := w.pairs(r, s)
 		w.consumer(r, old) // it had no time to read the new file yet
-		s = await(w.t, r, "app-1", time.Hour, "confirmed", phaseIs(rotator.PhaseConfirmed))
+		await(w.t, r, "app-1", time.Hour, "confirmed", phaseIs(rotator.PhaseConfirmed))
 		time.Sleep(time.Minute)
 		w.consumer(r, next)
 		s = await(w.t, r, "app-1", 2*time.Hour, "retired", phaseIs(rotator.PhaseRetired))
@@ -184,13 +184,13 @@ func TestEvidenceOwnSignIns(t *testing.T) {
 		bubble(t, map[bool]string{false: "by correlation ID", true: "by request ID"}[otherIDs], asksForEvidence(), func(w *world, r *rotator.Rotator) {
 			w.tenant.Configure(func(e *emulator.Tenant) { e.OwnCorrelationIDs = otherIDs })
 			stop := run(w.t, r)
-			s := await(w.t, r, "app-1", time.Hour, "delivered", phaseIs(rotator.PhaseDelivered))
+			await(w.t, r, "app-1", time.Hour, "delivered", phaseIs(rotator.PhaseDelivered))
 			if !otherIDs {
 				if _, err := r.Test(w.t.Context(), "app-1"); err != nil {
 					w.t.Error(err)
 				}
 			}
-			s = await(w.t, r, "app-1", 3*time.Hour, "retired", phaseIs(rotator.PhaseRetired))
+			s := await(w.t, r, "app-1", 3*time.Hour, "retired", phaseIs(rotator.PhaseRetired))
 			stop()
 			if s.Rotation.Evidence.Result != rotator.EvidenceUnknown {
 				w.t.Errorf("only rotate signed in, and the evidence is %+v", s.Rotation.Evidence)
@@ -244,7 +244,7 @@ func TestEvidenceReconfirmed(t *testing.T) {
 		old, _ := w.pairs(r, s)
 		time.Sleep(time.Minute)
 		w.consumer(r, old)
-		s = await(w.t, r, "app-1", 2*time.Hour, "held", waitsFor(rotator.WaitingEvidence))
+		await(w.t, r, "app-1", 2*time.Hour, "held", waitsFor(rotator.WaitingEvidence))
 		if events := told(w.t, r, rotator.EventOldCertificateInUse); len(events) != 1 || events[0].Severity != rotator.SeverityCritical {
 			w.t.Errorf("told %+v, want critical: it ends today", events)
 		}
@@ -280,4 +280,32 @@ func (w *world) logFails(with int) {
 
 func waitsFor(what string) func(rotator.AppStatus) bool {
 	return func(s rotator.AppStatus) bool { return s.WaitingFor == what }
+}
+
+// TestEvidenceRetireKey: a key of others that a person told to remove is held while
+// it is in use, too.
+func TestEvidenceRetireKey(t *testing.T) {
+	o := asksForEvidence()
+	o.noKey = true
+	bubble(t, "", o, func(w *world, r *rotator.Rotator) {
+		id := w.elsewhere()
+		theirs := rotator.KeyPair{Key: keys()[1], Certificate: w.tenant.KeyCredentials(w.apps[0].clientID)[0].Certificate}
+		stop := run(w.t, r)
+		if _, err := r.Start(w.t.Context(), "app-1", retire(id), "a person"); err != nil {
+			w.t.Fatal(err)
+		}
+		await(w.t, r, "app-1", time.Hour, "confirmed", phaseIs(rotator.PhaseConfirmed))
+		time.Sleep(time.Minute)
+		w.consumer(r, theirs)
+		await(w.t, r, "app-1", 2*time.Hour, "held", waitsFor(rotator.WaitingEvidence))
+		time.Sleep(20 * time.Hour)
+		if w.elsewhere() == "" || len(told(w.t, r, rotator.EventOldCertificateInUse)) == 0 {
+			w.t.Error("it was removed, or nobody was told")
+		}
+		await(w.t, r, "app-1", 12*time.Hour, "retired", phaseIs(rotator.PhaseRetired))
+		if w.elsewhere() != "" {
+			w.t.Error("it is still on the app a day after its last use")
+		}
+		stop()
+	})
 }
