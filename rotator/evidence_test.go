@@ -58,7 +58,7 @@ func TestEvidenceHolds(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		used := time.Now().UTC().Truncate(time.Second)
 		w.consumer(r, old)
-		s = await(w.t, r, "app-1", 2*time.Hour, "held", waitsFor(rotator.WaitingEvidence))
+		s = await(w.t, r, "app-1", 2*time.Hour, "held", waitsForEvidence)
 		if e := s.Rotation.Evidence; e.Result != rotator.EvidenceUsed || !e.OldUsedAt.Equal(used) ||
 			e.Note != "the consumer still uses the old certificate, last at "+used.Format(time.RFC3339) {
 			w.t.Errorf("evidence: %+v", e)
@@ -230,7 +230,7 @@ func TestEvidenceReconfirmed(t *testing.T) {
 		old, _ := w.pairs(r, s)
 		time.Sleep(time.Minute)
 		w.consumer(r, old)
-		s = await(w.t, r, "app-1", 2*time.Hour, "held", waitsFor(rotator.WaitingEvidence))
+		s = await(w.t, r, "app-1", 2*time.Hour, "held", waitsForEvidence)
 		time.Sleep(time.Minute)
 		if _, err := r.Confirm(w.t.Context(), "app-1", s.Rotation.New.ThumbprintSHA1[:8], "restarted it", "a person"); err != nil {
 			w.t.Fatal(err)
@@ -244,7 +244,7 @@ func TestEvidenceReconfirmed(t *testing.T) {
 		old, _ := w.pairs(r, s)
 		time.Sleep(time.Minute)
 		w.consumer(r, old)
-		await(w.t, r, "app-1", 2*time.Hour, "held", waitsFor(rotator.WaitingEvidence))
+		await(w.t, r, "app-1", 2*time.Hour, "held", waitsForEvidence)
 		if events := told(w.t, r, rotator.EventOldCertificateInUse); len(events) != 1 || events[0].Severity != rotator.SeverityCritical {
 			w.t.Errorf("told %+v, want critical: it ends today", events)
 		}
@@ -278,9 +278,7 @@ func (w *world) logFails(with int) {
 	})
 }
 
-func waitsFor(what string) func(rotator.AppStatus) bool {
-	return func(s rotator.AppStatus) bool { return s.WaitingFor == what }
-}
+func waitsForEvidence(s rotator.AppStatus) bool { return s.WaitingFor == rotator.WaitingEvidence }
 
 // TestEvidenceRetireKey: a key of others that a person told to remove is held while
 // it is in use, too.
@@ -297,7 +295,7 @@ func TestEvidenceRetireKey(t *testing.T) {
 		await(w.t, r, "app-1", time.Hour, "confirmed", phaseIs(rotator.PhaseConfirmed))
 		time.Sleep(time.Minute)
 		w.consumer(r, theirs)
-		await(w.t, r, "app-1", 2*time.Hour, "held", waitsFor(rotator.WaitingEvidence))
+		await(w.t, r, "app-1", 2*time.Hour, "held", waitsForEvidence)
 		time.Sleep(20 * time.Hour)
 		if w.elsewhere() == "" || len(told(w.t, r, rotator.EventOldCertificateInUse)) == 0 {
 			w.t.Error("it was removed, or nobody was told")
