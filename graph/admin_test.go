@@ -2,14 +2,19 @@ package graph_test
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/seed-f0abd057/rotate/emulator"
 	"github.com/seed-f0abd057/rotate/graph"
@@ -167,6 +172,110 @@ func TestAdminByDeviceCode(t *testing.T) {
 			}
 			if err != nil {
 				t.Fatal(err)
+			}
+			w.works(t, got)
+		})
+	}
+}
+
+// browserCode answers for the sign-in page: it takes the code that the browser brought
+// back, once. All else goes to the tenant.
+type browserCode struct {
+	next  http.RoundTripper
+	token func() string
+	form  url.Values
+}
+
+func (b *browserCode) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Method != http.MethodPost || !strings.HasSuffix(r.URL.Path, "/oauth2/v2.0/token") {
+		return b.next.RoundTrip(r)
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	form, err := url.ParseQuery(string(body))
+	if err != nil {
+		return nil, err
+	}
+	if form.Get("grant_type") != "authorization_code" {
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		return b.next.RoundTrip(r)
+	}
+	b.form = form
+	return &http.Response{
+		StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}}, Request: r,
+		Body: io.NopCloser(strings.NewReader(`{"token_type":"Bearer","expires_in":3600,"ext_expires_in":3600,"scope":"` + entraURL + `/.default","access_token":"` + b.token() + `"}`)),
+	}, nil
+}
+
+// TestAdminByBrowser opens the sign-in page of this tenant in the person's browser,
+// takes the code that comes back to the loopback address, with the proof of possession
+// that belongs to it, and refuses a code that it did not ask for.
+func TestAdminByBrowser(t *testing.T) {
+	b := &browserCode{}
+	w := newWorld(t, func(_ *emulator.Tenant, c *graph.Config) {
+		b.next = c.Tenants[0].Cloud.Transport
+		c.Tenants[0].Cloud.Transport = b
+	})
+	token, err := w.client.AdminToken(t.Context(), "contoso", graph.AdminIdentity, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.token = func() string { return string(token) }
+	for name, tampered := range map[string]bool{"signed in": false, "another state": true} {
+		t.Run(name, func(t *testing.T) {
+			// The browser tells where it was sent through a pipe, which nobody has to poll.
+			opened := filepath.Join(t.TempDir(), "opened")
+			if err := unix.Mkfifo(opened, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			program(t, "xdg-open", `printf '%s' "$1" >"`+opened+`"`)
+			page := make(chan string, 1)
+			go func() {
+				data, err := os.ReadFile(opened)
+				if err != nil {
+					page <- err.Error()
+					return
+				}
+				page <- string(data)
+				at, err := url.Parse(string(data))
+				if err != nil {
+					return
+				}
+				q := at.Query()
+				state := q.Get("state")
+				if tampered {
+					state = "somebody-else"
+				}
+				// The page has the browser post it (response_mode=form_post).
+				back, err := http.PostForm(q.Get("redirect_uri"), url.Values{"code": {"the-code"}, "state": {state}})
+				if err == nil {
+					back.Body.Close()
+				}
+			}()
+			b.form = nil
+			got, err := w.client.AdminToken(t.Context(), "contoso", graph.AdminBrowser, nil)
+			at, parseErr := url.Parse(<-page)
+			if parseErr != nil {
+				t.Fatal(parseErr)
+			}
+			q := at.Query()
+			if !strings.HasPrefix(at.Path, "/"+w.tenant.TenantID()+"/") || q.Get("code_challenge_method") != "S256" || q.Get("response_mode") != "form_post" || !strings.HasPrefix(q.Get("redirect_uri"), "http://localhost:") {
+				t.Errorf("the browser was sent to %s", at)
+			}
+			if tampered {
+				if err == nil || b.form != nil {
+					t.Errorf("a code that nobody asked for was taken: %v", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			digest := sha256.Sum256([]byte(b.form.Get("code_verifier")))
+			if b.form.Get("code") != "the-code" || base64.RawURLEncoding.EncodeToString(digest[:]) != q.Get("code_challenge") {
+				t.Error("the code was not redeemed with its proof")
 			}
 			w.works(t, got)
 		})
