@@ -29,9 +29,9 @@ import (
 )
 
 // tenants of a benchmark. Graph lets 150 reads of certificates through a minute
-// and tenant, and the client keeps to it: one tenant alone would be a benchmark of
-// that limit.
-const tenants = 8
+// and tenant, and the client keeps to it: with few of them this would be a benchmark
+// of that limit.
+const tenants = 32
 
 // host is a store and its tenants.
 type host struct {
