@@ -52,15 +52,8 @@ const (
 // clock right. It changes nothing in Entra. What it finds is stored and told when
 // it is new. An error means that it could not be found out now.
 func (r *Rotator) Preflight(ctx context.Context, name string) ([]PreflightProblem, error) {
-	app, err := r.Store.App(ctx, name)
+	app, err := r.appToAsk(ctx, name)
 	if err != nil {
-		return nil, fmt.Errorf("app %s: %w", name, err)
-	}
-	state, err := r.state(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if err := r.checkHosts(&state, app.Tenant); err != nil {
 		return nil, err
 	}
 	p := &preflight{r: r, app: &app, policy: policyOf(&app, r.settings().Defaults)}

@@ -66,15 +66,8 @@ const (
 // SignIns lists the last sign-ins with each credential of the app, ours first. The
 // tenant's identity asks; it needs AuditLog.Read.All.
 func (r *Rotator) SignIns(ctx context.Context, name string) ([]UsedCredential, error) {
-	app, err := r.Store.App(ctx, name)
+	app, err := r.appToAsk(ctx, name)
 	if err != nil {
-		return nil, fmt.Errorf("app %s: %w", name, err)
-	}
-	state, err := r.state(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if err := r.checkHosts(&state, app.Tenant); err != nil {
 		return nil, err
 	}
 	var rot *Rotation

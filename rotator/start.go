@@ -456,6 +456,19 @@ func giveUp(app *App, rot *Rotation) {
 	}
 }
 
+// appToAsk reads an app about which Entra may be asked.
+func (r *Rotator) appToAsk(ctx context.Context, name string) (App, error) {
+	app, err := r.Store.App(ctx, name)
+	if err != nil {
+		return App{}, fmt.Errorf("app %s: %w", name, err)
+	}
+	state, err := r.state(ctx)
+	if err != nil {
+		return App{}, err
+	}
+	return app, r.checkHosts(&state, app.Tenant)
+}
+
 // checkHosts refuses to ask another login or Graph host than the tenant was
 // first used with: no test address ever meets a production store.
 func (r *Rotator) checkHosts(state *State, tenant string) error {

@@ -50,15 +50,8 @@ type Connection struct {
 // Test checks one app's connection with the stored pair: everything that a
 // consumer's own test button leaves unsaid. The result is kept with the app.
 func (r *Rotator) Test(ctx context.Context, name string) ([]TestCheck, error) {
-	app, err := r.Store.App(ctx, name)
+	app, err := r.appToAsk(ctx, name)
 	if err != nil {
-		return nil, fmt.Errorf("app %s: %w", name, err)
-	}
-	state, err := r.state(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if err := r.checkHosts(&state, app.Tenant); err != nil {
 		return nil, err
 	}
 	c := Connection{App: app, Policy: policyOf(&app, r.settings().Defaults)}
