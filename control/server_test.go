@@ -293,6 +293,7 @@ func TestStoppedDaemonEndsStream(t *testing.T) {
 	if !errors.Is(got, control.ErrEnded) {
 		t.Errorf("the stream ended with %v, want ErrEnded", got)
 	}
+	stop() // the stream ends before the socket does
 	if _, err := c.Status(t.Context()); !errors.Is(err, control.ErrNoDaemon) {
 		t.Errorf("Status of a stopped daemon = %v, want ErrNoDaemon", err)
 	}
