@@ -12,11 +12,13 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"syscall"
 	"time"
 )
 
 // Client asks a daemon, or a [Server] in the same process. It has one method per
-// route and is safe for concurrent use. Refusals are [*Error].
+// route and is safe for concurrent use. Refusals are [*Error]; [ErrEnded] says that
+// the daemon stopped before it answered, and may or may not have done what was asked.
 type Client struct {
 	http *http.Client
 }
@@ -222,7 +224,7 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) error
 		return nil
 	}
 	if err := json.NewDecoder(response.Body).Decode(out); err != nil {
-		return fmt.Errorf("%s %s: read answer: %w", method, path, err)
+		return fmt.Errorf("%s %s: read answer: %w", method, path, cutOff(err))
 	}
 	return nil
 }
@@ -249,7 +251,7 @@ func (c *Client) send(ctx context.Context, method, path string, in any) (*http.R
 		if e, ok := errors.AsType[*url.Error](err); ok {
 			err = e.Err
 		}
-		return nil, fmt.Errorf("%s %s: %w", method, path, err)
+		return nil, fmt.Errorf("%s %s: %w", method, path, cutOff(err))
 	}
 	if response.StatusCode/100 == 2 {
 		return response, nil
@@ -262,6 +264,16 @@ func (c *Client) send(ctx context.Context, method, path string, in any) (*http.R
 		return nil, fmt.Errorf("%s %s: the answer is %s without a reason", method, path, response.Status)
 	}
 	return nil, refusal.Error
+}
+
+// cutOff says what it means when a connection ends before the answer does.
+func cutOff(err error) error {
+	for _, one := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE} {
+		if errors.Is(err, one) {
+			return fmt.Errorf("%w before it answered", ErrEnded)
+		}
+	}
+	return err
 }
 
 func appPath(name, rest string) string { return "/v1/apps/" + url.PathEscape(name) + rest }

@@ -16,7 +16,8 @@ var (
 	ErrNoDaemon = errors.New("no daemon answers")
 	// ErrRunning says that another daemon listens on the socket.
 	ErrRunning = errors.New("another daemon is running")
-	// ErrEnded says that the daemon stopped before the rotation ended.
+	// ErrEnded says that the daemon stopped before it had answered, or before the
+	// rotation that is followed ended.
 	ErrEnded = errors.New("the daemon stopped")
 	// ErrTooLarge says that a request has more bytes than any real one.
 	ErrTooLarge = errors.New("the request is too large")

@@ -1,8 +1,11 @@
 package control_test
 
 import (
+	"bufio"
 	"errors"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -106,5 +109,33 @@ func TestDialNobody(t *testing.T) {
 	}
 	if _, err := control.Dial(t.Context(), filepath.Join(path, "below", "nothing")); !errors.Is(err, control.ErrNoDaemon) {
 		t.Errorf("Dial in a missing folder = %v, want ErrNoDaemon", err)
+	}
+}
+
+// TestCutOff: a daemon that dies with a question open is no riddle for who asked.
+func TestCutOff(t *testing.T) {
+	for name, said := range map[string]string{
+		"nothing said": "", "half a head": "HTTP/1.1 200 OK\r\n", "half an answer": "HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n{\"apps\": [",
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := socketPath(t)
+			l, err := net.Listen("unix", path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = l.Close() })
+			go func() {
+				for conn, err := l.Accept(); err == nil; conn, err = l.Accept() {
+					if _, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
+						_, _ = io.WriteString(conn, said)
+					}
+					_ = conn.Close()
+				}
+			}()
+			_, err = dial(t, path).Status(t.Context())
+			if !errors.Is(err, control.ErrEnded) || !strings.HasSuffix(err.Error(), "the daemon stopped before it answered") {
+				t.Errorf("Status = %v, want ErrEnded", err)
+			}
+		})
 	}
 }

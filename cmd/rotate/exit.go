@@ -154,7 +154,7 @@ func hints(err error) []string {
 	case errors.Is(err, control.ErrRunning):
 		return []string{"one daemon serves a store; this configuration names the socket of one that runs"}
 	case errors.Is(err, control.ErrEnded):
-		return []string{"nothing is lost: the rotation goes on when the daemon starts again"}
+		return []string{`nothing is lost: what was begun goes on when the daemon starts again; "rotate status" shows whether it was`}
 	case errors.Is(err, config.ErrEmpty), isConfigError(err):
 		return []string{`"rotate config schema" prints every key that is allowed`}
 	case isUnusable(err) && errors.Is(err, fs.ErrNotExist):
