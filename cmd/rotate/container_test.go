@@ -5,6 +5,7 @@ package main_test
 import (
 	"bytes"
 	"cmp"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -18,6 +19,9 @@ import (
 	"time"
 )
 
+// debianPackages are what it has beside its smallest set. rpm is for the other package.
+const debianPackages = "systemd,systemd-sysv,dbus,procps,ca-certificates,rpm"
+
 // debianSuite is the environment variable that names another Debian than bookworm.
 const debianSuite = "ROTATE_TEST_DEBIAN"
 
@@ -27,7 +31,7 @@ func debian(t *testing.T) string {
 	t.Helper()
 	suite := cmp.Or(os.Getenv(debianSuite), "bookworm")
 	folder := filepath.Join(must1(os.UserCacheDir())(t), "rotate-e2e")
-	root := filepath.Join(folder, suite)
+	root := filepath.Join(folder, fmt.Sprintf("%s-%x", suite, sha256.Sum256([]byte(debianPackages)))[:len(suite)+9])
 	if _, err := os.Stat(root); err == nil {
 		return root
 	}
@@ -39,7 +43,7 @@ func debian(t *testing.T) string {
 		t.Fatal(err)
 	}
 	begun := time.Now()
-	cmd := exec.Command("debootstrap", "--variant=minbase", "--include=systemd,systemd-sysv,dbus,procps,ca-certificates",
+	cmd := exec.Command("debootstrap", "--variant=minbase", "--include="+debianPackages,
 		suite, part, cmp.Or(os.Getenv("ROTATE_TEST_MIRROR"), "http://deb.debian.org/debian"))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("debootstrap %s: %v\n%s", suite, err, tail(string(out), 20))

@@ -20,6 +20,12 @@ const patience = 10 * time.Minute
 // stopwatch.
 func install(t *testing.T, h *serviceHost) {
 	t.Helper()
+	installBy(t, h, "apt install ./rotate_*.deb")
+}
+
+// installBy is [install] with another command that installs the package.
+func installBy(t *testing.T, h *serviceHost, command string) {
+	t.Helper()
 	steps := ""
 	for _, b := range readBlocks(t, filepath.Join("..", "..", "README.md")) {
 		if strings.Contains(b.text, "apt install ./rotate_") {
@@ -28,6 +34,7 @@ func install(t *testing.T, h *serviceHost) {
 	}
 	ready := h.tenant.ready
 	// What differs for everybody who reads it.
+	steps = strings.Replace(steps, "apt install ./rotate_*.deb", command, 1)
 	steps = strings.ReplaceAll(steps, "22222222-3333-4444-5555-666666666666", h.app.seed.ClientID)
 	if strings.Count(steps, "\n") != 4 || !strings.Contains(steps, "rotate app add "+h.app.name+" ") || !strings.Contains(steps, h.app.seed.ClientID) {
 		t.Fatalf("README.md, Install: is it read well?\n%s", steps)
@@ -128,4 +135,51 @@ stat -c %a /var/backups/rotate-purged-*.tar; tar -tf /var/backups/rotate-purged-
 	if !strings.HasPrefix(listed, "600\n") || !strings.Contains(listed, "var/lib/rotate/rotate.db") {
 		t.Errorf("the archive of a purge:\n%s", listed)
 	}
+}
+
+// otherPackage does with the .rpm what was done with the .deb: install, upgrade with a
+// rotation under way, remove, and come back. rpm's own Debian has no packages of rpm,
+// so that what the program needs of others is not looked at (--nodeps).
+func otherPackage(t *testing.T, h *serviceHost) {
+	t.Helper()
+	const rpm = "rpm --nodeps --force-debian "
+	h.sh(t, "userdel rotate; groupdel rotate-view; rm -rf /srv/consumer /srv/gate /etc/systemd/system/rotate* /var/backups/rotate-*; systemctl daemon-reload; ! id rotate")
+	h.app = h.adopt(t, h.app.name, "self", h.tenant.ready.Apps[4], "/srv/consumer")
+	stop := watchConsumers(t, []*adopted{h.app})
+	installBy(t, h, rpm+"--install rotate-*.rpm")
+	h.sh(t, "rpm --verify rotate | grep -v ' c /etc/rotate/config.yaml$' && exit 1; true")
+	h.check(t)
+
+	pid := h.property(t, "MainPID")
+	h.close(t)
+	config := h.sh(t, "sha256sum /etc/rotate/config.yaml")
+	h.sh(t, rpm+"--upgrade /root/next/rotate-*.rpm")
+	h.open(t)
+	h.awaitAnother(t, pid)
+	h.check(t)
+	if said, _ := h.m.must(t, 0, "version"); !strings.Contains(said, "1.0.1") {
+		t.Errorf("rotate version says %s", said)
+	}
+	if after := h.sh(t, "sha256sum /etc/rotate/config.yaml"); after != config {
+		t.Error("the upgrade changed the configuration")
+	}
+	if enabled := h.sh(t, "systemctl is-enabled rotate"); enabled != "enabled" {
+		t.Errorf("after the upgrade the service is %s", enabled)
+	}
+
+	stop()
+	h.sh(t, rpm+"--erase rotate")
+	for _, state := range []string{"is-active", "is-enabled"} {
+		if code, out := h.try("systemctl " + state + " rotate"); code == 0 {
+			t.Errorf("systemctl %s rotate, which was removed: %s", state, out)
+		}
+	}
+	// Keys and configuration stay, and are found again.
+	h.sh(t, `test -s /var/lib/rotate/rotate.db; test -s /etc/rotate/keys/store.key
+test ! -e /usr/bin/rotate; test ! -e /usr/lib/systemd/system/rotate.service
+mv /etc/rotate/config.yaml.rpmsave /etc/rotate/config.yaml
+`+rpm+`--install /root/next/rotate-*.rpm
+systemctl start rotate`)
+	h.m.must(t, 0, "now", h.app.name, "--wait")
+	h.check(t)
 }

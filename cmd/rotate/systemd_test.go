@@ -59,6 +59,7 @@ func TestSystemd(t *testing.T) {
 	stop()
 	t.Run("nothing leaked", func(t *testing.T) { h.checkJournal(t) })
 	t.Run("purge", func(t *testing.T) { purge(t, h) })
+	t.Run("the other package", func(t *testing.T) { otherPackage(t, h) })
 }
 
 // Places in the container.
@@ -100,33 +101,35 @@ type serviceHost struct {
 	m      *machine
 	tenant *tenantServer
 	app    *adopted
-	// older and newer are packages of two versions.
-	older, newer string
 }
 
 func newServiceHost(t *testing.T) *serviceHost {
 	t.Helper()
-	root := must1(filepath.Abs(filepath.Join("..", "..")))(t)
-	out := t.TempDir()
-	build := func(version string) string {
-		cmd := exec.Command("bash", "systemd/package", filepath.Join(out, version), version)
-		cmd.Dir = root
-		if text, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("systemd/package: %v\n%s", err, text)
-		}
-		return filepath.Join(out, version, "rotate_"+version+"_amd64.deb")
-	}
-	h := &serviceHost{older: build("1.0.0"), newer: build("1.0.1")}
+	h := &serviceHost{}
 	// Requests take a while, so that "planned" can be hit too.
 	h.tenant = startTenant(t, "contoso", "--apps", "5", "--latency", "150ms")
 	h.container = newContainer(t, "var/lib/rotate", "srv")
 	h.m = newMachine(t)
 	h.m.within = func(args ...string) []string { return h.inside(append([]string{"/usr/bin/rotate"}, args...)...) }
 	h.m.dir, h.m.env = "/", []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8"}
-	h.write(t, "/root/"+filepath.Base(h.older), string(must1(os.ReadFile(h.older))(t)), 0o644)
-	h.write(t, "/root/next/"+filepath.Base(h.newer), string(must1(os.ReadFile(h.newer))(t)), 0o644)
+	h.pack(t, "1.0.0", "/root")
+	h.pack(t, "1.0.1", "/root/next")
 	h.app = h.adopt(t, "contoso-sync", "self", h.tenant.ready.Apps[0], "/srv/consumer")
 	return h
+}
+
+// pack puts the packages of a version into a folder of the container.
+func (h *serviceHost) pack(t *testing.T, version, folder string) {
+	t.Helper()
+	out := t.TempDir()
+	cmd := exec.Command("bash", "systemd/package", out, version)
+	cmd.Dir = must1(filepath.Abs(filepath.Join("..", "..")))(t)
+	if text, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("systemd/package: %v\n%s", err, text)
+	}
+	for _, path := range must1(filepath.Glob(filepath.Join(out, "rotate*")))(t) {
+		h.write(t, filepath.Join(folder, filepath.Base(path)), string(must1(os.ReadFile(path))(t)), 0o644)
+	}
 }
 
 // adopt looks at an app of the tenant before the program does. Its consumer reads a
@@ -342,7 +345,7 @@ func upgradeUnderWay(t *testing.T, h *serviceHost) {
 	pid := h.property(t, "MainPID")
 	h.close(t)
 	config := h.sh(t, "sha256sum /etc/rotate/config.yaml")
-	h.sh(t, "apt-get install --yes --quiet -o Dpkg::Options::=--force-confold /root/next/"+filepath.Base(h.newer))
+	h.sh(t, "apt-get install --yes --quiet -o Dpkg::Options::=--force-confold /root/next/rotate_*.deb")
 	h.open(t)
 	h.awaitAnother(t, pid)
 	if said, _ := h.m.must(t, 0, "version"); !strings.Contains(said, "1.0.1") {
