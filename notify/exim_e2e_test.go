@@ -124,7 +124,8 @@ func startExim(t *testing.T) *exim {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	x := &exim{submission: closedPort(t), implicit: closedPort(t), maildir: filepath.Join(dir, "mail"), ca: newAuthority(t), log: filepath.Join(dir, "log", "mainlog")}
+	submission, implicit := freePorts(t)
+	x := &exim{submission: submission, implicit: implicit, maildir: filepath.Join(dir, "mail"), ca: newAuthority(t), log: filepath.Join(dir, "log", "mainlog")}
 	certificate := x.ca.issue(t, time.Now().Add(time.Hour), "localhost")
 	private, ok := certificate.PrivateKey.(*ecdsa.PrivateKey)
 	if !ok {
@@ -178,12 +179,27 @@ func startExim(t *testing.T) *exim {
 	return x
 }
 
+// freePorts returns two ports at which nobody listens.
+func freePorts(t *testing.T) (one, two int) {
+	t.Helper()
+	var ports [2]int
+	for i := range ports {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		ports[i] = portOf(l)
+	}
+	return ports[0], ports[1]
+}
+
 // within waits until something is so.
 func within(t *testing.T, what string, so func() bool) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !so(); {
+	for end := time.Now().Add(2 * time.Minute); !so(); {
 		if time.Now().After(end) {
-			t.Fatalf("%s: not within 30 s", what)
+			t.Fatalf("%s: not within two minutes", what)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
@@ -213,7 +229,7 @@ func (x *exim) sender(t *testing.T, encryption, auth string) *notify.SMTP {
 	s := &notify.SMTP{
 		Host: "localhost", Port: x.submission, TLS: encryption, RootCAs: x.ca.pool(), Auth: auth, Username: smtpUser,
 		Password: func(context.Context) (string, error) { return smtpPassword, nil },
-		From:     "rotate@contoso.example", To: []string{"admins@contoso.example"}, Templates: templates(t), Timeout: 20 * time.Second,
+		From:     "rotate@contoso.example", To: []string{"admins@contoso.example"}, Templates: templates(t), Timeout: time.Minute,
 	}
 	if encryption == notify.ImplicitTLS {
 		s.Port = x.implicit

@@ -24,6 +24,7 @@ import (
 
 	"github.com/emersion/go-sasl"
 	"github.com/emersion/go-smtp"
+	"golang.org/x/sys/unix"
 
 	"github.com/seed-f0abd057/rotate/notify"
 	"github.com/seed-f0abd057/rotate/rotator"
@@ -217,7 +218,7 @@ func (s *mailServer) sender(t *testing.T, change ...func(*notify.SMTP)) *notify.
 	t.Helper()
 	out := &notify.SMTP{
 		Host: s.host, Port: s.port, TLS: notify.NoTLS, From: "rotate@contoso.example",
-		To: []string{"admins@contoso.example"}, Templates: templates(t), Timeout: 10 * time.Second,
+		To: []string{"admins@contoso.example"}, Templates: templates(t), Timeout: time.Minute,
 	}
 	for _, c := range change {
 		c(out)
@@ -289,8 +290,8 @@ func TestSMTPFaults(t *testing.T) {
 				return "", errors.New("open /etc/rotate/smtp.password: no such file or directory")
 			}
 		}}, true, "smtp.password: no such file"},
-		"nobody listens": {nil, nil, []func(*notify.SMTP){func(s *notify.SMTP) { s.Port = closedPort(t) }}, true, "connection refused"},
-		"no such host":   {nil, nil, []func(*notify.SMTP){starttls, func(s *notify.SMTP) { s.Host = "mail.rotate-test.invalid" }}, true, "mail.rotate-test.invalid"},
+		"nobody listens": {nil, nil, []func(*notify.SMTP){func(s *notify.SMTP) { s.Host, s.Port = "127.0.0.1", closedPort(t) }}, true, "connection refused"},
+		"no such host":   {nil, nil, []func(*notify.SMTP){starttls, func(s *notify.SMTP) { s.Host = noName }}, true, noName},
 		"greylisted":     {nil, func(s *mailServer) { s.refuse["admins@contoso.example"] = code(451, "come back in 5 minutes") }, nil, true, "451 4.0.0 come back in 5 minutes"},
 		"refused":        {nil, func(s *mailServer) { s.refuse["admins@contoso.example"] = code(550, "no such user") }, nil, false, "no recipient was accepted (admins@contoso.example): 550 5.0.0 no such user"},
 		"mail refused":   {nil, func(s *mailServer) { s.data = func() error { return code(554, "looks like spam") } }, nil, false, "send the mail: 554 5.0.0 looks like spam"},
@@ -332,14 +333,27 @@ func portOf(l net.Listener) int {
 	return 0
 }
 
+// closedPort returns a port of 127.0.0.1 at which nobody listens, and until the test
+// ends nobody else can.
 func closedPort(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return portOf(l)
+	t.Cleanup(func() { _ = unix.Close(fd) })
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in4, ok := name.(*unix.SockaddrInet4)
+	if !ok {
+		t.Fatalf("bound to a %T", name)
+	}
+	return in4.Port
 }
 
 // TestSMTPHangsAfterData: the mail may have arrived; it is sent again under the
@@ -462,7 +476,7 @@ func TestSMTPNotLocal(t *testing.T) {
 	defer l.Close()
 	s := &notify.SMTP{
 		Host: address, Port: portOf(l), TLS: notify.NoTLS, From: "a@contoso.example", To: []string{"b@contoso.example"},
-		Templates: templates(t), Timeout: 5 * time.Second,
+		Templates: templates(t), Timeout: time.Minute,
 	}
 	if _, err := s.Send(t.Context(), message(failed("x"))); err == nil || notify.Temporary(err) || !strings.Contains(err.Error(), "not on this host") {
 		t.Errorf("Send = %v; want a refusal", err)

@@ -51,6 +51,12 @@ func (a *answer) set(err error) {
 	a.err = err
 }
 
+func (a *answer) tried() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.tries
+}
+
 // kinds lists what each message told, shortly.
 func (a *answer) kinds() string {
 	a.mu.Lock()
@@ -160,8 +166,8 @@ func TestRetryAfter(t *testing.T) {
 		working(t, db, func() {
 			put(t, db, 1, nil)
 			time.Sleep(35 * time.Minute)
-			if a.tries != 1 {
-				t.Errorf("%d tries within what the server asked for, want 1", a.tries)
+			if n := a.tried(); n != 1 {
+				t.Errorf("%d tries within what the server asked for, want 1", n)
 			}
 			a.set(nil)
 			time.Sleep(10 * time.Minute)

@@ -20,6 +20,10 @@ import (
 // link; the emoji must arrive.
 const hostile = "contoso\r\nBcc: thief@evil.example\r\n\r\n<script>alert(1)</script> <!channel> [x](https://evil.example) 🔐 Ünïcode"
 
+// noName is a host that no resolver asks anybody about: one of its labels is longer
+// than 63 bytes.
+const noName = "mail-of-a-label-that-is-longer-than-the-sixty-three-bytes-that-it-may-have.invalid"
+
 func event(kind rotator.EventKind, app string, change ...func(*rotator.Event)) rotator.Event {
 	e := rotator.Event{
 		ID: "0198c1de-0000-7000-8000-000000000001", Kind: kind, Severity: rotator.SeverityWarning, App: app, Tenant: "contoso",
