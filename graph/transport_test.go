@@ -86,7 +86,7 @@ func TestOldTLSIsRefused(t *testing.T) {
 	}
 	w := newWorld(t, func(_ *emulator.Tenant, c *graph.Config) {
 		c.Tenants[0].Cloud = graph.Cloud{Login: s.URL, Graph: s.URL, CAFile: ca}
-		c.Timeout = 5 * time.Second
+		c.Timeout = time.Minute
 	})
 	defer w.client.Close()
 	_, err := w.client.SignIn(t.Context(), w.registration(), w.pair, nil)

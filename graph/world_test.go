@@ -147,6 +147,14 @@ func newKey(tb testing.TB, pair rotator.KeyPair) rotator.NewKey {
 	}
 }
 
+// checkNow compares an instant, which may be of whole seconds, with the time since begun.
+func checkNow(tb testing.TB, what string, begun, got time.Time) {
+	tb.Helper()
+	if now := time.Now(); got.Before(begun.Truncate(time.Second)) || got.After(now) {
+		tb.Errorf("%s = %v, want it from %v to %v", what, got, begun, now)
+	}
+}
+
 // failure returns the failure in err, which must be one.
 func failure(tb testing.TB, err error) *rotator.Failure {
 	tb.Helper()
