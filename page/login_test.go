@@ -90,7 +90,7 @@ func (g *guarded) newBrowser() *http.Client {
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	return &http.Client{Jar: jar, Transport: g.login.Client().Transport, Timeout: 20 * time.Second}
+	return &http.Client{Jar: jar, Transport: g.login.Client().Transport, Timeout: time.Minute}
 }
 
 func (g *guarded) visit(to string) (int, string, *url.URL) {
@@ -292,7 +292,7 @@ func TestClientCertificates(t *testing.T) {
 		"the server's own": {[]tls.Certificate{server}, http.StatusForbidden},
 	} {
 		t.Run(name, func(t *testing.T) {
-			client := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: roots, Certificates: c.show}}}
+			client := &http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: roots, Certificates: c.show}}}
 			answer, err := client.Get("https://" + s.address + "/")
 			if c.want == 0 {
 				if err == nil {

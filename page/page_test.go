@@ -84,14 +84,15 @@ func inRotation(name string) rotator.AppStatus {
 func TestAnswer(t *testing.T) {
 	ended := safeApp("gone", -2*day)
 	ended.Attention = true
-	end := time.Now().Add(90 * day).UTC().Format("2 January 2006")
+	sync := safeApp("sync", 90*day)
+	end := sync.NotAfter.Format("2 January 2006")
 	for name, c := range map[string]struct {
 		status rotator.Status
 		want   string
 	}{
 		"nothing": {rotator.Status{}, "No app is tracked yet"},
-		"one":     {rotator.Status{Apps: []rotator.AppStatus{safeApp("sync", 90*day)}}, "sync is safe until " + end},
-		"all":     {rotator.Status{Apps: []rotator.AppStatus{safeApp("a", 200*day), safeApp("b", 90*day)}}, "All 2 apps are safe until " + end},
+		"one":     {rotator.Status{Apps: []rotator.AppStatus{sync}}, "sync is safe until " + end},
+		"all":     {rotator.Status{Apps: []rotator.AppStatus{safeApp("a", 200*day), sync}}, "All 2 apps are safe until " + end},
 		"needs":   {rotator.Status{Apps: []rotator.AppStatus{safeApp("a", 200*day), needing("b", "no")}}, "1 app needs you today"},
 		"both":    {rotator.Status{Apps: []rotator.AppStatus{needing("a", "no"), needing("b", "no")}}, "2 apps need you today"},
 		"ended":   {rotator.Status{Apps: []rotator.AppStatus{safeApp("a", 200*day), ended}}, "1 certificate has ended"},

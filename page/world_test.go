@@ -126,7 +126,7 @@ func serve(t *testing.T, s *page.Server) *served {
 		}
 	})
 	return &served{t: t, address: l.Addr().String(), client: &http.Client{
-		Timeout:       20 * time.Second,
+		Timeout:       time.Minute,
 		Transport:     &http.Transport{DisableKeepAlives: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
@@ -147,6 +147,9 @@ func (s *served) get(path string) string {
 	return string(body)
 }
 
+// rawTime is how long raw waits for the server to close.
+const rawTime = 2 * time.Minute
+
 // raw sends bytes as they are and returns the status line and what follows.
 func (s *served) raw(request string) string {
 	s.t.Helper()
@@ -155,10 +158,8 @@ func (s *served) raw(request string) string {
 		s.t.Fatal(err)
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
-	if _, err := io.WriteString(c, request); err != nil {
-		return err.Error() // the server may close before all is sent
-	}
+	_ = c.SetDeadline(time.Now().Add(rawTime))
+	_, _ = io.WriteString(c, request)           // the server may close before all is sent, with an answer
 	answer, _ := io.ReadAll(bufio.NewReader(c)) // until it closes
 	return string(answer)
 }
