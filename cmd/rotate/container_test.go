@@ -76,6 +76,7 @@ type container struct {
 // folders have a disk of their own, which loses what was not synced with the power.
 func newContainer(t *testing.T, folders ...string) *container {
 	t.Helper()
+	onlyContainer(t)
 	c := &container{root: filepath.Join(t.TempDir(), "root"), t: t}
 	if out, err := exec.Command("cp", "--archive", "--reflink=auto", debian(t), c.root).CombinedOutput(); err != nil {
 		t.Fatalf("copy the Debian: %v\n%s", err, out)
@@ -84,6 +85,17 @@ func newContainer(t *testing.T, folders ...string) *container {
 	t.Cleanup(func() { c.kill(t) })
 	c.boot(t)
 	return c
+}
+
+// onlyContainer waits until no other run of these tests on this machine has a
+// container: they would share a control group, and end each other's services.
+func onlyContainer(t *testing.T) {
+	t.Helper()
+	lock := must1(os.OpenFile(filepath.Join(filepath.Dir(debian(t)), "lock"), os.O_RDWR|os.O_CREATE, 0o600))(t)
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = lock.Close() }) // after the container: cleanups run backwards
 }
 
 // boot starts it and waits until its systemd has started everything.
