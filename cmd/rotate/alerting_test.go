@@ -46,7 +46,7 @@ func (s *peopleServers) start(t *testing.T) {
 	t.Helper()
 	listen := func(address string) net.Listener {
 		var l net.Listener
-		eventually(t, 10*time.Second, func() (err error) {
+		eventually(t, patient, func() (err error) {
 			l, err = (&net.ListenConfig{}).Listen(t.Context(), "tcp", address)
 			return err
 		})
@@ -167,7 +167,7 @@ func TestAlertsArrive(t *testing.T) {
 	if err := os.RemoveAll(folder); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, time.Minute, func() error {
+	eventually(t, patient, func() error {
 		if s := m.status(t)["app-1"]; s.LastError == nil {
 			return fmt.Errorf("app-1 does not fail: %s", jsonText(s))
 		}
@@ -178,6 +178,13 @@ func TestAlertsArrive(t *testing.T) {
 	if stdout, _ := m.must(t, 0, "alerts"); !strings.Contains(stdout, "rotation_failed") {
 		t.Errorf("after the kill nothing is open:\n%s", stdout)
 	}
+	// That the end comes nearer is found by a check, before the app recovers.
+	eventually(t, patient, func() error {
+		if stdout, _ := m.must(t, 0, "alerts"); !strings.Contains(stdout, "expiring") {
+			return fmt.Errorf("no check found that the certificate ends soon:\n%s", stdout)
+		}
+		return nil
+	})
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -189,7 +196,7 @@ func TestAlertsArrive(t *testing.T) {
 	m.must(t, 0, "notify", "test")
 	// The failure and the end that comes nearer are two conditions, so two are over.
 	want := []string{"rotation_started", "rotation_failed", "expiring", "recovered", "recovered", "rotated"}
-	eventually(t, 4*time.Minute, func() error {
+	eventually(t, 2*patient, func() error {
 		_, messages := people.take()
 		var got []string
 		for _, kind := range kinds(t, messages) {
@@ -216,7 +223,7 @@ func TestAlertsArrive(t *testing.T) {
 	if !slices.Equal(mattered, want) || groups > 2 {
 		t.Errorf("the webhook got %q in %d messages, want %q in at most 2", mattered, groups, want)
 	}
-	eventually(t, 4*time.Minute, func() error {
+	eventually(t, 2*patient, func() error {
 		mails, _ = people.take()
 		all := strings.Join(mails, "\n")
 		if n := strings.Count(all, "Subject: [rotate]"); n < 3 {

@@ -103,7 +103,7 @@ func launchCommand(t *testing.T, dir string, env []string, path string, args ...
 	p := &process{args: args, cmd: exec.Command(path, args...), done: make(chan struct{})}
 	p.cmd.Dir, p.cmd.Env = dir, env
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
-	p.cmd.WaitDelay = 10 * time.Second
+	p.cmd.WaitDelay = time.Minute
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -121,7 +121,7 @@ func launchCommand(t *testing.T, dir string, env []string, path string, args ...
 // environment of a process. One that just began has none for an instant, and one
 // that ended for ever.
 func seenByOthers(pid int) []byte {
-	for range 100 {
+	for !isZombie(pid) {
 		line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 		if err != nil {
 			return nil
@@ -133,6 +133,13 @@ func seenByOthers(pid int) []byte {
 		time.Sleep(time.Millisecond)
 	}
 	return nil
+}
+
+// isZombie reports whether a process ended, and its parent did not notice yet or did.
+func isZombie(pid int) bool {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, rest, _ := strings.Cut(string(data), ") ")
+	return err != nil || strings.HasPrefix(rest, "Z")
 }
 
 func (p *process) String() string { return "rotate " + strings.Join(p.args, " ") }
@@ -149,7 +156,7 @@ func (p *process) stop(t *testing.T) int {
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		t.Fatal(err)
 	}
-	return p.wait(t, time.Minute)
+	return p.wait(t, patient)
 }
 
 // wait returns the exit code. One that does not end in time shows where it
@@ -164,7 +171,7 @@ func (p *process) wait(t *testing.T, limit time.Duration) int {
 	_ = p.cmd.Process.Signal(syscall.SIGQUIT) // its stack goes to stderr
 	select {
 	case <-p.done:
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		p.kill()
 	}
 	t.Fatalf("%s: not ended after %s\nstdout: %s\nstderr: %s", p, limit, p.stdout.String(), p.stderr.String())
@@ -270,7 +277,7 @@ func (m *machine) start(t *testing.T, args ...string) *process {
 }
 
 // commandTime is when a command that does not end has failed.
-const commandTime = 3 * time.Minute
+const commandTime = 5 * time.Minute
 
 // run waits for a command and returns it.
 func (m *machine) run(t *testing.T, args ...string) (code int, stdout, stderr string) {
@@ -312,23 +319,22 @@ func (m *machine) startDaemon(t *testing.T) {
 	m.waitForDaemon(t)
 }
 
+// waitForDaemon asks until there is an answer: one that lets others connect may not
+// have opened its page yet.
 func (m *machine) waitForDaemon(t *testing.T) {
 	t.Helper()
-	eventually(t, time.Minute, func() error {
+	eventually(t, patient, func() error {
 		if m.daemon.hasEnded() {
 			t.Fatalf("the daemon ended: %s", m.daemon.stderr.String())
 		}
-		conn, err := net.Dial("unix", m.socket)
-		if err != nil {
-			return err
-		}
-		return conn.Close()
+		var status statusAnswer
+		return m.ask(t.Context(), "/v1/status", &status)
 	})
 }
 
 // ask gets an answer of the daemon's control API.
 func (m *machine) ask(ctx context.Context, path string, into any) error {
-	client := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
+	client := &http.Client{Timeout: patient, Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer
 			return d.DialContext(ctx, "unix", m.socket)
@@ -367,6 +373,10 @@ func noLeftovers(t *testing.T, folder string) {
 		t.Error(err)
 	}
 }
+
+// patient is how long tests wait for what comes by itself, on a machine that has
+// other work: only a test that fails waits to its end.
+const patient = 5 * time.Minute
 
 // eventually tries until it works.
 func eventually(t *testing.T, limit time.Duration, try func() error) {

@@ -69,12 +69,30 @@ func TestRotationInBrowser(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	for looking.Scan() {
-		if looking.Text() != "ready" {
-			continue
+	rotate := func(args ...string) {
+		if out, err := exec.Command(program, append(args, "--config", filepath.Join(dir, "config.yaml"))...).CombinedOutput(); err != nil {
+			t.Errorf("rotate %s: %v\n%s", strings.Join(args, " "), err, out)
 		}
-		if out, err := exec.Command(program, "--config", filepath.Join(dir, "config.yaml"), "now", "app-1", "--wait").CombinedOutput(); err != nil {
-			t.Errorf("rotate now: %v\n%s", err, out)
+	}
+	// Each step lasts long enough to be seen by a browser that has to wait for the
+	// processor.
+	ready := decodeJSON[readyFile](t, string(must1(os.ReadFile(filepath.Join(dir, "tenant", "ready.json")))(t)))
+	slow := filepath.Join(t.TempDir(), "slow.yaml")
+	path := filepath.Join(dir, "consumer", "app.pfx")
+	declared := fmt.Sprintf(`apps:
+  - name: app-1
+    tenant: contoso
+    client_id: %s
+    deliveries: [{kind: file, path: %q, password_path: %q}]
+    policy: {prove: {successes: 3, spacing: 5s, within: 5m}, reload_within: 15s, overlap: 15s}
+`, ready.Apps[0].ClientID, path, path+".password")
+	if err := os.WriteFile(slow, []byte(declared), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for looking.Scan() {
+		if looking.Text() == "ready" {
+			rotate("apply", "-f", slow)
+			rotate("now", "app-1", "--wait")
 		}
 	}
 	if err := cmd.Wait(); err != nil {

@@ -119,11 +119,11 @@ func byHandWithDaemon(t *testing.T) {
 
 	one.prefill(t)
 	m.must(t, 0, one.add()...)
+	began := time.Now()
 	m.startDaemon(t)
 
 	// The certificate ends soon, so the daemon may be faster than the command: then
 	// the command rotates what the daemon left.
-	began := time.Now()
 	first := m.nowJSON(t, 0, "app-1", "--wait")
 	one.checkRetired(t, first, began)
 	rotations := decodeJSON[struct {
@@ -151,7 +151,7 @@ func byHandWithDaemon(t *testing.T) {
 	m.mustSay(t, 1, []string{"app-2", "00000000"}, "confirm", "app-2", "00000000")
 	m.must(t, 0, "confirm", "app-2", waits.New.ThumbprintSHA256[:8])
 	two.hold(must1(readPFX(two.path, two.path+".password"))(t))
-	eventually(t, time.Minute, func() error { return m.atRest(t) })
+	eventually(t, patient, func() error { return m.atRest(t) })
 	m.must(t, 0, "status", "--check")
 
 	checkStatusJSON(t, m)

@@ -104,7 +104,7 @@ func (c *container) boot(t *testing.T) {
 	env := append(os.Environ(), "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1")
 	c.nspawn = launchCommand(c.t, "/", env, "systemd-nspawn", "--boot", "--quiet", "--directory", c.root,
 		"--register=no", "--keep-unit", "--link-journal=no", "--resolv-conf=off", "--timezone=off", "--console=pipe")
-	eventually(t, time.Minute, func() error {
+	eventually(t, patient, func() error {
 		if c.nspawn.hasEnded() {
 			t.Fatalf("systemd-nspawn ended: %s%s", c.nspawn.stdout.String(), c.nspawn.stderr.String())
 		}
@@ -218,7 +218,7 @@ func (c *container) kill(t *testing.T) {
 	if err := c.leader.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		t.Errorf("kill the container: %v", err)
 	}
-	eventually(t, time.Minute, func() error {
+	eventually(t, patient, func() error {
 		if err := c.leader.Signal(syscall.Signal(0)); err == nil && !isZombie(c.leader.Pid) {
 			return errors.New("its first process is still there")
 		}
@@ -226,12 +226,4 @@ func (c *container) kill(t *testing.T) {
 	})
 	c.nspawn.kill()
 	c.leader = nil
-}
-
-// isZombie reports whether a process ended and its parent did not notice yet. The
-// first process of a container ends after all others.
-func isZombie(pid int) bool {
-	data, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
-	_, rest, _ := strings.Cut(string(data), ") ")
-	return err != nil || strings.HasPrefix(rest, "Z")
 }

@@ -157,22 +157,22 @@ func TestDiskFull(t *testing.T) {
 		checkWorld(t, w.machine, w.app)
 	})
 	t.Run("before it removes", func(t *testing.T) {
-		w := newDiskWorld(t, strings.Replace(issueDefaults, "overlap: 0s", "overlap: 20s", 1), "--not-after", "300d")
-		w.startDaemon(t)
-		parked := w.nowJSON(t, 4, "app-1")
+		w := newDiskWorld(t, strings.Replace(issueDefaults, "overlap: 0s", "overlap: 5s", 1), "--not-after", "300d")
+		parked := w.nowJSON(t, 4, "app-1") // without a daemon nobody goes on before the disk is full
 		w.fill(t)
 		w.exhaust(t)
 		if sent := w.sent(t); !slices.Equal(sent, []string{"addKey"}) {
 			t.Errorf("in the overlap: sent %v, want one addKey", sent)
 		}
-		time.Sleep(time.Until(parked.RetiresAt.Add(3 * time.Second)))
+		w.startDaemon(t)
+		time.Sleep(max(0, time.Until(*parked.RetiresAt)) + 3*time.Second)
 		// A daemon that dies and comes back to a full disk goes on like the first.
 		w.daemon.kill()
 		w.compare(t)
 		w.startDaemon(t)
 		time.Sleep(2 * time.Second)
 		w.free(t)
-		eventually(t, time.Minute, func() error { return w.atRest(t) })
+		eventually(t, patient, func() error { return w.atRest(t) })
 		checkWorld(t, w.machine, w.app)
 	})
 	t.Run("at any moment", func(t *testing.T) {
@@ -188,7 +188,7 @@ func TestDiskFull(t *testing.T) {
 			w.compare(t)
 			w.free(t)
 			w.startDaemon(t)
-			eventually(t, 4*time.Minute, func() error { return w.atRest(t) })
+			eventually(t, patient, func() error { return w.atRest(t) })
 			w.app.hold(must1(readPFX(w.app.path, w.app.path+".password"))(t))
 			w.daemon.kill()
 		}
@@ -200,7 +200,7 @@ func TestDiskFull(t *testing.T) {
 // saysDiskFull waits until the daemon's log says so.
 func (w *diskWorld) saysDiskFull(t *testing.T) {
 	t.Helper()
-	eventually(t, time.Minute, func() error {
+	eventually(t, patient, func() error {
 		if log := w.daemon.stderr.String(); !strings.Contains(log, noSpace) || !strings.Contains(log, "rotate.db") {
 			return fmt.Errorf("the daemon does not say that the disk of its store is full: %s", log)
 		}
@@ -304,7 +304,7 @@ func TestStoreLocked(t *testing.T) {
 	m.mustSay(t, 1, []string{m.socket, fmt.Sprintf("process %d holds the store", first.cmd.Process.Pid)}, "daemon")
 
 	second := m.start(t, "-c", other, "daemon")
-	eventually(t, time.Minute, func() error {
+	eventually(t, patient, func() error {
 		if log := second.stderr.String(); !strings.Contains(log, "waiting") || !strings.Contains(log, fmt.Sprintf("pid=%d", first.cmd.Process.Pid)) {
 			return fmt.Errorf("the second daemon does not name the first: %s", log)
 		}
@@ -313,7 +313,7 @@ func TestStoreLocked(t *testing.T) {
 	if code := first.stop(t); code != 0 {
 		t.Errorf("the first daemon ended with %d", code)
 	}
-	eventually(t, time.Minute, func() error { return m.try(t, "-c", other, "status") })
+	eventually(t, patient, func() error { return m.try(t, "-c", other, "status") })
 	if second.hasEnded() {
 		t.Errorf("the second daemon ended: %s", second.stderr.String())
 	}

@@ -74,7 +74,7 @@ func startTenant(t *testing.T, name string, flags ...string) *tenantServer {
 	}
 	s.process = launch(t, dir, []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir},
 		append([]string{"emulator", "--listen", "127.0.0.1:0", "--dir", dir, "--log", s.log}, flags...)...)
-	eventually(t, time.Minute, func() error {
+	eventually(t, patient, func() error {
 		if s.hasEnded() {
 			t.Fatalf("%s ended: %s", s.process, s.stderr.String())
 		}

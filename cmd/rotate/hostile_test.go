@@ -3,6 +3,7 @@
 package main_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 )
@@ -32,7 +33,7 @@ func TestHostileBinary(t *testing.T) {
 		a := newAdopted(t, m, s, seed.Name, []string{"self", "managed"}[i%2], seed)
 		a.prefill(t)
 		// Adoption signs in and reads; a person tries again.
-		eventually(t, 2*time.Minute, func() error { return m.try(t, a.add()...) })
+		eventually(t, patient, func() error { return m.try(t, a.add()...) })
 		apps, names = append(apps, a), append(names, a.name)
 	}
 	stop := watchConsumers(t, apps)
@@ -43,8 +44,13 @@ func TestHostileBinary(t *testing.T) {
 		if err != nil && time.Since(begun) > 10*time.Second {
 			begun = time.Now()
 			nudge := m.start(t, "now", "--due")
-			defer nudge.kill()
-			time.Sleep(time.Second)
+			eventually(t, patient, func() error { // it has asked when it says something
+				if nudge.stdout.String() == "" && !nudge.hasEnded() {
+					return errors.New("rotate now --due says nothing")
+				}
+				return nil
+			})
+			nudge.kill()
 		}
 		return err
 	})

@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/seed-f0abd057/rotate/emulator"
 )
@@ -75,7 +74,7 @@ func TestPageForCertificates(t *testing.T) {
 		"no certificate": {"rotate.contoso.example", nil, 0, ""},
 		"another name":   {"evil.example", []tls.Certificate{alice}, http.StatusMisdirectedRequest, "not known under that name"},
 	} {
-		client := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{
+		client := &http.Client{Timeout: patient, Transport: &http.Transport{
 			DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: ca.roots(), ServerName: "rotate.contoso.example", Certificates: c.show},
 			DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 				return new(net.Dialer).DialContext(ctx, network, "127.0.0.1:"+port)
@@ -123,7 +122,7 @@ func TestPageForMembers(t *testing.T) {
 	roots := ca.roots()
 	roots.AppendCertsFromPEM(must1(os.ReadFile(s.ready.CAFile))(t))
 	visitor := func() *http.Client {
-		return &http.Client{Timeout: 20 * time.Second, Jar: must1(cookiejar.New(nil))(t), Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: roots}}}
+		return &http.Client{Timeout: patient, Jar: must1(cookiejar.New(nil))(t), Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: roots}}}
 	}
 	status, body, err := look(t, visitor(), address+"/")
 	if err != nil || status != http.StatusOK || !strings.Contains(body, "No app is tracked") {
@@ -184,7 +183,7 @@ func TestDemoWithoutItsPort(t *testing.T) {
 	}
 	demo := launch(t, t.TempDir(), os.Environ(), "demo", "--dir", filepath.Join(t.TempDir(), "demo"))
 	defer demo.kill()
-	eventually(t, time.Minute, func() error {
+	eventually(t, patient, func() error {
 		_, after, ok := strings.Cut(demo.stdout.String(), "Watch it in a browser, too: http://127.0.0.1:")
 		line, _, whole := strings.Cut(after, "\n")
 		switch {

@@ -14,7 +14,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -270,7 +269,7 @@ func (r *reader) keep(t *testing.T, s step) {
 	p := launch(t, strings.TrimSpace(dir), env, words[1:]...)
 	r.running = append(r.running, p)
 	pattern := regexp.MustCompile(want(s.want))
-	eventually(t, 30*time.Second, func() error {
+	eventually(t, patient, func() error {
 		if out := p.stdout.String() + p.stderr.String(); !pattern.MatchString(out) {
 			return fmt.Errorf("README.md:%d: the document says\n%s\nand it printed\n%s", s.line, strings.Join(s.want, "\n"), out)
 		}

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // TestHangUp has the real daemon read its configuration again by SIGHUP while a hook
@@ -39,7 +38,7 @@ func TestHangUp(t *testing.T) {
 		if err := m.daemon.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, time.Minute, func() error {
+		eventually(t, patient, func() error {
 			if m.daemon.hasEnded() {
 				t.Fatalf("the daemon ended: %s", m.daemon.stderr.String())
 			}
@@ -50,7 +49,7 @@ func TestHangUp(t *testing.T) {
 		})
 	}
 
-	eventually(t, time.Minute, func() error { _, err := os.Stat(begun); return err })
+	eventually(t, patient, func() error { _, err := os.Stat(begun); return err })
 	hangUp(strings.Replace(good, "@every 2s", "@every 3s", 1), `msg="configuration read again" by=SIGHUP schedule="@every 3s"`)
 	hangUp(good+"colour: red\n", "configuration refused, the one before stays in force")
 	if status, _ := m.must(t, 0, "status"); !strings.Contains(status, "is not in force, the one before is: ") || !strings.Contains(status, "colour") {
@@ -68,7 +67,7 @@ func TestHangUp(t *testing.T) {
 	if err := os.WriteFile(may, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, time.Minute, func() error { return m.atRest(t) })
+	eventually(t, patient, func() error { return m.atRest(t) })
 	if got := string(must1(os.ReadFile(runs))(t)); got != "run\n" {
 		t.Errorf("the hook ran %q, want once: a reload ended it", got)
 	}
@@ -107,7 +106,7 @@ func TestAborted(t *testing.T) {
 	if err := aborted.cmd.Process.Signal(syscall.SIGABRT); err != nil {
 		t.Fatal(err)
 	}
-	aborted.wait(t, time.Minute)
+	aborted.wait(t, patient)
 	status, ok := aborted.cmd.ProcessState.Sys().(syscall.WaitStatus)
 	if !ok || !status.Signaled() || status.Signal() != syscall.SIGABRT || status.CoreDump() {
 		t.Errorf("it ended with %s, want by SIGABRT and without a core file", aborted.cmd.ProcessState)
@@ -116,7 +115,7 @@ func TestAborted(t *testing.T) {
 		t.Errorf("it does not say where it hung:\n%s", tail(said, 20))
 	}
 	m.startDaemon(t)
-	eventually(t, time.Minute, func() error { return m.atRest(t) })
+	eventually(t, patient, func() error { return m.atRest(t) })
 	checkWorld(t, m, one)
 	checkLeaks(t, m, "store", one)
 }

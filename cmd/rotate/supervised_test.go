@@ -9,7 +9,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // manager is the socket at which a service manager listens (sd_notify(3)).
@@ -46,7 +45,7 @@ func (g *manager) listen(t *testing.T) (path string) {
 func (g *manager) wait(t *testing.T, from int, part string) int {
 	t.Helper()
 	at := 0
-	eventually(t, time.Minute, func() error {
+	eventually(t, patient, func() error {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		for at = from; at < len(g.told); at++ {
@@ -86,7 +85,7 @@ func TestSupervised(t *testing.T) {
 		if err := m.daemon.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, time.Minute, func() error {
+		eventually(t, patient, func() error {
 			if log := m.daemon.stderr.String(); !strings.Contains(log, says) {
 				return fmt.Errorf("the log has no %q:\n%s", says, tail(log, 10))
 			}

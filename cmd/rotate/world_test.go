@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -227,7 +226,7 @@ const replicas = 3
 // one is accepted, and orphans.
 func (a *adopted) checkTokens(t *testing.T, s appStatus, last keyPair) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patient)
 	defer cancel()
 	for range 2 * replicas {
 		if err := a.tenant.signIn(ctx, a.seed.ClientID, last); err != nil {
