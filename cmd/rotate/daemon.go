@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -56,7 +57,7 @@ and for "rotate reload", it reads its configuration again.`,
 					"add LoadCredential=NAME:PATH or LoadCredentialEncrypted=NAME:PATH to the unit: systemctl edit rotate")
 			}
 			log, level := newLogger(a.stderr, cfg.Log, a.getenv("JOURNAL_STREAM") != "")
-			return runDaemon(cmd.Context(), cfg, &reloader{load: a.loadConfig, inForce: cfg, level: level}, log, a.getenv("RUNTIME_DIRECTORY"))
+			return runDaemon(cmd.Context(), cfg, &reloader{load: a.loadConfig, inForce: cfg, level: level}, log, a.getenv("RUNTIME_DIRECTORY"), nil)
 		},
 	}
 }
@@ -64,8 +65,9 @@ and for "rotate reload", it reads its configuration again.`,
 // waitEvery is how often a daemon looks whether a locked store is free.
 const waitEvery = time.Second
 
-// runDaemon is the service from start to stop.
-func runDaemon(ctx context.Context, cfg *config.Config, reload *reloader, log *slog.Logger, runtimeDir string) error {
+// runDaemon is the service from start to stop. held is where its page listens already;
+// nil: it listens where the configuration says.
+func runDaemon(ctx context.Context, cfg *config.Config, reload *reloader, log *slog.Logger, runtimeDir string, held net.Listener) error {
 	hangUps := make(chan os.Signal, 1)
 	signal.Notify(hangUps, syscall.SIGHUP)
 	defer signal.Stop(hangUps)
@@ -87,7 +89,7 @@ func runDaemon(ctx context.Context, cfg *config.Config, reload *reloader, log *s
 	for _, warning := range s.server.Warnings {
 		log.WarnContext(ctx, "configuration", "warning", warning)
 	}
-	web, visitors, err := openPage(ctx, cfg, s, log)
+	web, visitors, err := openPage(ctx, cfg, s, log, held)
 	if err != nil {
 		// Rotations matter more than looking at them.
 		log.ErrorContext(ctx, "there is no page", "err", err)

@@ -76,11 +76,10 @@ type demo struct {
 	dir   string
 	begun time.Time
 
-	// page is where the web page listens; freePage lets go of the port. pageNote says
-	// why it is not demoPage; empty: it is.
-	page     string
+	// page is where the web page listens. pageNote says why it is not demoPage; empty:
+	// it is.
+	page     net.Listener
 	pageNote string
-	freePage func() error
 	tenant   emulator.Ready
 	seed     emulator.ReadyApp
 	consumer *consumer
@@ -106,6 +105,9 @@ func (d *demo) run(ctx context.Context, keep bool) (err error) {
 	defer func() {
 		stop()
 		err = errors.Join(err, work.Wait())
+		if d.page != nil {
+			_ = d.page.Close() // the daemon has closed it, or never served it
+		}
 	}()
 	if err := d.serveTenant(running, &work); err != nil {
 		return err
@@ -192,7 +194,8 @@ func (d *demo) facts(pairs ...string) {
 const demoPage = "127.0.0.1:9780"
 
 // holdPage takes the port of the page, demoPage or another free one where that is
-// taken, until the daemon needs it.
+// taken. The daemon serves the page on this very listener, so that nobody else can
+// take the port in between.
 func (d *demo) holdPage(ctx context.Context) error {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", demoPage)
@@ -202,7 +205,7 @@ func (d *demo) holdPage(ctx context.Context) error {
 			return fmt.Errorf("a port for the page: %w", err)
 		}
 	}
-	d.page, d.freePage = l.Addr().String(), l.Close
+	d.page = l
 	return nil
 }
 
@@ -227,7 +230,7 @@ tenants:
     cloud: {login: %q, graph: %q, ca_file: %q}
     identity: {client_id: %q, client_secret_file: %q}
 page: {listen: %q}
-`, d.tenant.TenantID, d.tenant.Login, d.tenant.Graph, d.tenant.CAFile, d.tenant.Admin.ClientID, d.tenant.Admin.ClientSecretFile, d.page)
+`, d.tenant.TenantID, d.tenant.Login, d.tenant.Graph, d.tenant.CAFile, d.tenant.Admin.ClientID, d.tenant.Admin.ClientSecretFile, d.page.Addr())
 	if err := os.WriteFile(d.path("config.yaml"), []byte(text), 0o600); err != nil {
 		return err
 	}
@@ -304,7 +307,7 @@ func (d *demo) startDaemon(running context.Context, work *errgroup.Group) func(c
 	return func(context.Context) error {
 		d.chapter("the daemon", "From here on nobody does anything. The consumer keeps signing in with its file;\nthe check on schedule finds that the certificate is due.")
 		fmt.Fprintln(d.t.w, d.t.paint(bold, "$ rotate daemon"))
-		fmt.Fprintf(d.t.w, "Watch it in a browser, too: %s%s\n", d.t.paint(bold, "http://"+d.page+"/apps/"+d.seed.Name), d.pageNote)
+		fmt.Fprintf(d.t.w, "Watch it in a browser, too: %s%s\n", d.t.paint(bold, "http://"+d.page.Addr().String()+"/apps/"+d.seed.Name), d.pageNote)
 		cfg, err := config.LoadFile(d.path("config.yaml"))
 		if err != nil {
 			return err
@@ -313,12 +316,9 @@ func (d *demo) startDaemon(running context.Context, work *errgroup.Group) func(c
 		if err != nil {
 			return err
 		}
-		if err := d.freePage(); err != nil {
-			return errors.Join(err, logFile.Close())
-		}
 		work.Go(func() error {
 			err := runDaemon(running, cfg, &reloader{load: func() (*config.Config, error) { return cfg, nil }, inForce: cfg, level: &slog.LevelVar{}},
-				slog.New(slog.NewTextHandler(logFile, nil)), "")
+				slog.New(slog.NewTextHandler(logFile, nil)), "", d.page)
 			return errors.Join(err, logFile.Close())
 		})
 		return nil
@@ -381,7 +381,7 @@ func (d *demo) next(keep bool) {
 		"the PFX", d.path("consumer", "app.pfx")+" (password beside it)",
 		"requests", d.path("requests.log")+", each one that the tenant saw",
 		"the daemon", d.path("daemon.log"),
-		"the page", "http://"+d.page+"/",
+		"the page", "http://"+d.page.Addr().String()+"/",
 	)
 	name := programName()
 	fmt.Fprintln(d.t.w)

@@ -47,6 +47,13 @@ func (c *consumer) run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
+		if err != nil {
+			// On a host with much other work it may come a moment late, with a file that
+			// was replaced meanwhile.
+			if now, readErr := openPair(c.path, c.path+".password"); readErr == nil && now.Thumbprint() != pair.Thumbprint() {
+				continue
+			}
+		}
 		c.count(pair.Thumbprint(), err)
 	}
 }

@@ -18,9 +18,9 @@ import (
 	"github.com/seed-f0abd057/rotate/page"
 )
 
-// openPage makes the web page of the configuration and its listener; both are nil if
-// there is none.
-func openPage(ctx context.Context, cfg *config.Config, s *service, log *slog.Logger) (*page.Server, net.Listener, error) {
+// openPage makes the web page of the configuration and its listener, which is held if
+// that is there; both are nil if there is no page.
+func openPage(ctx context.Context, cfg *config.Config, s *service, log *slog.Logger, held net.Listener) (*page.Server, net.Listener, error) {
 	p := cfg.Page
 	if p.Listen == "" {
 		return nil, nil, nil
@@ -53,6 +53,9 @@ func openPage(ctx context.Context, cfg *config.Config, s *service, log *slog.Log
 		if server.Access.Login, err = loginOf(cfg, s); err != nil {
 			return nil, nil, err
 		}
+	}
+	if held != nil {
+		return server, held, nil
 	}
 	var lc net.ListenConfig
 	listener, err := lc.Listen(ctx, "tcp", p.Listen)
