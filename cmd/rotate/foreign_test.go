@@ -165,10 +165,15 @@ func installNode(t *testing.T) string {
 	return to
 }
 
+// copyFiles copies each in one step: somebody may be running what is there.
 func copyFiles(t *testing.T, from, to string, names ...string) {
 	t.Helper()
 	for _, name := range names {
-		if err := os.WriteFile(filepath.Join(to, name), must1(os.ReadFile(filepath.Join(from, name)))(t), 0o644); err != nil {
+		part := filepath.Join(to, fmt.Sprintf("%s.%d", name, os.Getpid()))
+		if err := os.WriteFile(part, must1(os.ReadFile(filepath.Join(from, name)))(t), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(part, filepath.Join(to, name)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -7,24 +7,30 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/seed-f0abd057/rotate/emulator"
 )
 
-// freePort is one that nobody listens on now.
+// freePort is one that nobody listens on now. It is none of those that the kernel gives
+// to whoever asks for any, so that no other test gets it meanwhile.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l := must1(net.Listen("tcp", "127.0.0.1:0"))(t)
-	defer l.Close()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return port
+	for {
+		port := strconv.Itoa(20_000 + rand.IntN(12_000))
+		if l, err := net.Listen("tcp", "127.0.0.1:"+port); err == nil {
+			_ = l.Close()
+			return port
+		}
+	}
 }
 
 // pageHost is a host whose daemon has one app and a page of this configuration.

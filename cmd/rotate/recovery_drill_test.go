@@ -41,7 +41,7 @@ func TestRecoveryDrill(t *testing.T) {
 			r := newReader(t)
 			r.keep(t, step{command: "rotate emulator --dir tenant", want: []string{"This is an emulator: ...", "..."}})
 			for _, command := range []string{
-				`until test -f tenant/ready.json; do :; done`,
+				`until test -f tenant/ready.json; do sleep 0.1; done`,
 				`ready() { grep -o "\"$1\":\"[^\"]*\"" tenant/ready.json | sed -n "${2:-1}p" | cut -d '"' -f 4; }`,
 				`cat >config.yaml <<EOF
 store: {path: data/rotate.db, identity_file: keys/store.key}
