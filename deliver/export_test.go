@@ -2,6 +2,8 @@ package deliver
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 
 	"github.com/seed-f0abd057/rotate/rotator"
 )
@@ -16,4 +18,14 @@ func Tail(pair rotator.KeyPair, content []byte, printed string) string {
 // Claim claims folders.
 func (d *Deliverer) Claim(ctx context.Context, folders ...string) (func(), error) {
 	return d.claim(ctx, folders...)
+}
+
+// ReadBack reads a file that was written with this content.
+func (d *Deliverer) ReadBack(path string, content []byte, proven bool, pair rotator.KeyPair) error {
+	f, err := openFolder(filepath.Dir(path), os.Geteuid())
+	if err != nil {
+		return err
+	}
+	defer f.close()
+	return d.readBack(&placement{folder: f, name: filepath.Base(path), content: content, proven: proven}, pair)
 }

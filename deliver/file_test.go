@@ -465,17 +465,45 @@ func TestFileBadEncoding(t *testing.T) {
 	checkNames(t, dir)
 }
 
-// lossy damages what it opens: a disk that returns something else.
-type lossy struct{ encoder }
+// closed opens nothing.
+type closed struct{ encoder }
 
-func (lossy) Decode([]byte, string) (rotator.KeyPair, error) {
+func (closed) Decode([]byte, string) (rotator.KeyPair, error) {
 	return rotator.KeyPair{}, errors.New("damaged")
 }
 
+// TestFileReadBack: a file is good if it is what was written, and that was opened,
+// before or now.
 func TestFileReadBack(t *testing.T) {
-	d := &deliver.Deliverer{Encoder: lossy{}}
-	dir := folder(t)
-	failure(t, d.Deliver(t.Context(), rotator.Delivery{Kind: "file", Path: dir + "/app.pfx"}, pack()), rotator.ClassRetry, "read back", dir+"/app.pfx")
+	pair := newPair()
+	good, other := pair.Encoded["modern"], oldPair().Encoded["modern"]
+	for name, test := range map[string]struct {
+		encoder        rotator.Encoder
+		written, found []byte
+		proven         bool
+		problem        string // "": none
+	}{
+		"what was proven":               {closed{}, good, good, true, ""},
+		"proven, but not what is there": {encoder{}, good, other, true, "its content is not what was written"},
+		"proven, but it is gone":        {encoder{}, good, nil, true, "it is gone"},
+		"made for this delivery":        {encoder{}, good, good, false, ""},
+		"made, and it does not open":    {closed{}, good, good, false, "it holds a PFX that none of our passwords opens"},
+		"made, and it is another":       {encoder{}, other, other, false, "it holds "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(folder(t), "app.pfx")
+			if test.found != nil {
+				write(t, path, test.found)
+			}
+			d := &deliver.Deliverer{Encoder: test.encoder}
+			err := d.ReadBack(path, test.written, test.proven, pair)
+			if test.problem != "" {
+				failure(t, err, rotator.ClassRetry, "read back "+path+": "+test.problem)
+			} else if err != nil {
+				t.Errorf("ReadBack = %v", err)
+			}
+		})
+	}
 }
 
 // TestClaimOrder shows that one who waits for a folder holds none that comes later.
