@@ -70,6 +70,9 @@ func (r *Rotator) Test(ctx context.Context, name string) ([]TestCheck, error) {
 		return []TestCheck{{"file", CheckFailed, f.Message, f.Next}}, nil
 	}
 	tested := Tested{At: time.Now().UTC(), Checks: TestConnection(ctx, r.settings().Entra, r.Encoder, c)}
+	if app.Evidence {
+		tested.Checks = append(tested.Checks, r.testSignInLog(ctx, &app))
+	}
 	err = r.change(ctx, name, func(rec *Records) error {
 		if rec.App != nil { // it may have been removed meanwhile
 			rec.App.Tested = &tested
@@ -80,6 +83,15 @@ func (r *Rotator) Test(ctx context.Context, name string) ([]TestCheck, error) {
 		r.log().WarnContext(ctx, "the result of the connection test is not kept", "app", name, "err", err)
 	}
 	return tested.Checks, nil
+}
+
+// testSignInLog looks whether the log that is asked before a removal can be read.
+func (r *Rotator) testSignInLog(ctx context.Context, app *App) TestCheck {
+	_, err := r.settings().Entra.SignIns(ctx, Access{Registration: app.registration()}, SignInQuery{Most: 1})
+	if f := failureOf(err); err != nil {
+		return TestCheck{"sign-in log", CheckWarning, "it cannot be read, so it will prove nothing before a removal: " + f.Message, f.Next}
+	}
+	return TestCheck{"sign-in log", CheckOK, "can be read", ""}
 }
 
 // tester makes the checks of one connection.
