@@ -37,7 +37,7 @@ type full struct {
 func newFull(tb testing.TB, apps int) *full {
 	tb.Helper()
 	f := &full{dir: tb.TempDir(), socket: filepath.Join(tb.TempDir(), "s")}
-	f.client = &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
+	f.client = &http.Client{Timeout: patient, Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer
 			return d.DialContext(ctx, "unix", f.socket)
@@ -192,7 +192,7 @@ func (f *full) awaitCheck(tb testing.TB, after time.Time) {
 		LastCheck      time.Time `json:"last_check"`
 		LastCheckError string    `json:"last_check_error"`
 	}
-	for deadline := time.Now().Add(5 * time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * patient); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		answer, err := f.client.Get("http://rotate/v1/status?app=app-000000")
 		if err != nil {
 			tb.Fatal(err)
@@ -205,7 +205,7 @@ func (f *full) awaitCheck(tb testing.TB, after time.Time) {
 			return
 		}
 	}
-	tb.Fatal("no check for 5 minutes")
+	tb.Fatalf("no check for %s", 3*patient)
 }
 
 // memory of a process in MiB.

@@ -77,7 +77,7 @@ func TestScripts(t *testing.T) {
 }
 
 // patient is how long scripts wait for something.
-const patient = 60 * time.Second
+const patient = 5 * time.Minute
 
 func wait(ts *testscript.TestScript, what string, done func() bool) {
 	for deadline := time.Now().Add(patient); !done(); time.Sleep(20 * time.Millisecond) {
