@@ -12,6 +12,7 @@ import (
 	"math/big"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -21,14 +22,16 @@ import (
 	"github.com/seed-f0abd057/rotate/emulator"
 )
 
+// TestProof runs in bubbles, for the limits are minutes and a loaded machine is slow.
 func TestProof(t *testing.T) {
+	rsaKeys()
 	for _, tt := range []struct {
 		name    string
 		method  jwt.SigningMethod
 		header  map[string]any // changes; nil values remove
-		claims  map[string]any
-		signer  int // 0: the registered pair, 1: another, 2: expired, 3: of tomorrow
-		key     int // replaces the signing key, if not zero
+		claims  map[string]any // the same; durations are from now on
+		signer  int            // 0: the registered pair, 1: another, 2: expired, 3: of tomorrow
+		key     int            // replaces the signing key, if not zero
 		strict  bool
 		lenient bool
 	}{
@@ -43,9 +46,9 @@ func TestProof(t *testing.T) {
 		{name: "audience of Microsoft Graph", claims: map[string]any{"aud": "00000003-0000-0000-c000-000000000000"}},
 		{name: "client id as issuer", claims: map[string]any{"iss": "client"}},
 		{name: "no issuer", claims: map[string]any{"iss": nil}},
-		{name: "eleven minutes", claims: map[string]any{"exp": time.Now().Add(11 * time.Minute).Unix()}},
-		{name: "expired", claims: map[string]any{"nbf": time.Now().Add(-9 * time.Minute).Unix(), "exp": time.Now().Add(-time.Second).Unix()}},
-		{name: "of the future", claims: map[string]any{"nbf": time.Now().Add(6 * time.Minute).Unix(), "exp": time.Now().Add(16 * time.Minute).Unix()}},
+		{name: "eleven minutes", claims: map[string]any{"exp": 11 * time.Minute}},
+		{name: "expired", claims: map[string]any{"nbf": -9 * time.Minute, "exp": -time.Second}},
+		{name: "of the future", claims: map[string]any{"nbf": 6 * time.Minute, "exp": 16 * time.Minute}},
 		{name: "no nbf", claims: map[string]any{"nbf": nil}},
 		{name: "no exp", claims: map[string]any{"exp": nil}},
 		{name: "unregistered certificate", signer: 1},
@@ -55,48 +58,55 @@ func TestProof(t *testing.T) {
 		{name: "RS512", method: jwt.SigningMethodRS512},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			now := time.Now()
-			p := fresh(t, 0)
-			expired := newPair(t, 2, now.Add(-48*time.Hour), now.Add(-time.Hour))
-			early := newPair(t, 2, now.Add(time.Hour), now.Add(48*time.Hour))
-			tenant := newTenant(t)
-			app := addApp(t, tenant, emulator.Application{}, p, expired, early)
-			signer := []pair{p, fresh(t, 1), expired, early}[tt.signer]
-			header := with(signer.proofHeader(), tt.header)
-			switch header["kid"] {
-			case "lower":
-				header["kid"] = strings.ToLower(signer.sha1Hex())
-			}
-			if header["x5t#S256"] == "own" {
-				header["x5t#S256"] = signer.x5tS256()
-			}
-			claims := with(proofClaims(app.ObjectID), tt.claims)
-			if claims["iss"] == "client" {
-				claims["iss"] = app.ClientID
-			}
-			key := signer.key
-			if tt.key != 0 {
-				key = rsaKeys()[tt.key]
-			}
-			method := tt.method
-			if method == nil {
-				method = jwt.SigningMethodRS256
-			}
-			c := newClient(t, tenant).as(app)
-			for _, lenient := range []bool{false, true} {
-				tenant.Configure(func(t *emulator.Tenant) { t.LenientProof = lenient })
-				a := c.call("POST", "applications/"+app.ObjectID+"/addKey", map[string]any{
-					"keyCredential": fresh(t, 1).entry(), "passwordCredential": nil,
-					"proof": sign(t, method, header, claims, key),
-				})
-				ok := tt.strict && !lenient || tt.lenient && lenient
-				if ok && a.status != 200 {
-					t.Errorf("lenient %v: got %d %s, want 200", lenient, a.status, a.raw)
+			synctest.Test(t, func(t *testing.T) {
+				now := time.Now()
+				p := fresh(t, 0)
+				expired := newPair(t, 2, now.Add(-48*time.Hour), now.Add(-time.Hour))
+				early := newPair(t, 2, now.Add(time.Hour), now.Add(48*time.Hour))
+				tenant := newTenant(t)
+				app := addApp(t, tenant, emulator.Application{}, p, expired, early)
+				signer := []pair{p, fresh(t, 1), expired, early}[tt.signer]
+				header := with(signer.proofHeader(), tt.header)
+				switch header["kid"] {
+				case "lower":
+					header["kid"] = strings.ToLower(signer.sha1Hex())
 				}
-				if !ok && (a.status != 401 || a.code() != "Authentication_MissingOrMalformed" || a.message() != "Access Token missing or malformed.") {
-					t.Errorf("lenient %v: got %d %s, want 401", lenient, a.status, a.raw)
+				if header["x5t#S256"] == "own" {
+					header["x5t#S256"] = signer.x5tS256()
 				}
-			}
+				claims := with(proofClaims(app.ObjectID), tt.claims)
+				for name, value := range claims {
+					if d, ok := value.(time.Duration); ok {
+						claims[name] = now.Add(d).Unix()
+					}
+				}
+				if claims["iss"] == "client" {
+					claims["iss"] = app.ClientID
+				}
+				key := signer.key
+				if tt.key != 0 {
+					key = rsaKeys()[tt.key]
+				}
+				method := tt.method
+				if method == nil {
+					method = jwt.SigningMethodRS256
+				}
+				c := newClient(t, tenant).as(app)
+				for _, lenient := range []bool{false, true} {
+					tenant.Configure(func(t *emulator.Tenant) { t.LenientProof = lenient })
+					a := c.call("POST", "applications/"+app.ObjectID+"/addKey", map[string]any{
+						"keyCredential": fresh(t, 1).entry(), "passwordCredential": nil,
+						"proof": sign(t, method, header, claims, key),
+					})
+					ok := tt.strict && !lenient || tt.lenient && lenient
+					if ok && a.status != 200 {
+						t.Errorf("lenient %v: got %d %s, want 200", lenient, a.status, a.raw)
+					}
+					if !ok && (a.status != 401 || a.code() != "Authentication_MissingOrMalformed" || a.message() != "Access Token missing or malformed.") {
+						t.Errorf("lenient %v: got %d %s, want 401", lenient, a.status, a.raw)
+					}
+				}
+			})
 		})
 	}
 }

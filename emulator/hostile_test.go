@@ -165,28 +165,31 @@ func TestLatency(t *testing.T) {
 }
 
 func TestClockSkew(t *testing.T) {
-	tenant := newTenant(t)
-	p := fresh(t, 0)
-	app := addApp(t, tenant, emulator.Application{}, p)
-	c := newClient(t, tenant)
-	for _, skew := range []time.Duration{11 * time.Minute, -11 * time.Minute} {
-		tenant.Configure(func(t *emulator.Tenant) { t.ClockSkew = skew })
-		a := c.assertionToken(app.ClientID, p.assertion(t, tenant, app.ClientID))
-		if a.number() != 700024 {
-			t.Errorf("skew %v: got %s, want 700024", skew, a.raw)
+	rsaKeys()
+	synctest.Test(t, func(t *testing.T) {
+		tenant := newTenant(t)
+		p := fresh(t, 0)
+		app := addApp(t, tenant, emulator.Application{}, p)
+		c := newClient(t, tenant)
+		for _, skew := range []time.Duration{11 * time.Minute, -11 * time.Minute} {
+			tenant.Configure(func(t *emulator.Tenant) { t.ClockSkew = skew })
+			a := c.assertionToken(app.ClientID, p.assertion(t, tenant, app.ClientID))
+			if a.number() != 700024 {
+				t.Errorf("skew %v: got %s, want 700024", skew, a.raw)
+			}
+			date, err := http.ParseTime(a.header.Get("Date"))
+			if off := time.Until(date) - skew; err != nil || off > time.Minute || off < -time.Minute {
+				t.Errorf("skew %v: Date is %q", skew, a.header.Get("Date"))
+			}
 		}
-		date, err := http.ParseTime(a.header.Get("Date"))
-		if off := time.Until(date) - skew; err != nil || off > time.Minute || off < -time.Minute {
-			t.Errorf("skew %v: Date is %q", skew, a.header.Get("Date"))
+		tenant.Configure(func(t *emulator.Tenant) { t.ClockSkew = 2 * 365 * 24 * time.Hour })
+		future := sign(t, jwt.SigningMethodPS256, map[string]any{"x5t#S256": p.x5tS256()}, with(assertionClaims(tenant, app.ClientID), map[string]any{
+			"nbf": nil, "iat": nil, "exp": time.Now().Add(2*365*24*time.Hour + time.Minute).Unix(),
+		}), p.key)
+		if a := c.assertionToken(app.ClientID, future); a.number() != 700027 || !strings.Contains(a.text("error_description"), "expired") {
+			t.Errorf("two years on: %s, want 700027 expired", a.raw)
 		}
-	}
-	tenant.Configure(func(t *emulator.Tenant) { t.ClockSkew = 2 * 365 * 24 * time.Hour })
-	future := sign(t, jwt.SigningMethodPS256, map[string]any{"x5t#S256": p.x5tS256()}, with(assertionClaims(tenant, app.ClientID), map[string]any{
-		"nbf": nil, "iat": nil, "exp": time.Now().Add(2*365*24*time.Hour + time.Minute).Unix(),
-	}), p.key)
-	if a := c.assertionToken(app.ClientID, future); a.number() != 700027 || !strings.Contains(a.text("error_description"), "expired") {
-		t.Errorf("two years on: %s, want 700027 expired", a.raw)
-	}
+	})
 }
 
 func TestDice(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -77,89 +78,95 @@ func TestTokenClaims(t *testing.T) {
 }
 
 func TestAssertionForms(t *testing.T) {
-	tenant := newTenant(t)
-	p := fresh(t, 0)
-	for !strings.ContainsAny(p.x5t(), "-_") { // where the alphabets differ
-		p = fresh(t, 0)
-	}
-	app := addApp(t, tenant, emulator.Application{}, p)
-	c := newClient(t, tenant)
-	sha1Sum, _ := hex.DecodeString(p.sha1Hex())
-	sha256Sum, _ := base64.RawURLEncoding.DecodeString(p.x5tS256())
-	claims := assertionClaims(tenant, app.ClientID)
-	for _, tt := range []struct {
-		name   string
-		method jwt.SigningMethod
-		header map[string]any
-		claims map[string]any
-	}{
-		{"as documented", jwt.SigningMethodPS256, map[string]any{"x5t#S256": p.x5tS256()}, claims},
-		{"MSAL Go: standard base64", jwt.SigningMethodPS256, map[string]any{"x5t#S256": base64.StdEncoding.EncodeToString(sha256Sum)}, with(claims, map[string]any{"iat": nil})},
-		{"legacy RS256", jwt.SigningMethodRS256, map[string]any{"x5t": p.x5t()}, claims},
-		{"legacy, standard base64", jwt.SigningMethodRS256, map[string]any{"x5t": base64.StdEncoding.EncodeToString(sha1Sum)}, claims},
-		{"python3-msal: padding, no nbf", jwt.SigningMethodRS256, map[string]any{"x5t": base64.URLEncoding.EncodeToString(sha1Sum)}, with(claims, map[string]any{"nbf": nil})},
-		{"audience by domain", jwt.SigningMethodPS256, map[string]any{"x5t#S256": p.x5tS256()}, with(claims, map[string]any{"aud": "https://" + host + "/contoso.onmicrosoft.com/oauth2/v2.0/token"})},
-		{"clock four minutes ahead", jwt.SigningMethodPS256, map[string]any{"x5t#S256": p.x5tS256()}, with(claims, map[string]any{"nbf": time.Now().Add(4 * time.Minute).Unix()})},
-	} {
-		if a := c.assertionToken(app.ClientID, sign(t, tt.method, tt.header, tt.claims, p.key)); a.status != 200 {
-			t.Errorf("%s: got %d %s, want 200", tt.name, a.status, a.raw)
+	rsaKeys()
+	synctest.Test(t, func(t *testing.T) {
+		tenant := newTenant(t)
+		p := fresh(t, 0)
+		for !strings.ContainsAny(p.x5t(), "-_") { // where the alphabets differ
+			p = fresh(t, 0)
 		}
-	}
+		app := addApp(t, tenant, emulator.Application{}, p)
+		c := newClient(t, tenant)
+		sha1Sum, _ := hex.DecodeString(p.sha1Hex())
+		sha256Sum, _ := base64.RawURLEncoding.DecodeString(p.x5tS256())
+		claims := assertionClaims(tenant, app.ClientID)
+		for _, tt := range []struct {
+			name   string
+			method jwt.SigningMethod
+			header map[string]any
+			claims map[string]any
+		}{
+			{"as documented", jwt.SigningMethodPS256, map[string]any{"x5t#S256": p.x5tS256()}, claims},
+			{"MSAL Go: standard base64", jwt.SigningMethodPS256, map[string]any{"x5t#S256": base64.StdEncoding.EncodeToString(sha256Sum)}, with(claims, map[string]any{"iat": nil})},
+			{"legacy RS256", jwt.SigningMethodRS256, map[string]any{"x5t": p.x5t()}, claims},
+			{"legacy, standard base64", jwt.SigningMethodRS256, map[string]any{"x5t": base64.StdEncoding.EncodeToString(sha1Sum)}, claims},
+			{"python3-msal: padding, no nbf", jwt.SigningMethodRS256, map[string]any{"x5t": base64.URLEncoding.EncodeToString(sha1Sum)}, with(claims, map[string]any{"nbf": nil})},
+			{"audience by domain", jwt.SigningMethodPS256, map[string]any{"x5t#S256": p.x5tS256()}, with(claims, map[string]any{"aud": "https://" + host + "/contoso.onmicrosoft.com/oauth2/v2.0/token"})},
+			{"clock four minutes ahead", jwt.SigningMethodPS256, map[string]any{"x5t#S256": p.x5tS256()}, with(claims, map[string]any{"nbf": time.Now().Add(4 * time.Minute).Unix()})},
+		} {
+			if a := c.assertionToken(app.ClientID, sign(t, tt.method, tt.header, tt.claims, p.key)); a.status != 200 {
+				t.Errorf("%s: got %d %s, want 200", tt.name, a.status, a.raw)
+			}
+		}
+	})
 }
 
 func TestAssertionRefusals(t *testing.T) {
-	tenant := newTenant(t)
-	now := time.Now()
-	p, other := fresh(t, 0), fresh(t, 1)
-	expired := newPair(t, 1, now.Add(-48*time.Hour), now.Add(-time.Hour))
-	early := newPair(t, 1, now.Add(time.Hour), now.Add(48*time.Hour))
-	app := addApp(t, tenant, emulator.Application{}, p, expired, early)
-	c := newClient(t, tenant)
-	claims := assertionClaims(tenant, app.ClientID)
-	ps256 := func(p pair, changes map[string]any) string {
-		t.Helper()
-		return sign(t, jwt.SigningMethodPS256, map[string]any{"x5t#S256": p.x5tS256()}, with(claims, changes), p.key)
-	}
-	good := ps256(p, nil)
-	for _, tt := range []struct {
-		name      string
-		assertion string
-		number    int
-		text      string
-	}{
-		{"not registered", ps256(other, nil), 700027, "[Reason - The key was not found., Thumbprint of key used by client: '"},
-		{"expired certificate", ps256(expired, nil), 700027, "[Reason - The key used is expired."},
-		{"certificate of tomorrow", ps256(early, nil), 1000502, "not within its specified time range"},
-		{"wrong key", sign(t, jwt.SigningMethodPS256, map[string]any{"x5t#S256": p.x5tS256()}, claims, other.key), 700027, "The provided signature value did not match the expected signature value."},
-		{"signature cut", good[:len(good)-8] + "AAAAAAAA", 700027, "did not match"},
-		{"thumbprint in hex", sign(t, jwt.SigningMethodPS256, map[string]any{"x5t#S256": p.sha1Hex()}, claims, p.key), 700027, "The key was not found."},
-		{"thumbprint of the other hash", sign(t, jwt.SigningMethodPS256, map[string]any{"x5t#S256": p.x5t()}, claims, p.key), 700027, "The key was not found."},
-		{"no thumbprint", sign(t, jwt.SigningMethodPS256, nil, claims, p.key), 50027, "x5t"},
-		{"RS512", sign(t, jwt.SigningMethodRS512, map[string]any{"x5t": p.x5t()}, claims, p.key), 50027, "algorithm"},
-		{"no JWT", "a.b", 50027, "JWT"},
-		{"padding", strings.Replace(good, ".", "=.", 1), 50027, "JWT"},
-		{"expired", ps256(p, map[string]any{"exp": now.Add(-time.Second).Unix()}), 700024, "Client assertion is not within its valid time range."},
-		{"clock six minutes ahead", ps256(p, map[string]any{"nbf": now.Add(6 * time.Minute).Unix()}), 700024, "valid time range"},
-		{"no exp", ps256(p, map[string]any{"exp": nil}), 50027, "exp"},
-		{"no jti", ps256(p, map[string]any{"jti": nil}), 50027, "jti"},
-		{"text for a date", ps256(p, map[string]any{"nbf": "now"}), 50027, "type"},
-		{"subject is another", ps256(p, map[string]any{"sub": "x"}), 50048, "Subject mismatches Issuer"},
-		{"another app", ps256(p, map[string]any{"iss": "x", "sub": "x"}), 700021, "client_id"},
-		{"object id", ps256(p, map[string]any{"iss": app.ObjectID, "sub": app.ObjectID}), 700021, "client_id"},
-		{"audience without token", ps256(p, map[string]any{"aud": "https://" + host + "/" + tenant.TenantID() + "/v2.0"}), 700023, "audience"},
-		{"audience of another host", ps256(p, map[string]any{"aud": "https://login.microsoftonline.com/" + tenant.TenantID() + "/oauth2/v2.0/token"}), 700023, "audience"},
-	} {
-		a := c.assertionToken(app.ClientID, tt.assertion)
-		if a.status != 401 || a.text("error") != "invalid_client" || a.number() != tt.number || !strings.Contains(a.text("error_description"), tt.text) {
-			t.Errorf("%s: got %d %s, want %d %q", tt.name, a.status, a.raw, tt.number, tt.text)
+	rsaKeys()
+	synctest.Test(t, func(t *testing.T) {
+		tenant := newTenant(t)
+		now := time.Now()
+		p, other := fresh(t, 0), fresh(t, 1)
+		expired := newPair(t, 1, now.Add(-48*time.Hour), now.Add(-time.Hour))
+		early := newPair(t, 1, now.Add(time.Hour), now.Add(48*time.Hour))
+		app := addApp(t, tenant, emulator.Application{}, p, expired, early)
+		c := newClient(t, tenant)
+		claims := assertionClaims(tenant, app.ClientID)
+		ps256 := func(p pair, changes map[string]any) string {
+			t.Helper()
+			return sign(t, jwt.SigningMethodPS256, map[string]any{"x5t#S256": p.x5tS256()}, with(claims, changes), p.key)
 		}
-		if !strings.HasPrefix(a.text("error_description"), fmt.Sprintf("AADSTS%d: ", tt.number)) || a.text("trace_id") == "" || a.text("timestamp") == "" {
-			t.Errorf("%s: not Entra's form: %s", tt.name, a.raw)
+		good := ps256(p, nil)
+		for _, tt := range []struct {
+			name      string
+			assertion string
+			number    int
+			text      string
+		}{
+			{"not registered", ps256(other, nil), 700027, "[Reason - The key was not found., Thumbprint of key used by client: '"},
+			{"expired certificate", ps256(expired, nil), 700027, "[Reason - The key used is expired."},
+			{"certificate of tomorrow", ps256(early, nil), 1000502, "not within its specified time range"},
+			{"wrong key", sign(t, jwt.SigningMethodPS256, map[string]any{"x5t#S256": p.x5tS256()}, claims, other.key), 700027, "The provided signature value did not match the expected signature value."},
+			{"signature cut", good[:len(good)-8] + "AAAAAAAA", 700027, "did not match"},
+			{"thumbprint in hex", sign(t, jwt.SigningMethodPS256, map[string]any{"x5t#S256": p.sha1Hex()}, claims, p.key), 700027, "The key was not found."},
+			{"thumbprint of the other hash", sign(t, jwt.SigningMethodPS256, map[string]any{"x5t#S256": p.x5t()}, claims, p.key), 700027, "The key was not found."},
+			{"no thumbprint", sign(t, jwt.SigningMethodPS256, nil, claims, p.key), 50027, "x5t"},
+			{"RS512", sign(t, jwt.SigningMethodRS512, map[string]any{"x5t": p.x5t()}, claims, p.key), 50027, "algorithm"},
+			{"no JWT", "a.b", 50027, "JWT"},
+			{"padding", strings.Replace(good, ".", "=.", 1), 50027, "JWT"},
+			{"expired", ps256(p, map[string]any{"exp": now.Add(-time.Second).Unix()}), 700024, "Client assertion is not within its valid time range."},
+			{"clock six minutes ahead", ps256(p, map[string]any{"nbf": now.Add(6 * time.Minute).Unix()}), 700024, "valid time range"},
+			{"no exp", ps256(p, map[string]any{"exp": nil}), 50027, "exp"},
+			{"no jti", ps256(p, map[string]any{"jti": nil}), 50027, "jti"},
+			{"text for a date", ps256(p, map[string]any{"nbf": "now"}), 50027, "type"},
+			{"subject is another", ps256(p, map[string]any{"sub": "x"}), 50048, "Subject mismatches Issuer"},
+			{"another app", ps256(p, map[string]any{"iss": "x", "sub": "x"}), 700021, "client_id"},
+			{"object id", ps256(p, map[string]any{"iss": app.ObjectID, "sub": app.ObjectID}), 700021, "client_id"},
+			{"audience without token", ps256(p, map[string]any{"aud": "https://" + host + "/" + tenant.TenantID() + "/v2.0"}), 700023, "audience"},
+			{"audience of another host", ps256(p, map[string]any{"aud": "https://login.microsoftonline.com/" + tenant.TenantID() + "/oauth2/v2.0/token"}), 700023, "audience"},
+		} {
+			a := c.assertionToken(app.ClientID, tt.assertion)
+			if a.status != 401 || a.text("error") != "invalid_client" || a.number() != tt.number || !strings.Contains(a.text("error_description"), tt.text) {
+				t.Errorf("%s: got %d %s, want %d %q", tt.name, a.status, a.raw, tt.number, tt.text)
+			}
+			if !strings.HasPrefix(a.text("error_description"), fmt.Sprintf("AADSTS%d: ", tt.number)) || a.text("trace_id") == "" || a.text("timestamp") == "" {
+				t.Errorf("%s: not Entra's form: %s", tt.name, a.raw)
+			}
 		}
-	}
-	if a := c.assertionToken(app.ClientID, good); a.status != 200 {
-		t.Errorf("the good one: %d %s", a.status, a.raw)
-	}
+		if a := c.assertionToken(app.ClientID, good); a.status != 200 {
+			t.Errorf("the good one: %d %s", a.status, a.raw)
+		}
+	})
 }
 
 func TestTokenRefusals(t *testing.T) {
