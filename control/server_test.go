@@ -23,7 +23,7 @@ import (
 // follow reads a rotation to its end, or to what it waits for.
 func follow(t *testing.T, c *control.Client, id string, until func(control.Rotation) bool) control.Rotation {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	var last control.Rotation
 	for r, err := range c.Follow(ctx, id) {

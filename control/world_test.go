@@ -83,7 +83,7 @@ func newWorld(t *testing.T, overlap time.Duration) *world {
 		Deliverer: &deliver.Deliverer{Encoder: encoder{}, RuntimeDir: filepath.Join(dir, "run")},
 		Defaults: rotator.PolicyOverride{
 			Overlap: &overlap, ReloadWithin: &zero,
-			Prove:       &rotator.ProvePolicy{Successes: 1, Within: time.Minute},
+			Prove:       &rotator.ProvePolicy{Successes: 1, Within: time.Hour},
 			UploadLimit: &rotator.UploadLimit{PerHour: 100, PerDay: 100},
 		},
 		ParseSchedule: func(cron, zone string) (rotator.Schedule, error) {
