@@ -203,10 +203,23 @@ type machine struct {
 	all []*process
 }
 
+// shortDir is a temporary folder without the name of the test in its path, which would
+// be too long for a socket where the folder for temporary files has a long one itself.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir := must1(os.MkdirTemp("", "rotate"))(t)
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
 // newMachine makes the folder, and no configuration.
 func newMachine(t *testing.T) *machine {
 	t.Helper()
-	m := &machine{dir: filepath.Join(t.ArtifactDir(), "host"), socket: filepath.Join(t.TempDir(), "rotate.sock")}
+	m := &machine{dir: filepath.Join(t.ArtifactDir(), "host"), socket: filepath.Join(shortDir(t), "rotate.sock")}
 	m.config = m.path("config.yaml")
 	m.env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + m.dir, "ROTATE_CONFIG=" + m.config}
 	if err := os.MkdirAll(m.dir, 0o700); err != nil {

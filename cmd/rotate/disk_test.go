@@ -28,7 +28,7 @@ func ownMounts(t *testing.T) bool {
 		return true
 	}
 	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
-	cmd.Env = append(os.Environ(), marker+"=yes", "TMPDIR="+t.TempDir(), givenProgram+"="+program(t))
+	cmd.Env = append(os.Environ(), marker+"=yes", "TMPDIR="+shortDir(t), givenProgram+"="+program(t))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
 	if os.Getuid() != 0 {
 		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER

@@ -170,7 +170,7 @@ const doneMark = "@@ done "
 
 func newReader(t *testing.T) *reader {
 	t.Helper()
-	dir := t.TempDir()
+	dir := shortDir(t)
 	path := filepath.Dir(program(t)) + string(filepath.ListSeparator) + os.Getenv("PATH")
 	r := &reader{env: []string{"PATH=" + path, "HOME=" + dir, "TMPDIR=" + dir, "NO_COLOR=1"}}
 	shell := exec.Command("sh")

@@ -19,7 +19,7 @@ type manager struct {
 
 func (g *manager) listen(t *testing.T) (path string) {
 	t.Helper()
-	path = filepath.Join(t.TempDir(), "notify")
+	path = filepath.Join(shortDir(t), "notify")
 	conn := must1(net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"}))(t)
 	var reading sync.WaitGroup
 	reading.Go(func() {
