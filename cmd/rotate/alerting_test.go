@@ -161,12 +161,16 @@ func TestAlertsArrive(t *testing.T) {
 	}
 
 	people.stop()
+	if code := m.daemon.stop(t); code != 0 { // else it may deliver before the folder is gone
+		t.Errorf("the daemon ended with %d", code)
+	}
 	app := newAdopted(t, m, tenant, "app-1", "self", tenant.ready.Apps[0])
 	folder := filepath.Dir(app.path)
 	m.must(t, 0, app.add()...)
 	if err := os.RemoveAll(folder); err != nil {
 		t.Fatal(err)
 	}
+	m.startDaemon(t)
 	eventually(t, patient, func() error {
 		if s := m.status(t)["app-1"]; s.LastError == nil {
 			return fmt.Errorf("app-1 does not fail: %s", jsonText(s))
