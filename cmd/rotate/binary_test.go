@@ -156,17 +156,17 @@ func (p *process) stop(t *testing.T) int {
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		t.Fatal(err)
 	}
-	return p.wait(t, patient)
+	return p.wait(t)
 }
 
 // wait returns the exit code. One that does not end in time shows where it
 // hangs.
-func (p *process) wait(t *testing.T, limit time.Duration) int {
+func (p *process) wait(t *testing.T) int {
 	t.Helper()
 	select {
 	case <-p.done:
 		return p.cmd.ProcessState.ExitCode()
-	case <-time.After(limit):
+	case <-time.After(patient):
 	}
 	_ = p.cmd.Process.Signal(syscall.SIGQUIT) // its stack goes to stderr
 	select {
@@ -174,7 +174,7 @@ func (p *process) wait(t *testing.T, limit time.Duration) int {
 	case <-time.After(time.Minute):
 		p.kill()
 	}
-	t.Fatalf("%s: not ended after %s\nstdout: %s\nstderr: %s", p, limit, p.stdout.String(), p.stderr.String())
+	t.Fatalf("%s: not ended after %s\nstdout: %s\nstderr: %s", p, patient, p.stdout.String(), p.stderr.String())
 	return -1
 }
 
@@ -289,14 +289,11 @@ func (m *machine) start(t *testing.T, args ...string) *process {
 	return p
 }
 
-// commandTime is when a command that does not end has failed.
-const commandTime = 5 * time.Minute
-
 // run waits for a command and returns it.
 func (m *machine) run(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	p := m.start(t, args...)
-	code = p.wait(t, commandTime)
+	code = p.wait(t)
 	return code, p.stdout.String(), p.stderr.String()
 }
 

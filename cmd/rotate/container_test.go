@@ -190,7 +190,7 @@ func (c *container) reboot(t *testing.T) {
 	t.Helper()
 	c.sh(t, "systemctl reboot")
 	const again = 133 // systemd-nspawn(1), "Exit status"
-	if code := c.nspawn.wait(t, patient); code != again {
+	if code := c.nspawn.wait(t); code != again {
 		t.Fatalf("systemd-nspawn ended with %d, want %d: %s", code, again, tail(c.nspawn.stdout.String(), 20))
 	}
 	c.leader = nil

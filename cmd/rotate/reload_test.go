@@ -106,7 +106,7 @@ func TestAborted(t *testing.T) {
 	if err := aborted.cmd.Process.Signal(syscall.SIGABRT); err != nil {
 		t.Fatal(err)
 	}
-	aborted.wait(t, patient)
+	aborted.wait(t)
 	status, ok := aborted.cmd.ProcessState.Sys().(syscall.WaitStatus)
 	if !ok || !status.Signaled() || status.Signal() != syscall.SIGABRT || status.CoreDump() {
 		t.Errorf("it ended with %s, want by SIGABRT and without a core file", aborted.cmd.ProcessState)
