@@ -185,3 +185,43 @@ func TestAnswers(t *testing.T) {
 		stop()
 	})
 }
+
+// TestAskedAgain has a person start what fails again and again: it stays one failure,
+// told once, and is over when it is.
+func TestAskedAgain(t *testing.T) {
+	bubble(t, "refused", options{mode: rotator.ModeManaged, left: 20 * 24 * time.Hour}, func(w *world, r *rotator.Rotator) {
+		var mended atomic.Bool
+		w.tenant.Configure(func(e *emulator.Tenant) {
+			e.Intercept = func(q emulator.Request) *emulator.Fault {
+				if (strings.HasSuffix(q.Path, "/addKey") || q.Method == http.MethodPatch) && !mended.Load() {
+					return &emulator.Fault{Status: http.StatusForbidden}
+				}
+				return nil
+			}
+		})
+		stop := run(w.t, r)
+		await(w.t, r, "app-1", time.Hour, "failing", func(s rotator.AppStatus) bool { return s.Trouble != nil })
+		for range 3 {
+			if _, err := r.Start(w.t.Context(), "app-1", rotator.StartRequest{}, "person"); err != nil {
+				w.t.Fatal(err)
+			}
+			time.Sleep(time.Minute)
+		}
+		stop()
+		stop = run(w.t, r)
+		time.Sleep(time.Minute)
+		failed, over := told(w.t, r, rotator.EventRotationFailed), told(w.t, r, rotator.EventRecovered)
+		if len(failed) != 1 || len(over) != 0 {
+			w.t.Errorf("told of %d failures and %d recoveries, want one and none:\n%+v\n%+v", len(failed), len(over), failed, over)
+		}
+		mended.Store(true)
+		if _, err := r.Start(w.t.Context(), "app-1", rotator.StartRequest{}, "person"); err != nil {
+			w.t.Fatal(err)
+		}
+		await(w.t, r, "app-1", 24*time.Hour, "retired", phaseIs(rotator.PhaseRetired))
+		if over := told(w.t, r, rotator.EventRecovered); len(over) != 2 {
+			w.t.Errorf("told of recoveries: %+v, want one of the rotation and one of the certificate", over)
+		}
+		stop()
+	})
+}

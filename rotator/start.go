@@ -97,7 +97,9 @@ func (r *Rotator) carryOn(ctx context.Context, t *turn, req StartRequest, told [
 	err := t.record(ctx, "", func(rec *Records) {
 		rot := rec.Rotation
 		rot.Asked, rot.Force = true, rot.Force || req.Force
-		rot.Trouble, rot.WaitingFor, rot.WakeAt = nil, "", time.Now().UTC()
+		// The trouble stays until a step gets past it: it is not over because
+		// somebody asks again.
+		rot.WaitingFor, rot.WakeAt = "", time.Now().UTC()
 		rot.LookedAt, rot.Unreadable = time.Time{}, false
 		// Not for a sweep: a target that holds something else may do so on purpose.
 		rot.Redeliver = !req.sweep && (rot.Phase == PhaseDelivered || rot.Phase == PhaseConfirmed)

@@ -95,12 +95,10 @@ func (f *follower) judge(r control.Rotation, now time.Time) (outcome, bool) {
 	case !r.Open:
 		o.code = exitDone
 		return o, true
-	case r.Trouble != nil && r.Trouble.At.Before(f.since):
-		return o, false
-	case r.Trouble != nil:
+	case r.Trouble != nil && !r.Trouble.At.Before(f.since):
 		return f.judgeTrouble(o, now)
-	case r.WaitingFor == nil:
-		return o, false
+	case r.WaitingFor == nil, *r.WaitingFor == rotator.WaitingRetry:
+		return o, false // at work, or about to try again
 	}
 	left := longest
 	if r.WaitingUntil != nil {
