@@ -101,7 +101,7 @@ func LoadApps(r io.Reader) (*Apps, error) { return loadApps(r, "", "") }
 // LoadAppsFile reads a file of apps, makes relative paths relative to its folder, and
 // checks it. Errors are those of [LoadFile].
 func LoadAppsFile(path string) (*Apps, error) {
-	data, folder, err := open(path)
+	data, folder, err := open("file of apps", path)
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/goccy/go-yaml/ast"
@@ -128,7 +129,7 @@ func Load(r io.Reader) (*Config, error) { return load(r, "", "") }
 // folder, and checks it. "~" is not expanded. Errors are those of [Load] with the
 // file's name, or what the system says about the file.
 func LoadFile(path string) (*Config, error) {
-	data, folder, err := open(path)
+	data, folder, err := open("configuration", path)
 	if err != nil {
 		return nil, err
 	}
@@ -197,25 +198,25 @@ func resolve(folder string, paths []*string) {
 }
 
 // open reads a file and returns the absolute path of its folder.
-func open(path string) (data []byte, folder string, err error) {
+func open(what, path string) (data []byte, folder string, err error) {
 	f, err := os.Open(path) //nolint:gosec // the path is the operator's own
 	if err != nil {
-		return nil, "", fmt.Errorf("open configuration: %w", err)
+		return nil, "", fmt.Errorf("open "+what+": %w", err)
 	}
 	defer func() { _ = f.Close() }() // nothing was written
 	info, err := f.Stat()
 	if err != nil {
-		return nil, "", fmt.Errorf("open configuration: %w", err)
+		return nil, "", fmt.Errorf("open "+what+": %w", err)
 	}
 	if info.IsDir() {
-		return nil, "", fmt.Errorf("open configuration: %s is a folder; give the file in it", path)
+		return nil, "", fmt.Errorf("open "+what+": %w; give the file in it", &os.PathError{Op: "open", Path: path, Err: syscall.EISDIR})
 	}
 	if data, err = io.ReadAll(io.LimitReader(f, maxBytes+1)); err != nil {
-		return nil, "", fmt.Errorf("read configuration: %w", err)
+		return nil, "", fmt.Errorf("read "+what+": %w", err)
 	}
 	absolute, err := filepath.Abs(path)
 	if err != nil {
-		return nil, "", fmt.Errorf("open configuration: %w", err)
+		return nil, "", fmt.Errorf("open "+what+": %w", err)
 	}
 	return data, filepath.Dir(absolute), nil
 }

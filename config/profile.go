@@ -56,7 +56,7 @@ var ErrNoProfile = errors.New("no such profile")
 
 // LoadProfileFile reads one profile and checks it. Errors are those of [LoadFile].
 func LoadProfileFile(path string) (*Profile, error) {
-	data, _, err := open(path)
+	data, _, err := open("profile", path)
 	if err != nil {
 		return nil, err
 	}

@@ -14,7 +14,7 @@ import (
 // at. It returns false if the file cannot be read, or speaks of the socket in a
 // way that cannot be told.
 func SocketOf(path string) (string, bool) {
-	data, folder, err := open(path)
+	data, folder, err := open("configuration", path)
 	if err != nil || len(data) > maxBytes {
 		return "", false
 	}

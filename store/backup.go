@@ -78,7 +78,7 @@ var ErrBackup = errors.New("this is not a whole backup of rotate: it was cut off
 // It returns [rotator.ErrUsage] if there is nobody to seal it to.
 func (s *Store) Backup(ctx context.Context, to []string, check string) (_ io.ReadCloser, err error) {
 	if len(to) == 0 && s.schema.Recovery == "" {
-		return nil, fmt.Errorf("backup: the store has no recovery recipient; say with --to (age1…) whose key shall open the backup: %w", rotator.ErrUsage)
+		return nil, usagef("backup: the store has no recovery recipient; say with --to (age1…) whose key shall open the backup")
 	}
 	if len(to) == 0 {
 		to = []string{s.schema.Recovery}
@@ -90,7 +90,7 @@ func (s *Store) Backup(ctx context.Context, to []string, check string) (_ io.Rea
 		}
 		recipient, err := parseRecipient("recipient", text)
 		if err != nil {
-			return nil, fmt.Errorf("backup: %w: %w", err, rotator.ErrUsage)
+			return nil, fmt.Errorf("backup: %w", err)
 		}
 		recipients = append(recipients, recipient)
 	}
@@ -170,7 +170,7 @@ func (s *Store) BackupDone(ctx context.Context, at time.Time, to []string, seale
 			return err
 		}
 		if sealed > count.Count || at.After(time.Now().Add(time.Minute)) {
-			return fmt.Errorf("backup: it does not come from this store: %w", rotator.ErrUsage)
+			return usagef("backup: it does not come from this store")
 		}
 		if at.After(note.At) {
 			if err := putJSON(t, bucketMeta, []byte(metaBackup), backupNote{at.UTC(), to, sealed}); err != nil {

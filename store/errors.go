@@ -3,6 +3,8 @@ package store
 import (
 	"errors"
 	"fmt"
+
+	"github.com/seed-f0abd057/rotate/rotator"
 )
 
 // Errors of [Open] and of every method that a caller can branch on. Each comes
@@ -22,9 +24,23 @@ var (
 	ErrPermissions = errors.New("wrong permissions")
 	// ErrNotInitialised says that there is no store yet.
 	ErrNotInitialised = errors.New("there is no store; run \"rotate init\"")
+	// ErrNoIdentity says that the database is there, and not the identity that
+	// opens it.
+	ErrNoIdentity = errors.New("the identity that opens the store is missing")
+	// ErrNoDatabase says that the identity is there, and not the database.
+	ErrNoDatabase = errors.New("the database is missing although its identity is there")
 	// ErrExists says that [Init] found a file in its way. It never overwrites.
 	ErrExists = errors.New("exists already and is never overwritten")
 )
+
+// usage is wrong usage in words of its own: it is a [rotator.ErrUsage] and
+// does not say so.
+type usage struct{ message string }
+
+func usagef(format string, args ...any) error { return &usage{fmt.Sprintf(format, args...)} }
+
+func (e *usage) Error() string { return e.message }
+func (e *usage) Unwrap() error { return rotator.ErrUsage }
 
 // LockedError says that another process holds the store.
 type LockedError struct {

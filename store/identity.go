@@ -50,11 +50,11 @@ func parseRecovery(recovery string) (*age.X25519Recipient, error) {
 // a private key.
 func parseRecipient(what, text string) (*age.X25519Recipient, error) {
 	if strings.HasPrefix(strings.ToUpper(text), "AGE-SECRET-KEY-") {
-		return nil, errors.New("the " + what + " is a private key; give its public half (age1…), which \"age-keygen -y\" prints, and keep the private one off this host")
+		return nil, usagef("the %s is a private key; give its public half (age1…), which \"age-keygen -y\" prints, and keep the private one off this host", what)
 	}
 	recipient, err := age.ParseX25519Recipient(text)
 	if err != nil {
-		return nil, fmt.Errorf("%s %q is not one of age (age1…): %w", what, text, err)
+		return nil, usagef("%s %q is not one of age (age1…): %v", what, text, err)
 	}
 	return recipient, nil
 }

@@ -64,6 +64,9 @@ func Init(ctx context.Context, o InitOptions) (made Initialised, err error) {
 	var identity *age.X25519Identity
 	if o.KeepIdentity {
 		found, err := readIdentity(o.IdentityFile)
+		if errors.Is(err, ErrNotInitialised) {
+			return Initialised{}, fmt.Errorf("identity file %s, which is to be kept: %w", o.IdentityFile, os.ErrNotExist)
+		}
 		if err != nil {
 			return Initialised{}, err
 		}

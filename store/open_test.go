@@ -195,7 +195,7 @@ func TestNotInitialised(t *testing.T) {
 	key := p.IdentityFile
 	p.Path += "2"
 	_, err := store.Open(t.Context(), p.Options)
-	if !errors.Is(err, store.ErrNotInitialised) || !strings.Contains(err.Error(), p.Path) || !strings.Contains(err.Error(), "rotate init") {
+	if !errors.Is(err, store.ErrNoDatabase) || !strings.Contains(err.Error(), p.Path) || !strings.Contains(err.Error(), key) || strings.Contains(err.Error(), "rotate init") {
 		t.Errorf("no file: %v", err)
 	}
 	if _, err := os.Lstat(p.Path); err == nil {
@@ -203,8 +203,12 @@ func TestNotInitialised(t *testing.T) {
 	}
 	p = newPlace(t)
 	p.IdentityFile = key + "2"
-	if _, err := store.Open(t.Context(), p.Options); !errors.Is(err, store.ErrNotInitialised) || !strings.Contains(err.Error(), p.IdentityFile) {
+	if _, err := store.Open(t.Context(), p.Options); !errors.Is(err, store.ErrNoIdentity) || !strings.Contains(err.Error(), p.IdentityFile) || strings.Contains(err.Error(), "rotate init") {
 		t.Errorf("no identity file: %v", err)
+	}
+	p.Path += "2"
+	if _, err := store.Open(t.Context(), p.Options); !errors.Is(err, store.ErrNotInitialised) || !strings.Contains(err.Error(), "rotate init") {
+		t.Errorf("neither: %v", err)
 	}
 }
 

@@ -135,11 +135,11 @@ const canaryText = "rotate store "
 // far as the package comment says. It writes nothing but the mark, unless a
 // file of an older version has to be migrated.
 //
-// It returns [ErrNotInitialised], [ErrPermissions], [ErrCorrupt],
-// [ErrWrongIdentity], [ErrNewer], a [*LockedError], or the context's error
+// It returns [ErrNotInitialised], [ErrNoIdentity], [ErrNoDatabase],
+// [ErrPermissions], [ErrCorrupt], [ErrWrongIdentity], [ErrNewer], a [*LockedError], or the context's error
 // while it waits for the lock.
 func Open(ctx context.Context, o Options) (*Store, error) {
-	identities, err := readIdentity(o.IdentityFile)
+	identities, err := identityOf(o)
 	if err != nil {
 		return nil, err
 	}
@@ -152,6 +152,9 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	}
 	for {
 		file, err := openFile(path)
+		if errors.Is(err, ErrNotInitialised) {
+			return nil, fmt.Errorf("store %s: %w (%s)", path, ErrNoDatabase, o.IdentityFile)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -172,10 +175,23 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 			return nil, err
 		}
 		// The identity may have been replaced with it.
-		if identities, err = readIdentity(o.IdentityFile); err != nil {
+		if identities, err = identityOf(o); err != nil {
 			return nil, err
 		}
 	}
+}
+
+// identityOf reads the identity file of a store. It tells a store that lost its
+// identity from one that was never made.
+func identityOf(o Options) ([]*age.X25519Identity, error) {
+	identities, err := readIdentity(o.IdentityFile)
+	if !errors.Is(err, ErrNotInitialised) {
+		return identities, err
+	}
+	if _, there := os.Stat(o.Path); errors.Is(there, os.ErrNotExist) {
+		return nil, err
+	}
+	return nil, fmt.Errorf("identity file %s: %w (%s)", o.IdentityFile, ErrNoIdentity, o.Path)
 }
 
 // errReplaced says that another file took the place of the one that was opened

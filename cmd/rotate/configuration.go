@@ -1,11 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/spf13/cobra"
 
 	"github.com/seed-f0abd057/rotate/config"
+	"github.com/seed-f0abd057/rotate/graph"
 )
 
 func newConfigCommand(a *app) *cobra.Command {
@@ -22,6 +25,9 @@ func newConfigCommand(a *app) *cobra.Command {
 				return err
 			}
 			if err := checkTemplates(cfg); err != nil {
+				return err
+			}
+			if err := a.checkTenants(cfg); err != nil {
 				return err
 			}
 			for _, warning := range cfg.Warnings() {
@@ -41,4 +47,28 @@ func newConfigCommand(a *app) *cobra.Command {
 		},
 	}
 	return group("config", "Check the configuration", check, schema)
+}
+
+// checkTenants makes what the daemon makes of the tenants at start, and asks nobody.
+// A file of certificates that this user may not read is only told.
+func (a *app) checkTenants(cfg *config.Config) error {
+	var readable []config.Tenant
+	for _, t := range cfg.Tenants {
+		if t.Cloud.CAFile != "" {
+			if _, err := readFile(t.Cloud.CAFile, maxAuthorityBytes); errors.Is(err, fs.ErrPermission) {
+				fmt.Fprintf(a.stderr, "rotate: warning: tenant %s: cloud.ca_file was not checked: this user may not read it: %v\n", t.Name, err)
+				t.Cloud.CAFile = ""
+			}
+		}
+		readable = append(readable, t)
+	}
+	tenants, err := tenantsOf(readable, nil)
+	if err != nil {
+		return err
+	}
+	entra, err := graph.New(graph.Config{Tenants: tenants, Proxy: cfg.Proxy})
+	if err != nil {
+		return &unusable{err}
+	}
+	return entra.Close()
 }

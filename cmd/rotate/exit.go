@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"slices"
 	"strings"
 
@@ -139,12 +138,17 @@ func hints(err error) []string {
 		return failureHints(failure)
 	}
 	if usage, ok := errors.AsType[*usageError](err); ok && strings.HasPrefix(usage.message, "unknown command") {
-		return []string{`"rotate --help" lists the commands`}
+		_, group, _ := strings.Cut(usage.message, " for ")
+		return []string{`"` + strings.Trim(group, `"`) + ` --help" lists the commands`}
 	}
 	if locked, ok := errors.AsType[*store.LockedError](err); ok {
 		return []string{fmt.Sprintf("wait until process %s has ended; if it is a daemon, use its configuration (-c), so that this command finds its socket", cmp.Or(pidText(locked.PID), "…"))}
 	}
 	switch {
+	case errors.Is(err, store.ErrNoIdentity):
+		return noIdentityHints()
+	case errors.Is(err, store.ErrNoDatabase):
+		return noDatabaseHints()
 	case errors.Is(err, rotator.ErrNotFound):
 		return []string{`"rotate app list" shows what is tracked`}
 	case errors.Is(err, rotator.ErrRotating):
@@ -157,10 +161,24 @@ func hints(err error) []string {
 		return []string{`nothing is lost: what was begun goes on when the daemon starts again; "rotate status" shows whether it was`}
 	case errors.Is(err, config.ErrEmpty), isConfigError(err):
 		return []string{`"rotate config schema" prints every key that is allowed`}
-	case isUnusable(err) && errors.Is(err, fs.ErrNotExist):
-		return []string{"name the configuration with -c FILE or $ROTATE_CONFIG; config.example.yaml shows every key"}
 	}
 	return nil
+}
+
+// noIdentityHints helps where the database is there without its identity.
+func noIdentityHints() []string {
+	return []string{
+		"is the folder of the identity file mounted, or does the service manager provide the file? the store opens with no other identity",
+		`if it is lost: stop the daemon, then "rotate rekey --open-with recovery.key" with the recovery key, or with a copy of the identity; docs/recovery.md has the steps`,
+	}
+}
+
+// noDatabaseHints helps where the identity is there without its database.
+func noDatabaseHints() []string {
+	return []string{
+		`is the disk of the database mounted? if the database is lost: "rotate restore FILE" makes it again from a backup`,
+		`only for a new store, which knows no app, with this identity: "rotate init --keep-identity"`,
+	}
 }
 
 // failureHints helps where Entra refused and the failure itself says no more.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed-f0abd057/rotate/config"
 	"github.com/seed-f0abd057/rotate/store"
 )
 
@@ -60,7 +61,7 @@ decide against it. Without either flag, store.recovery of the configuration deci
 				Recovery: recovery, Version: version(),
 			})
 			if err != nil {
-				return initError(err, cfg.Store.IdentityFile)
+				return initError(err, cfg.Store, keepIdentity)
 			}
 			socketFolder := filepath.Dir(cfg.Control.Socket)
 			if err := os.MkdirAll(socketFolder, 0o750); err != nil {
@@ -97,11 +98,18 @@ decide against it. Without either flag, store.recovery of the configuration deci
 }
 
 // initError adds what helps.
-func initError(err error, identity string) error {
-	switch {
-	case errors.Is(err, store.ErrExists):
-		return withHint(err, `if this is the store you mean, it is ready: "rotate status" shows it`,
-			fmt.Sprintf("to use the identity that is there for a new store: --keep-identity (%s)", identity))
+func initError(err error, paths config.Store, keepIdentity bool) error {
+	_, noDatabase := os.Stat(paths.Path)
+	_, noIdentity := os.Stat(paths.IdentityFile)
+	switch exists := errors.Is(err, store.ErrExists); {
+	case exists && errors.Is(noIdentity, fs.ErrNotExist):
+		return withHint(fmt.Errorf("%w; what is missing is its identity: %s", err, paths.IdentityFile), noIdentityHints()...)
+	case exists && errors.Is(noDatabase, fs.ErrNotExist):
+		return withHint(fmt.Errorf("%w; what is missing is its database: %s", err, paths.Path), noDatabaseHints()...)
+	case exists:
+		return withHint(err, `if this is the store you mean, it is ready: "rotate status" shows it`)
+	case keepIdentity && errors.Is(noIdentity, fs.ErrNotExist):
+		return withHint(err, "put the identity there first; without --keep-identity one is made")
 	case errors.Is(err, fs.ErrPermission):
 		return withHint(err, "run it as the user that the daemon will run as, in folders that this user may write to")
 	}

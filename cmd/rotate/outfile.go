@@ -26,6 +26,9 @@ func createOut(path string) (*outFile, error) {
 		return nil, err
 	}
 	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.part")
+	if at, ok := errors.AsType[*fs.PathError](err); ok {
+		return nil, fmt.Errorf("write %s: %w", path, at.Err) // the name that was given, not that of the unfinished file
+	}
 	if err != nil {
 		return nil, err
 	}
