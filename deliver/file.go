@@ -338,8 +338,13 @@ func (d *Deliverer) pairAt(t *target, f *folder, name string, pair rotator.KeyPa
 		return &o.placement, nil
 	}
 	return nil, fixf(
-		"look at it; if it may be overwritten, set --replace on this delivery, else choose another path",
+		"look at it; if it may be overwritten: "+overwrite(p.App, t.path)+"; else choose another path",
 		"%s is not ours and was left as it is: it holds %v", o.path(), err)
+}
+
+// overwrite is the command that lets a delivery replace what is not ours.
+func overwrite(app, path string) string {
+	return "rotate app edit " + app + " --deliver-file " + path + " --replace (with the app's other deliveries, if it has any)"
 }
 
 // passwordAt prepares the password file. It refuses to replace what is no password
@@ -361,7 +366,7 @@ func passwordAt(t *target, f *folder, p rotator.Package) (*placement, error) {
 		return nil, o.unreadable
 	default:
 		return nil, fixf(
-			"look at it; if it may be overwritten, set --replace on this delivery, else choose another password_path",
+			"look at it; if it may be overwritten: "+overwrite(p.App, t.path)+"; else choose another password_path",
 			"%s is not ours and was left as it is: it holds something that is no password of this app", o.path())
 	}
 	return &o.placement, nil
@@ -476,7 +481,7 @@ func (d *Deliverer) fileHolds(delivery rotator.Delivery, passwords []string) (ro
 	}
 	opened, err := d.decode(there, passwords)
 	if err != nil {
-		return "", fixf("find out who wrote it; if it may be overwritten, set --replace on this delivery", "%s holds %v", t.path, err)
+		return "", fixf("find out who wrote it; if it may be overwritten: "+overwrite("APP", t.path), "%s holds %v", t.path, err)
 	}
 	return opened.pair.Thumbprint(), nil
 }

@@ -198,6 +198,9 @@ func (f *folder) look(name string) (found, error) {
 	if err != nil {
 		return found{}, system("look at "+path, err)
 	}
+	if info.IsDir() {
+		return found{}, fixf("give a file in it, such as "+filepath.Join(path, "NAME.pfx"), "%s is a folder, not a file", path)
+	}
 	if kind := kindOf(info.Mode()); kind != "" {
 		return found{}, fixf("remove it, or choose another path", "%s is %s, not a file", path, kind)
 	}

@@ -31,7 +31,7 @@ func Sample(kind rotator.EventKind) (Message, bool) {
 	case rotator.EventExpiring:
 		ends()
 		e.Stage = "14d"
-		e.Summary = "the certificate 3A6F0B8B1C0E4D5F9A7B2C3D4E5F60718293A4B5 ends on 2026-03-16, in 13 days, and nothing has replaced it: nothing starts unasked until \"rotate resume\""
+		e.Summary = "the certificate 3A6F0B8B1C0E4D5F9A7B2C3D4E5F60718293A4B5 ends on 2026-03-16, in 13 days, and nothing has replaced it: nothing starts unasked until \"rotate resume --all\""
 		e.Next = "look at \"rotate status contoso-sync\", then: rotate now contoso-sync"
 	case rotator.EventRotationStarted:
 		rotation()
@@ -82,8 +82,8 @@ func Sample(kind rotator.EventKind) (Message, bool) {
 	case rotator.EventStopped:
 		whole()
 		e.Severity = rotator.SeverityCritical
-		e.Summary = "3 apps in a row failed after their upload (contoso-backup, contoso-mail, contoso-sync): nothing starts unasked until \"rotate resume\""
-		e.Next = "look at these apps with \"rotate status\", then type \"rotate resume\""
+		e.Summary = "3 apps in a row failed after their upload (contoso-backup, contoso-mail, contoso-sync): nothing starts unasked until \"rotate resume --all\""
+		e.Next = "look at these apps with \"rotate status\", then type \"rotate resume --all\""
 	case rotator.EventChannelFailing:
 		whole()
 		e.Channel = "admins"

@@ -118,7 +118,7 @@ func (t *turn) gate(ctx context.Context) (*wait, error) {
 		return nil, err
 	}
 	if state.ReadOnly {
-		return nil, fix(ReasonOther, "look at what differs, then \"rotate resume\"", "app %s: nothing is written: %s", t.app.Name, state.Stopped)
+		return nil, fix(ReasonOther, "look at what differs, then \"rotate resume --all\"", "app %s: nothing is written: %s", t.app.Name, state.Stopped)
 	}
 	if t.app.Differs != "" {
 		return nil, fix(ReasonOther, t.app.differsNext(), "app %s: nothing is written: %s", t.app.Name, t.app.Differs)
@@ -339,11 +339,11 @@ func brake(rec *Records, app string, now time.Time) {
 	if len(rec.State.FixStreak) < brakeAfter || rec.State.Stopped != "" {
 		return
 	}
-	rec.State.Stopped = fmt.Sprintf("%d apps in a row failed after their upload (%s): nothing starts unasked until \"rotate resume\"",
+	rec.State.Stopped = fmt.Sprintf("%d apps in a row failed after their upload (%s): nothing starts unasked until \"rotate resume --all\"",
 		brakeAfter, strings.Join(rec.State.FixStreak, ", "))
 	rec.State.StoppedAt = now
 	rec.Events = append(rec.Events, newEvent(rec.App, nil, EventStopped, SeverityCritical, rec.State.Stopped,
-		"look at these apps with \"rotate status\", then type \"rotate resume\""))
+		"look at these apps with \"rotate status\", then type \"rotate resume --all\""))
 }
 
 func thumbprintOf(c *Credential) Thumbprint {

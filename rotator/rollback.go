@@ -246,9 +246,9 @@ func (t *turn) backSigner(ctx context.Context) (KeyPair, error) {
 
 // rolledBack ends the rotation: the previous pair is in service.
 func (t *turn) rolledBack(ctx context.Context) error {
-	summary := "rolled back: the previous certificate is in service"
+	const outcome = "the previous certificate is in service"
 	return t.enter(ctx, PhaseRolledBack, func(rec *Records) {
-		rec.Rotation.Outcome = summary
+		rec.Rotation.Outcome = outcome
 		app := rec.App
 		if rec.Rotation.Old != nil && app.Current != nil && app.Current.ThumbprintSHA256 == rec.Rotation.New.ThumbprintSHA256 {
 			old := *rec.Rotation.Old
@@ -256,6 +256,6 @@ func (t *turn) rolledBack(ctx context.Context) error {
 		}
 		t.dropNew(rec)
 		app.Hold = "the last rotation was rolled back by " + rec.Rotation.Back.By + "; to start again: rotate now " + app.Name
-		rec.Events = append(rec.Events, t.event(EventRolledBack, SeverityWarning, summary, ""))
+		rec.Events = append(rec.Events, t.event(EventRolledBack, SeverityWarning, "rolled back: "+outcome, ""))
 	})
 }

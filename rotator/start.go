@@ -207,7 +207,7 @@ func (r *Rotator) mayStart(ctx context.Context, app *App, state *State, policy P
 		return watchedOnly(app)
 	}
 	if state.ReadOnly {
-		return refusedf("app %s: nothing starts: %s; look at what differs, then \"rotate resume\"", app.Name, state.Stopped)
+		return refusedf("app %s: nothing starts: %s; look at what differs, then \"rotate resume --all\"", app.Name, state.Stopped)
 	}
 	if app.Differs != "" {
 		return refusedf("app %s: nothing starts: %s; %s", app.Name, app.Differs, app.differsNext())
@@ -224,9 +224,12 @@ func (r *Rotator) mayStart(ctx context.Context, app *App, state *State, policy P
 		lastSafe = lastSafeStart(app.Current.NotAfter, policy, rule)
 	}
 	if req.Compromised == "" {
-		for _, until := range []time.Time{state.PausedUntil, app.PausedUntil} {
-			if end := pauseEnd(until, lastSafe); now.Before(end) {
-				return refusedf("app %s: paused until %s; \"rotate resume\" ends it", app.Name, end.Format(time.RFC3339))
+		for _, pause := range []struct {
+			until time.Time
+			of    string
+		}{{state.PausedUntil, "--all"}, {app.PausedUntil, app.Name}} {
+			if end := pauseEnd(pause.until, lastSafe); now.Before(end) {
+				return refusedf("app %s: paused until %s; \"rotate resume %s\" ends it", app.Name, end.Format(time.RFC3339), pause.of)
 			}
 		}
 	}

@@ -186,7 +186,7 @@ func (t *turn) targets(ctx context.Context) error {
 			return fmt.Errorf("app %s: look at delivery %s before the upload: %w", t.app.Name, d.Name(), err)
 		}
 		return fix(ReasonOther,
-			"if another rotate manages this app, stop one of them; if the file may be overwritten, set replace on this delivery",
+			"if another rotate manages this app, stop one of them; if the file may be overwritten: rotate app edit "+t.app.Name+" --deliver-file "+d.Path+" --replace (with the app's other deliveries, if it has any)",
 			"app %s: delivery %s holds the certificate %s, which this store does not know; nothing was uploaded", t.app.Name, d.Name(), held)
 	}
 	return nil

@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/seed-f0abd057/rotate/control"
+	"github.com/seed-f0abd057/rotate/rotator"
 )
 
 func newAlertsCommand(a *app) *cobra.Command {
@@ -123,6 +125,9 @@ safe date, or for a day where that has passed. Their end is told.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.with(cmd.Context(), func(ctx context.Context, conn *connection) error {
 				result, err := conn.Ack(ctx, args[0])
+				if errors.Is(err, rotator.ErrNotFound) {
+					return withHint(err, `"rotate alerts" shows what is open`)
+				}
 				if err != nil {
 					return err
 				}
@@ -161,7 +166,7 @@ the app's last safe date. "--until 0s" ends it at once.`,
 		ValidArgsFunction: a.completeApps,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			now := time.Now()
-			end, err := parseUntil(until, now)
+			end, err := parseUntil("a snooze", until, now)
 			if err != nil {
 				return err
 			}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -157,6 +158,6 @@ func writeCertificate(w io.Writer, o certificateOptions, c rotator.Credential) {
 	fmt.Fprintf(w, `Next: upload %s.cer to the app (App registrations, the app, Certificates & secrets,
 Certificates), give %s.pfx and its password to the consumer, and let rotate track it:
 
-  rotate app add %s --tenant TENANT --client-id ID --pfx %s.pfx --password-file FILE
-`, o.name, o.name, o.name, o.name)
+  rotate app add %s --tenant TENANT --client-id ID --pfx %s --password-file FILE
+`, o.name, o.name, o.name, filepath.Join(o.out, o.name+".pfx"))
 }

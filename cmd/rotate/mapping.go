@@ -223,7 +223,11 @@ func readPair(path, passwordFile string) (data []byte, password string, err erro
 	if err != nil {
 		return nil, "", &usageError{err.Error()}
 	}
-	if _, err = pfx.Decode(data, password); err != nil {
+	_, err = pfx.Decode(data, password)
+	if errors.Is(err, pfx.ErrWrongPassword) && passwordFile == "" {
+		return nil, "", usagef("%s: it needs a password, and none was given: --password-file FILE", path)
+	}
+	if err != nil {
 		return nil, "", usagef("%s: %v", path, err)
 	}
 	return data, password, nil

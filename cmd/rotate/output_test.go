@@ -71,12 +71,12 @@ func TestParseUntil(t *testing.T) {
 		"2026-12-27T08:00:00Z": time.Date(2026, 12, 27, 8, 0, 0, 0, time.UTC),
 		"3d":                   now.Add(3 * day),
 	} {
-		if got, err := parseUntil(text, now); err != nil || !got.Equal(want) {
+		if got, err := parseUntil("it", text, now); err != nil || !got.Equal(want) {
 			t.Errorf("parseUntil(%q) = %v, %v, want %v", text, got, err, want)
 		}
 	}
 	for _, text := range []string{"", "soon", "2026-13-01", "27.12.2026"} {
-		if got, err := parseUntil(text, now); err == nil || exitCode(err) != exitUsage {
+		if got, err := parseUntil("it", text, now); err == nil || exitCode(err) != exitUsage {
 			t.Errorf("parseUntil(%q) = %v, %v, want wrong usage", text, got, err)
 		}
 	}

@@ -32,7 +32,7 @@ safe date.`,
 			if err != nil {
 				return err
 			}
-			end, err := parseUntil(until, time.Now())
+			end, err := parseUntil("a pause", until, time.Now())
 			if err != nil {
 				return err
 			}
@@ -113,10 +113,11 @@ func oneOrAll(cmd *cobra.Command, names []string, all bool) (string, error) {
 	return "", usagef("%s needs the name of an app, or --all", cmd.CommandPath())
 }
 
-// parseUntil reads a date (its start, in local time), an instant or a length.
-func parseUntil(text string, now time.Time) (time.Time, error) {
+// parseUntil reads the end of what: a date (its start, in local time), an instant or
+// a length.
+func parseUntil(what, text string, now time.Time) (time.Time, error) {
 	if text == "" {
-		return time.Time{}, usagef("a pause needs an end: --until 2026-12-27, or --until 3d")
+		return time.Time{}, usagef("%s needs an end: --until 2026-12-27, or --until 3d", what)
 	}
 	if t, err := time.ParseInLocation(time.DateOnly, text, time.Local); err == nil {
 		return t, nil

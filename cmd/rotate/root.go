@@ -61,7 +61,20 @@ To see all of it in a minute, without an account:  rotate demo
 	}
 	root.SetHelpCommandGroupID("more")
 	root.SetCompletionCommandGroupID("more")
+	root.InitDefaultHelpCmd()
+	if help, _, err := root.Find([]string{"help"}); err == nil {
+		help.Args = knownCommand
+	}
 	return root
+}
+
+// knownCommand refuses help for a command that does not exist.
+func knownCommand(help *cobra.Command, args []string) error {
+	found, rest, err := help.Root().Find(args)
+	if err == nil && len(rest) > 0 && found.HasSubCommands() {
+		return usagef("unknown command %q for %q", rest[0], found.CommandPath())
+	}
+	return err
 }
 
 // arguments checks the number of arguments; what names them in the message. A

@@ -104,7 +104,7 @@ func (s *supervised) text(ctx context.Context) string {
 		text += ", the last check failed"
 	}
 	if sum.Stopped != "" {
-		text += ", stopped until rotate resume"
+		text += ", stopped until rotate resume --all"
 	}
 	return text
 }

@@ -175,6 +175,9 @@ func deliveryText(d control.Delivery) string {
 	if d.PasswordPath != "" {
 		text += ", password in " + d.PasswordPath
 	}
+	if d.Replace {
+		text += ", may overwrite what is not ours"
+	}
 	return text
 }
 
