@@ -41,8 +41,10 @@ type Rotation struct {
 	Confirmation *string `json:"confirmation"`
 	ConfirmedBy  string  `json:"confirmed_by,omitempty"`
 	// ConfirmCode is what a person types to confirm the pair that was delivered.
-	ConfirmCode string     `json:"confirm_code,omitempty"`
-	RetiresAt   *time.Time `json:"retires_at"`
+	ConfirmCode string `json:"confirm_code,omitempty"`
+	// NextStep is what a person does who is waited for; empty: nobody is.
+	NextStep  string     `json:"next_step,omitempty"`
+	RetiresAt *time.Time `json:"retires_at"`
 	// LeftBehind are SHA-256 thumbprints of certificates of ours that stay on the
 	// app until a person removes them.
 	LeftBehind []string `json:"left_behind,omitempty"`
@@ -87,7 +89,7 @@ func rotationOf(r rotator.Rotation) Rotation {
 		Confirmation: present(r.Confirmation), ConfirmedBy: r.ConfirmedBy,
 		RetiresAt: instant(r.RetiresAt), Trouble: troubleOf(r.Trouble),
 		WaitingFor: present(r.WaitingFor), WaitingUntil: instant(r.WakeAt),
-		MissingSince: instant(r.Missing), Warnings: list(r.Warnings),
+		MissingSince: instant(r.Missing), Warnings: list(r.Warnings), NextStep: r.NextStep(),
 	}
 	for phase, at := range r.PhaseAt {
 		wire.PhaseAt[string(phase)] = at.UTC()

@@ -68,6 +68,8 @@ type AppStatus struct {
 	RetiresAt    *time.Time `json:"retires_at"`
 	// ConfirmCode is what a person types to confirm; empty: nothing to confirm.
 	ConfirmCode string `json:"confirm_code,omitempty"`
+	// NextStep is as in Rotation.
+	NextStep string `json:"next_step,omitempty"`
 	// Deadline is the last date for a person's confirmation.
 	Deadline    *time.Time `json:"deadline"`
 	PausedUntil *time.Time `json:"paused_until"`
@@ -118,7 +120,7 @@ func appStatusOf(a rotator.AppStatus) AppStatus {
 		r := rotationOf(*a.Rotation)
 		wire.RotationID = &r.ID
 		if a.Open {
-			wire.RetiresAt, wire.ConfirmCode = r.RetiresAt, r.ConfirmCode
+			wire.RetiresAt, wire.ConfirmCode, wire.NextStep = r.RetiresAt, r.ConfirmCode, r.NextStep
 			// From confirmed on the new pair is the current one.
 			if r.New != nil && (wire.ThumbprintSHA256 == nil || r.New.ThumbprintSHA256 != *wire.ThumbprintSHA256) {
 				wire.Next = r.New

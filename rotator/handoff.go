@@ -205,6 +205,28 @@ func (t *turn) fetched(pair Thumbprint) bool {
 	return slices.ContainsFunc(t.rot.HandOvers, func(o HandOver) bool { return o.Thumbprint == pair })
 }
 
+// NextStep says what the person does that the rotation waits for; empty: it waits
+// for nobody.
+func (rot *Rotation) NextStep() string {
+	if rot.WaitingFor != WaitingPerson {
+		return ""
+	}
+	which, asked := "new", rot.New.ThumbprintSHA256
+	fetched := func(pair Thumbprint) bool {
+		return slices.ContainsFunc(rot.HandOvers, func(o HandOver) bool { return o.Thumbprint == pair })
+	}
+	back := rot.Phase == PhaseRollingBack && rot.Old != nil
+	if back {
+		which, asked = "previous", rot.Old.ThumbprintSHA256
+	}
+	elsewhere := func(d DeliveryResult) bool { return d.Name != string(DeliverHandOff) }
+	if !fetched(asked) && len(rot.Deliveries) > 0 && !slices.ContainsFunc(rot.Deliveries, elsewhere) && (!back || fetched(rot.New.ThumbprintSHA256)) {
+		return "fetch the " + which + " pair for the consumer: rotate handoff " + rot.App + " --out DIR"
+	}
+	return "when the consumer uses the " + which + " file, type  rotate confirm " + rot.App +
+		fmt.Sprintf(" CODE  with the first %d digits of the thumbprint it shows", codeDigits)
+}
+
 // askPerson announces a pair that waits for a person, in the transaction that
 // makes it wait.
 func (t *turn) askPerson(rec *Records, c *Credential) {

@@ -236,3 +236,41 @@ func events(t *testing.T, r *rotator.Rotator) []rotator.Event {
 	}
 	return list
 }
+
+// TestNextStep: who is waited for reads what to do, with the right pair.
+func TestNextStep(t *testing.T) {
+	const fetchNew, confirmNew = "fetch the new pair for the consumer: rotate handoff a --out DIR", "when the consumer uses the new file, type  rotate confirm a CODE "
+	const fetchOld, confirmOld = "fetch the previous pair for the consumer: rotate handoff a --out DIR", "when the consumer uses the previous file, type  rotate confirm a CODE "
+	for name, test := range map[string]struct {
+		phase     rotator.Phase
+		delivery  string
+		handedOut []rotator.Thumbprint
+		want      string
+	}{
+		"nobody has fetched it":     {rotator.PhaseDelivered, "handoff", nil, fetchNew},
+		"fetched":                   {rotator.PhaseDelivered, "handoff", []rotator.Thumbprint{"new"}, confirmNew},
+		"a file":                    {rotator.PhaseDelivered, "file /srv/app.pfx", nil, confirmNew},
+		"back":                      {rotator.PhaseRollingBack, "file /srv/app.pfx", nil, confirmOld},
+		"back, nobody had the new":  {rotator.PhaseRollingBack, "handoff", nil, confirmOld},
+		"back, somebody had it":     {rotator.PhaseRollingBack, "handoff", []rotator.Thumbprint{"new"}, fetchOld},
+		"back, and the old is back": {rotator.PhaseRollingBack, "handoff", []rotator.Thumbprint{"new", "old"}, confirmOld},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rot := rotator.Rotation{
+				App: "a", Phase: test.phase, WaitingFor: rotator.WaitingPerson,
+				Old: &rotator.Credential{ThumbprintSHA256: "old"}, New: rotator.Credential{ThumbprintSHA256: "new"},
+				Deliveries: []rotator.DeliveryResult{{Name: test.delivery}},
+			}
+			for _, pair := range test.handedOut {
+				rot.HandOvers = append(rot.HandOvers, rotator.HandOver{Thumbprint: pair})
+			}
+			if got := rot.NextStep(); !strings.HasPrefix(got, test.want) {
+				t.Errorf("NextStep = %q, want %q", got, test.want)
+			}
+			rot.WaitingFor = rotator.WaitingOverlap
+			if got := rot.NextStep(); got != "" {
+				t.Errorf("NextStep of the overlap = %q", got)
+			}
+		})
+	}
+}

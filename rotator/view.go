@@ -73,7 +73,7 @@ func (r *Rotator) appStatus(ctx context.Context, app *App, state *State, now tim
 		s.WaitingFor, s.WaitingUntil = s.Rotation.WaitingFor, s.Rotation.WakeAt
 		if s.WaitingFor == WaitingPerson {
 			s.WaitingUntil = time.Time{}
-			if s.Rotation.Old != nil {
+			if s.Rotation.Old != nil && s.Phase != PhaseRollingBack {
 				s.Deadline = lastSafeDate(s.Rotation.Old.NotAfter, policy)
 			}
 		}

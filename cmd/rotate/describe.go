@@ -176,7 +176,7 @@ func waiting(r control.Rotation, now time.Time) string {
 	case rotator.WaitingCommand:
 		return "the hook does not say yet that the consumer uses it; next look" + strings.Replace(until, " until", " at", 1)
 	case rotator.WaitingPerson:
-		return fmt.Sprintf("a person confirms: rotate confirm %s CODE", r.App)
+		return "for a person: " + r.NextStep
 	case rotator.WaitingOverlap:
 		return "overlap: both certificates are accepted" + until
 	case rotator.WaitingEvidence:

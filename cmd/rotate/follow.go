@@ -106,7 +106,7 @@ func (f *follower) judge(r control.Rotation, now time.Time) (outcome, bool) {
 	}
 	switch *r.WaitingFor {
 	case rotator.WaitingPerson:
-		o.why = fmt.Sprintf("waiting for a person: when the consumer uses the new file, type  rotate confirm %s CODE  with the first %d digits of the thumbprint it shows", r.App, len(r.ConfirmCode))
+		o.why = "waiting for a person: " + r.NextStep
 		return o, true
 	case rotator.WaitingPause:
 		o.why = fmt.Sprintf("paused; \"rotate resume %s\" or \"rotate resume --all\" ends it", r.App)

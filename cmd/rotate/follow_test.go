@@ -28,6 +28,10 @@ func TestJudge(t *testing.T) {
 	noOverlap.RetiresAt = new(noOverlap.PhaseAt["confirmed"])
 	stale := fails(rotator.ClassFix, time.Hour)
 	stale.Trouble.At = now.Add(-time.Minute)
+	staleLimit := stale
+	staleLimit.WaitingFor = new(rotator.WaitingLimit)
+	person := waits(rotator.WaitingPerson, time.Second)
+	person.NextStep = "rotate handoff a --out DIR"
 	forever := waits(rotator.WaitingReload, 0)
 	forever.WaitingUntil = nil
 	for _, test := range []struct {
@@ -57,7 +61,7 @@ func TestJudge(t *testing.T) {
 		{"command late", waits(rotator.WaitingCommand, 11*time.Minute), false, false, true, exitWaiting, ""},
 		{"wait without an end", forever, false, false, true, exitWaiting, ""},
 
-		{"person", waits(rotator.WaitingPerson, time.Second), false, true, true, exitWaiting, "rotate confirm a CODE"},
+		{"person", person, false, true, true, exitWaiting, "rotate handoff a --out DIR"},
 		{"pause", waits(rotator.WaitingPause, time.Second), false, true, true, exitWaiting, "rotate resume a"},
 		{"window", waits(rotator.WaitingWindow, time.Second), false, true, true, exitWaiting, "window"},
 
@@ -71,6 +75,7 @@ func TestJudge(t *testing.T) {
 		{"clock", fails(rotator.ClassClock, time.Second), false, true, true, exitFailed, ""},
 		{"gone", fails(rotator.ClassGone, time.Second), false, true, true, exitFailed, ""},
 		{"failed before we asked", stale, false, false, false, 0, ""},
+		{"failed before we asked, now the upload limit", staleLimit, true, false, true, exitWaiting, "parked"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			f := &follower{conn: &connection{local: test.local}, wait: test.wait, since: now.Add(-time.Second)}
@@ -84,7 +89,7 @@ func TestJudge(t *testing.T) {
 			if o.code != test.code || !strings.Contains(o.why, test.why) {
 				t.Errorf("code %d, why %q; want %d, %q", o.code, o.why, test.code, test.why)
 			}
-			if test.r.Trouble != nil {
+			if test.r.Trouble != nil && !test.r.Trouble.At.Before(now) {
 				failure, ok := errors.AsType[*rotator.Failure](o.err)
 				if !ok || failure.Next != "do it" || failure.Message != "app a: no" {
 					t.Errorf("error %#v, want the failure with its next step", o.err)

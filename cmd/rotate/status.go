@@ -205,9 +205,9 @@ func (t *terminal) details(a control.AppStatus, now time.Time) {
 	if a.WaitingFor != nil && *a.WaitingFor == rotator.WaitingPerson {
 		until := ""
 		if a.Deadline != nil {
-			until = " before " + a.Deadline.Local().Format("2006-01-02") + ", so that the overlap still fits"
+			until = "; before " + a.Deadline.Local().Format("2006-01-02") + ", so that the overlap still fits"
 		}
-		add(yellow, "→", "bring the new file to the consumer and type  rotate confirm %s CODE%s", a.Name, until)
+		add(yellow, "→", "%s%s", a.NextStep, until)
 	}
 	if a.Late {
 		add(red, "!", "the last safe start was %s; type  rotate now %s", relative(a.LastSafeStart, now), a.Name)
