@@ -376,17 +376,20 @@ func (d *demo) started(ctx context.Context) (*control.Client, string, error) {
 // next tells where everything is and what to try.
 func (d *demo) next(keep bool) {
 	d.chapter("yours now", "")
-	d.facts(
-		"everything", d.dir+" (yours to delete)",
-		"the PFX", d.path("consumer", "app.pfx")+" (password beside it)",
-		"requests", d.path("requests.log")+", each one that the tenant saw",
+	facts := []string{
+		"everything", d.dir + " (yours to delete)",
+		"the PFX", d.path("consumer", "app.pfx") + " (password beside it)",
+		"requests", d.path("requests.log") + ", each one that the tenant saw",
 		"the daemon", d.path("daemon.log"),
-		"the page", "http://"+d.page.Addr().String()+"/",
-	)
+	}
+	if keep {
+		facts = append(facts, "the page", "http://"+d.page.Addr().String()+"/")
+	}
+	d.facts(facts...)
 	name := programName()
 	fmt.Fprintln(d.t.w)
 	if !keep {
-		fmt.Fprintf(d.t.w, "The tenant has ended with this command. To play with one that stays:  %s\n", d.t.paint(bold, name+" demo --keep"))
+		fmt.Fprintf(d.t.w, "The tenant, the daemon and its page have ended with this command. To play with one that stays:  %s\n", d.t.paint(bold, name+" demo --keep"))
 		return
 	}
 	fmt.Fprintln(d.t.w, "The tenant and the daemon run until Ctrl-C. In another terminal:")
