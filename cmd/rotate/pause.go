@@ -43,11 +43,11 @@ safe date.`,
 				if format.isJSON() {
 					return writeJSON(a.stdout, control.PauseRequest{App: name, Until: end})
 				}
-				what := "All apps are"
+				what, of := "All apps are", "--all"
 				if name != "" {
-					what = name + " is"
+					what, of = name+" is", name
 				}
-				fmt.Fprintf(a.stdout, "%s paused until %s; \"rotate resume\" ends it before.\n", what, end.Local().Format("2006-01-02 15:04"))
+				fmt.Fprintf(a.stdout, "%s paused until %s; \"rotate resume %s\" ends it before.\n", what, end.Local().Format("2006-01-02 15:04"), of)
 				return nil
 			})
 		},

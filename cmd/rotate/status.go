@@ -226,6 +226,9 @@ func (t *terminal) footer(s control.Status, local bool) {
 	now := s.At
 	if s.Stopped != nil {
 		fmt.Fprintln(t.w, t.paint(red, "stopped: "+*s.Stopped))
+		if s.ReadOnly {
+			fmt.Fprintln(t.w, t.paint(yellow, "→ make sure that no other host uses this store, then: rotate resume --all"))
+		}
 	}
 	if s.PausedUntil != nil && s.PausedUntil.After(now) {
 		fmt.Fprintln(t.w, t.paint(yellow, "all apps are paused until "+moment(*s.PausedUntil, now)+"; \"rotate resume --all\" ends it"))
