@@ -15,7 +15,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/goccy/go-yaml/ast"
@@ -209,7 +208,7 @@ func open(what, path string) (data []byte, folder string, err error) {
 		return nil, "", fmt.Errorf("open "+what+": %w", err)
 	}
 	if info.IsDir() {
-		return nil, "", fmt.Errorf("open "+what+": %w; give the file in it", &os.PathError{Op: "open", Path: path, Err: syscall.EISDIR})
+		return nil, "", fmt.Errorf("open "+what+": %w", &os.PathError{Op: "open", Path: path, Err: errors.New("it is a folder; give the file in it")})
 	}
 	if data, err = io.ReadAll(io.LimitReader(f, maxBytes+1)); err != nil {
 		return nil, "", fmt.Errorf("read "+what+": %w", err)
