@@ -153,7 +153,7 @@ func answer(all *survey, now time.Time) (string, node) {
 	case n == 0:
 		return "No app is tracked yet", lead(text("Track one with "), el("code", text("rotate app add")), text("."))
 	case all.status.ReadOnly:
-		return "Nothing is written to Entra", lead(text(all.status.Stopped))
+		return "Nothing is written to Entra", lead(text(all.status.Stopped+". Make sure that no other host uses this store, then: "), el("code", text("rotate resume --all")), text("."))
 	case ended > 0:
 		return fmt.Sprintf("%s ended", plural(ended, "certificate has", "certificates have")), lead(text("Programs that use them can not sign in."))
 	case needs > 0:

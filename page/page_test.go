@@ -109,6 +109,15 @@ func TestAnswer(t *testing.T) {
 	}
 }
 
+// TestCopyGoesOn: who sees that a copy writes nothing is told how it goes on.
+func TestCopyGoesOn(t *testing.T) {
+	source := newFixed(safeApp("a", 200*day))
+	source.status.ReadOnly, source.status.Stopped = true, "restored"
+	if got := serve(t, &page.Server{Source: source}).get("/"); !strings.Contains(got, "<code>rotate resume --all</code>") {
+		t.Error("the page names no command that ends it")
+	}
+}
+
 func TestOverview(t *testing.T) {
 	tagged := safeApp("zulu", 300*day)
 	tagged.App.Tags, tagged.App.Tenant = []string{"backup"}, "fabrikam"
