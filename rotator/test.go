@@ -70,6 +70,7 @@ func (r *Rotator) Test(ctx context.Context, name string) ([]TestCheck, error) {
 		return []TestCheck{{"file", CheckFailed, f.Message, f.Next}}, nil
 	}
 	tested := Tested{At: time.Now().UTC(), Checks: TestConnection(ctx, r.settings().Entra, r.Encoder, c)}
+	tested.Checks = append(tested.Checks, r.testTargets(ctx, &app, c.Pair)...)
 	if app.Evidence {
 		tested.Checks = append(tested.Checks, r.testSignInLog(ctx, &app))
 	}
@@ -83,6 +84,41 @@ func (r *Rotator) Test(ctx context.Context, name string) ([]TestCheck, error) {
 		r.log().WarnContext(ctx, "the result of the connection test is not kept", "app", name, "err", err)
 	}
 	return tested.Checks, nil
+}
+
+// testTargets looks at the files that the consumer reads. A hook or a person cannot be
+// looked at.
+func (r *Rotator) testTargets(ctx context.Context, app *App, use KeyPair) []TestCheck {
+	passwords, next := []string{use.Password}, Thumbprint("")
+	if app.Rotation != "" {
+		if rot, err := r.Store.Rotation(ctx, app.Rotation); err == nil {
+			next = rot.New.ThumbprintSHA256
+		}
+		if pair, err := r.Store.KeyPair(ctx, next); err == nil {
+			passwords = append(passwords, pair.Password)
+		}
+	}
+	var checks []TestCheck
+	add := func(result, fact, next string) {
+		checks = append(checks, TestCheck{"delivery", result, fact, next})
+	}
+	for _, d := range app.Deliveries {
+		held, err := r.settings().Deliverer.Holds(ctx, d, passwords)
+		switch f := failureOf(err); {
+		case errors.Is(err, ErrCannotTell):
+		case err != nil:
+			add(CheckFailed, f.Message, f.Next)
+		case held == "":
+			add(CheckWarning, d.Path+" is not there yet", "the next rotation writes it: rotate now "+app.Name)
+		case held == use.Thumbprint():
+			add(CheckOK, d.Path+" holds the certificate in use", "")
+		case held == next:
+			add(CheckOK, d.Path+" holds the new certificate of the rotation that is open", "")
+		default:
+			add(CheckFailed, d.Path+" holds another certificate than the one in use", "find out who wrote it; the next rotation writes the new one: rotate now "+app.Name)
+		}
+	}
+	return checks
 }
 
 // testSignInLog looks whether the log that is asked before a removal can be read.
