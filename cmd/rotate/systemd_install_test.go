@@ -144,7 +144,7 @@ func otherPackage(t *testing.T, h *serviceHost) {
 	t.Helper()
 	const rpm = "rpm --nodeps --force-debian "
 	h.sh(t, "userdel rotate; groupdel rotate-view; rm -rf /srv/consumer /srv/gate /etc/systemd/system/rotate* /var/backups/rotate-*; systemctl daemon-reload; ! id rotate")
-	h.app = h.adopt(t, h.app.name, "self", h.tenant.ready.Apps[4], "/srv/consumer")
+	h.app = h.adopt(t, h.app.name, "self", h.tenant.ready.Apps[5], "/srv/consumer")
 	stop := watchConsumers(t, []*adopted{h.app})
 	installBy(t, h, rpm+"--install rotate-*.rpm")
 	h.sh(t, "rpm --verify rotate | grep -v ' c /etc/rotate/config.yaml$' && exit 1; true")

@@ -33,7 +33,7 @@ func randomMoments(t *testing.T, h *serviceHost) {
 	var apps []*adopted
 	h.sh(t, `sed -i 's|^ReadWritePaths=.*|ReadWritePaths=/srv|' /etc/systemd/system/rotate.service.d/test.conf
 systemctl daemon-reload; systemctl restart rotate`)
-	for i, seed := range h.tenant.ready.Apps[2:] {
+	for i, seed := range h.tenant.ready.Apps[2:5] {
 		a := h.adopt(t, fmt.Sprint("sync-", i+1), "self", seed, fmt.Sprint("/srv/sync-", i+1))
 		h.prefill(t, a)
 		h.m.must(t, 0, "app", "add", a.name, "--tenant", "contoso", "--client-id", a.seed.ClientID,

@@ -107,7 +107,7 @@ func newServiceHost(t *testing.T) *serviceHost {
 	t.Helper()
 	h := &serviceHost{}
 	// Requests take a while, so that "planned" can be hit too.
-	h.tenant = startTenant(t, "contoso", "--apps", "5", "--latency", "150ms")
+	h.tenant = startTenant(t, "contoso", "--apps", "6", "--latency", "150ms")
 	h.container = newContainer(t, "var/lib/rotate", "srv")
 	h.m = newMachine(t)
 	h.m.within = func(args ...string) []string { return h.inside(append([]string{"/usr/bin/rotate"}, args...)...) }
