@@ -21,6 +21,7 @@ const patience = 10 * time.Minute
 func install(t *testing.T, h *serviceHost) {
 	t.Helper()
 	installBy(t, h, "apt install ./rotate_*.deb")
+	checkService(t, h)
 }
 
 // installBy is [install] with another command that installs the package.
@@ -61,7 +62,6 @@ cd /root
 	}
 	h.makeQuick(t)
 	h.m.must(t, 0, "now", h.app.name, "--wait")
-	checkService(t, h)
 }
 
 // makeQuick gives the app its deliveries, and all a policy of seconds.
