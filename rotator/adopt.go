@@ -36,7 +36,7 @@ func (r *Rotator) Add(ctx context.Context, spec AppSpec, by string) (Added, erro
 			app.follow(rec.App)
 			what = "app added over the one that was only watched"
 		}
-		if err := r.bindHosts(rec.State, app.Tenant); err != nil {
+		if err := r.bindHosts(rec, app.Tenant); err != nil {
 			return err
 		}
 		rec.App = &app
@@ -87,11 +87,7 @@ func (r *Rotator) examine(ctx context.Context, spec AppSpec) (App, KeyPair, Adde
 	if err := r.checkFree(ctx, &app); err != nil {
 		return none(err)
 	}
-	state, err := r.state(ctx)
-	if err != nil {
-		return none(err)
-	}
-	if err := r.checkHosts(&state, app.Tenant); err != nil {
+	if err := r.checkHosts(ctx, app.Tenant); err != nil {
 		return none(err)
 	}
 	if added.Warnings, err = r.checkApp(ctx, &app); err != nil {

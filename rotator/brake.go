@@ -216,11 +216,7 @@ func (r *Rotator) verify(ctx context.Context, app *App) error {
 	if app.Current == nil || app.Mode == ModeMonitor {
 		return nil
 	}
-	state, err := r.state(ctx)
-	if err != nil {
-		return err
-	}
-	if err := r.checkHosts(&state, app.Tenant); err != nil {
+	if err := r.checkHosts(ctx, app.Tenant); err != nil {
 		return err
 	}
 	pair, err := r.Store.KeyPair(ctx, app.Current.ThumbprintSHA256)
@@ -253,11 +249,12 @@ func (r *Rotator) RebindTenant(ctx context.Context, tenant, by string) error {
 		return fmt.Errorf("tenant %s: %w", tenant, err)
 	}
 	return r.write(ctx, "", func(rec *Records) error {
-		before := rec.State.Hosts[tenant]
-		if rec.State.Hosts == nil {
-			rec.State.Hosts = map[string]Hosts{}
+		bound, err := rec.Tenant(tenant)
+		if err != nil {
+			return err
 		}
-		rec.State.Hosts[tenant] = hosts
+		before := bound.Hosts
+		bound.Hosts = hosts
 		rec.Audit = append(rec.Audit, AuditEntry{
 			At: time.Now().UTC(), By: by, What: "tenant rebound",
 			Note: fmt.Sprintf("%s: login %s → %s, graph %s → %s", tenant, before.Login, hosts.Login, before.Graph, hosts.Graph),

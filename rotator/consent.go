@@ -91,7 +91,7 @@ func (c *creator) track(ctx context.Context) error {
 		if rec.App != nil {
 			return fmt.Errorf("app %s %w", c.app.Name, ErrExists)
 		}
-		if err := c.r.bindHosts(rec.State, c.app.Tenant); err != nil {
+		if err := c.r.bindHosts(rec, c.app.Tenant); err != nil {
 			return err
 		}
 		app := c.app

@@ -253,7 +253,7 @@ func (r *Rotator) Create(ctx context.Context, req CreateRequest, by string) (Cre
 	if state.ReadOnly {
 		return Created{}, refusedf("app %s: nothing is created: %s", c.app.Name, state.Stopped)
 	}
-	if err := r.checkHosts(&state, c.app.Tenant); err != nil {
+	if err := r.checkHosts(ctx, c.app.Tenant); err != nil {
 		return Created{}, err
 	}
 	tracked, err := r.Store.App(ctx, c.app.Name)

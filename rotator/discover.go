@@ -108,11 +108,7 @@ func (r *Rotator) registered(ctx context.Context, tenant string, each func(Inven
 	if r.settings().Inventory == nil {
 		return refusedf("this program has no way to list a tenant")
 	}
-	state, err := r.state(ctx)
-	if err != nil {
-		return err
-	}
-	if err := r.checkHosts(&state, tenant); err != nil {
+	if err := r.checkHosts(ctx, tenant); err != nil {
 		return err
 	}
 	return r.settings().Inventory.Registered(ctx, tenant, each)

@@ -123,7 +123,7 @@ func (t *turn) gate(ctx context.Context) (*wait, error) {
 	if t.app.Differs != "" {
 		return nil, fix(ReasonOther, t.app.differsNext(), "app %s: nothing is written: %s", t.app.Name, t.app.Differs)
 	}
-	if err := t.r.checkHosts(&state, t.app.Tenant); err != nil {
+	if err := t.r.checkHosts(ctx, t.app.Tenant); err != nil {
 		return nil, err
 	}
 	outward := t.rot.Phase == PhaseProven || t.rot.Phase == PhaseConfirmed

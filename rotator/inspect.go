@@ -48,7 +48,11 @@ func (r *Rotator) Watch(ctx context.Context, tenant string, all bool, by string)
 		return usagef("the configuration has no tenant %q; add it under tenants", tenant)
 	}
 	return r.write(ctx, "", func(rec *Records) error {
-		setInspection(rec.State, tenant, func(i *Inspection) { i.WatchAll = all })
+		known, err := rec.Tenant(tenant)
+		if err != nil {
+			return err
+		}
+		known.Inspection.WatchAll = all
 		what := "tenant watched"
 		if !all {
 			what = "tenant no longer watched"
@@ -58,24 +62,19 @@ func (r *Rotator) Watch(ctx context.Context, tenant string, all bool, by string)
 	})
 }
 
-func setInspection(state *State, tenant string, set func(*Inspection)) {
-	all := make(map[string]Inspection, len(state.Inspections)+1)
-	maps.Copy(all, state.Inspections)
-	i := all[tenant]
-	set(&i)
-	all[tenant] = i
-	state.Inspections = all
-}
-
 // inspectionWarnings tells which tenants could not be inspected.
-func inspectionWarnings(state *State) []string {
+func (r *Rotator) inspectionWarnings(ctx context.Context) ([]string, error) {
+	tenants, err := r.Store.Tenants(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var warnings []string
-	for _, tenant := range slices.Sorted(maps.Keys(state.Inspections)) {
-		if failed := state.Inspections[tenant].Error; failed != "" {
+	for _, tenant := range slices.Sorted(maps.Keys(tenants)) {
+		if failed := tenants[tenant].Inspection.Error; failed != "" {
 			warnings = append(warnings, "the last inspection failed: "+failed)
 		}
 	}
-	return warnings
+	return warnings, nil
 }
 
 // RunInspections inspects the tenants on their schedule until ctx is done.
@@ -86,10 +85,10 @@ func (r *Rotator) RunInspections(ctx context.Context) error {
 		return nil
 	}
 	last := time.Now().Round(0)
-	if state, err := r.state(ctx); err == nil {
+	if tenants, err := r.Store.Tenants(ctx); err == nil {
 		// What was due while nobody ran is done at once.
 		for _, tenant := range r.settings().Tenants {
-			if tried := state.Inspections[tenant].Tried; !tried.IsZero() && tried.Before(last) {
+			if tried := tenants[tenant].Inspection.Tried; !tried.IsZero() && tried.Before(last) {
 				last = tried
 			}
 		}
@@ -148,11 +147,11 @@ type inspection struct {
 }
 
 func (r *Rotator) inspectTenant(ctx context.Context, tenant string) error {
-	state, err := r.state(ctx)
+	before, err := r.Store.Tenant(ctx, tenant)
 	if err != nil {
 		return err
 	}
-	known := state.Inspections[tenant]
+	known := before.Inspection
 	in := &inspection{
 		r: r, tenant: tenant, now: time.Now().UTC(), since: known.At, watch: known.WatchAll,
 		met: map[string]bool{}, byIdentity: true, ending: endings{stages: r.stages()},
@@ -181,15 +180,17 @@ func (r *Rotator) inspectTenant(ctx context.Context, tenant string) error {
 	lasts, cancel := lasting(ctx)
 	defer cancel()
 	recorded := r.write(lasts, "", func(rec *Records) error {
-		setInspection(rec.State, tenant, func(i *Inspection) {
-			i.Tried, i.Error = in.now, unlisted
-			if err != nil {
-				i.Error = err.Error()
-				return
-			}
-			i.At = in.now
+		of, recErr := rec.Tenant(tenant)
+		if recErr != nil {
+			return recErr
+		}
+		of.Inspection.Tried = in.now
+		if err != nil {
+			of.Inspection.Error = err.Error()
+		} else {
+			of.Inspection.At, of.Inspection.Error = in.now, unlisted
 			rec.Events = append(rec.Events, in.ending.events(tenant, in.now)...)
-		})
+		}
 		return nil
 	})
 	return errors.Join(err, recorded)

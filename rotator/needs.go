@@ -37,6 +37,11 @@ type Store interface {
 	HasKeyPair(ctx context.Context, t Thumbprint) (bool, error)
 	// State returns what holds for the whole store.
 	State(ctx context.Context) (State, error)
+	// Tenant returns what holds for one tenant; the zero value if it was not used
+	// yet.
+	Tenant(ctx context.Context, name string) (TenantState, error)
+	// Tenants returns every one that was used, by name.
+	Tenants(ctx context.Context) (map[string]TenantState, error)
 	// Moved reports that the database file is a copy or was restored: it is not
 	// the file that this store was last settled in. The text says how it shows.
 	Moved() (bool, string)
@@ -63,6 +68,9 @@ type Records struct {
 	// the new one closed. Usually nil.
 	Closed *Rotation
 	State  *State
+	// Tenant returns what holds for a tenant, to be altered, never nil without an
+	// error. Only what was asked for is read and written: there may be thousands.
+	Tenant func(name string) (*TenantState, error)
 	// Seal are key pairs to keep.
 	Seal []KeyPair
 	// Forget are thumbprints whose sealed pair is to be deleted. The store
@@ -100,7 +108,8 @@ type Wake struct {
 	App  string    `json:"app"`
 }
 
-// State is what holds for the whole store.
+// State is what holds for the whole store. Every change of any app reads and
+// writes it: what grows with the number of apps or tenants has no place here.
 type State struct {
 	// PausedUntil stops starts, deliveries and retirements of all apps.
 	PausedUntil time.Time `json:"paused_until,omitzero"`
@@ -117,10 +126,6 @@ type State struct {
 	FixStreak []string `json:"fix_streak,omitempty"`
 	// Creations are apps whose creation has begun and not ended, by local name.
 	Creations map[string]Creation `json:"creations,omitempty"`
-	// Hosts are the login and Graph hosts of each tenant at its first use.
-	Hosts map[string]Hosts `json:"hosts,omitempty"`
-	// Inspections are the last look at each tenant, by name.
-	Inspections map[string]Inspection `json:"inspections,omitempty"`
 	// Defaults is a digest of the policy defaults that the due index was built
 	// with.
 	Defaults string `json:"defaults,omitempty"`
@@ -133,12 +138,20 @@ type State struct {
 	Alerts []Alert `json:"alerts,omitempty"`
 }
 
-// HourlyStarts counts unasked starts. Every change of any app reads and writes
-// [State], so that it holds a count for each hour and no list of instants.
+// HourlyStarts counts unasked starts: a count for each hour and no list of
+// instants, which would be long.
 type HourlyStarts struct {
 	// Hour in which they happened, in UTC.
 	Hour  time.Time `json:"hour"`
 	Count int       `json:"count"`
+}
+
+// TenantState is what holds for one tenant.
+type TenantState struct {
+	// Hosts are its login and Graph hosts at its first use; zero: not used yet.
+	Hosts Hosts `json:"hosts,omitzero"`
+	// Inspection is the last look at it.
+	Inspection Inspection `json:"inspection,omitzero"`
 }
 
 // Hosts are the addresses of one tenant's cloud.

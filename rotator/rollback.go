@@ -25,11 +25,7 @@ func (r *Rotator) RollBack(ctx context.Context, app, by string) (Rotation, error
 		r.ask(app)
 		return t.rot, nil
 	}
-	state, err := r.state(ctx)
-	if err != nil {
-		return Rotation{}, err
-	}
-	if err := r.checkHosts(&state, t.app.Tenant); err != nil {
+	if err := r.checkHosts(ctx, t.app.Tenant); err != nil {
 		return Rotation{}, err
 	}
 	if err := t.mayRollBack(ctx); err != nil {

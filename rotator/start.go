@@ -212,7 +212,7 @@ func (r *Rotator) mayStart(ctx context.Context, app *App, state *State, policy P
 	if app.Differs != "" {
 		return refusedf("app %s: nothing starts: %s; %s", app.Name, app.Differs, app.differsNext())
 	}
-	if err := r.checkHosts(state, app.Tenant); err != nil {
+	if err := r.checkHosts(ctx, app.Tenant); err != nil {
 		return err
 	}
 	rule := app.ConfirmRule()
@@ -467,22 +467,25 @@ func (r *Rotator) appToAsk(ctx context.Context, name string) (App, error) {
 	if err != nil {
 		return App{}, fmt.Errorf("app %s: %w", name, err)
 	}
-	state, err := r.state(ctx)
-	if err != nil {
-		return App{}, err
-	}
-	return app, r.checkHosts(&state, app.Tenant)
+	return app, r.checkHosts(ctx, app.Tenant)
 }
 
 // checkHosts refuses to ask another login or Graph host than the tenant was
 // first used with: no test address ever meets a production store.
-func (r *Rotator) checkHosts(state *State, tenant string) error {
+func (r *Rotator) checkHosts(ctx context.Context, tenant string) error {
+	known, err := r.Store.Tenant(ctx, tenant)
+	if err != nil {
+		return fmt.Errorf("tenant %s: %w", tenant, err)
+	}
+	return r.compareHosts(known.Hosts, tenant)
+}
+
+func (r *Rotator) compareHosts(bound Hosts, tenant string) error {
 	hosts, err := r.settings().Entra.Hosts(tenant)
 	if err != nil {
 		return err
 	}
-	bound, ok := state.Hosts[tenant]
-	if ok && bound != hosts {
+	if bound != (Hosts{}) && bound != hosts {
 		return fix(ReasonOther, "correct the tenant's cloud in the configuration, or type \"rotate tenant rebind "+tenant+"\" if the move is meant",
 			"tenant %s: this store belongs to %s and %s, the configuration names %s and %s; nothing is asked there",
 			tenant, bound.Login, bound.Graph, hosts.Login, hosts.Graph)
@@ -491,22 +494,16 @@ func (r *Rotator) checkHosts(state *State, tenant string) error {
 }
 
 // bindHosts remembers a tenant's hosts at its first use.
-func (r *Rotator) bindHosts(state *State, tenant string) error {
-	if err := r.checkHosts(state, tenant); err != nil {
-		return err
-	}
-	if _, ok := state.Hosts[tenant]; ok {
-		return nil
-	}
-	hosts, err := r.settings().Entra.Hosts(tenant)
+func (r *Rotator) bindHosts(rec *Records, tenant string) error {
+	known, err := rec.Tenant(tenant)
 	if err != nil {
 		return err
 	}
-	if state.Hosts == nil {
-		state.Hosts = map[string]Hosts{}
+	if err := r.compareHosts(known.Hosts, tenant); err != nil {
+		return err
 	}
-	state.Hosts[tenant] = hosts
-	return nil
+	known.Hosts, err = r.settings().Entra.Hosts(tenant)
+	return err
 }
 
 // newID returns 10 random lower-case letters and digits (base 32).

@@ -31,21 +31,24 @@ func (r *Rotator) Survey(ctx context.Context, see func(*AppStatus)) (Status, err
 			see(&one)
 		}
 		if len(apps) < surveyBatch {
-			return r.statusOf(&state, now), nil
+			return r.statusOf(ctx, &state, now)
 		}
 		after = apps[len(apps)-1].Name
 	}
 }
 
 // statusOf is what holds for the whole store.
-func (r *Rotator) statusOf(state *State, now time.Time) Status {
+func (r *Rotator) statusOf(ctx context.Context, state *State, now time.Time) (Status, error) {
+	warnings, err := r.inspectionWarnings(ctx)
+	if err != nil {
+		return Status{}, err
+	}
 	s := Status{
 		At: now, PausedUntil: state.PausedUntil, Stopped: state.Stopped, ReadOnly: state.ReadOnly,
-		LastCheck: state.LastCheck, LastCheckError: state.LastCheckError,
+		LastCheck: state.LastCheck, LastCheckError: state.LastCheckError, Warnings: warnings,
 	}
-	s.Warnings = inspectionWarnings(state)
 	r.mu.Lock()
 	s.NextCheck = r.checkAt
 	r.mu.Unlock()
-	return s
+	return s, nil
 }

@@ -25,11 +25,7 @@ func (r *Rotator) toldKeys(ctx context.Context, app *App, open *turn, ids []KeyI
 	if open != nil {
 		t = open
 	}
-	state, err := r.state(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if err := r.checkHosts(&state, app.Tenant); err != nil {
+	if err := r.checkHosts(ctx, app.Tenant); err != nil {
 		return nil, err
 	}
 	signer, err := t.signer(ctx)

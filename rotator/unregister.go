@@ -46,7 +46,7 @@ func (r *Rotator) Delete(ctx context.Context, name string, admin Token, by strin
 	case app.Differs != "":
 		return nil, refusedf("app %s: nothing is deleted: %s; %s", name, app.Differs, app.differsNext())
 	}
-	if err := r.checkHosts(&state, made.Tenant); err != nil {
+	if err := r.checkHosts(ctx, made.Tenant); err != nil {
 		return nil, err
 	}
 	as := Access{Registration: Registration{App: name, Tenant: made.Tenant, ObjectID: made.ObjectID, ClientID: made.ClientID}, Admin: admin}

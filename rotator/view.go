@@ -17,7 +17,10 @@ func (r *Rotator) Status(ctx context.Context, names ...string) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	s := r.statusOf(&state, now)
+	s, err := r.statusOf(ctx, &state, now)
+	if err != nil {
+		return Status{}, err
+	}
 	var apps []App
 	if len(names) == 0 {
 		apps, err = r.Store.Apps(ctx, "", 0)

@@ -57,15 +57,9 @@ func (t *txn) change(app string, change func(*rotator.Records) error) error {
 	if err != nil {
 		return err
 	}
-	// What was there, on its own: change may alter everything it is given.
-	before := rotator.Records{Wakes: slices.Clone(r.Wakes)}
-	if r.App != nil {
-		app, _, err := t.app(r.App.Name)
-		if err != nil {
-			return err
-		}
-		before.App = &app
-	}
+	before := formerly(r)
+	tenants := map[string]*rotator.TenantState{}
+	r.Tenant = func(name string) (*rotator.TenantState, error) { return t.tenant(tenants, name) }
 	t.calling = true
 	err = change(r)
 	t.calling = false
@@ -75,7 +69,53 @@ func (t *txn) change(app string, change func(*rotator.Records) error) error {
 	if err := t.checkRecords(app, r); err != nil {
 		return fmt.Errorf("store: change of app %q: %w", app, err)
 	}
+	for name, tenant := range tenants {
+		if err := putJSON(t, bucketTenants, []byte(name), tenant); err != nil {
+			return err
+		}
+	}
 	return t.write(app, &before, r)
+}
+
+// former is what of the records the indexes hold, taken before a change, which
+// may alter everything it is given.
+type former struct {
+	// client is the key of the app's registration; nil: it was not tracked.
+	client []byte
+	app    []rotator.Thumbprint
+	wakes  []rotator.Wake
+	// rotation is the ID of the open one; empty: there was none.
+	rotation  string
+	startedAt time.Time
+	uses      []rotator.Thumbprint
+}
+
+func formerly(r *rotator.Records) former {
+	f := former{wakes: slices.Clone(r.Wakes)}
+	if r.App != nil {
+		f.client, f.app = clientKey(r.App.Tenant, r.App.ClientID), usesOfApp(r.App)
+	}
+	if r.Rotation != nil {
+		f.rotation, f.startedAt, f.uses = r.Rotation.ID, r.Rotation.StartedAt, usesOfRotation(r.Rotation)
+	}
+	return f
+}
+
+// tenant reads what holds for a tenant, once; what was read is written back
+// after the change.
+func (t *txn) tenant(read map[string]*rotator.TenantState, name string) (*rotator.TenantState, error) {
+	if tenant, ok := read[name]; ok {
+		return tenant, nil
+	}
+	if name == "" || !isKeyPart(name) {
+		return nil, fmt.Errorf("store: tenant %q cannot be stored", name)
+	}
+	tenant, _, err := getJSON[rotator.TenantState](t, bucketTenants, []byte(name))
+	if err != nil {
+		return nil, err
+	}
+	read[name] = &tenant
+	return &tenant, nil
 }
 
 func (t *txn) records(app string) (*rotator.Records, error) {
@@ -172,25 +212,25 @@ func checkUses(uses []rotator.Thumbprint) error {
 }
 
 // write stores what differs.
-func (t *txn) write(app string, before, r *rotator.Records) error {
+func (t *txn) write(app string, before *former, r *rotator.Records) error {
 	if r.State != nil {
 		if err := putJSON(t, bucketMeta, []byte(metaState), r.State); err != nil {
 			return err
 		}
 	}
 	if app != "" {
-		if err := t.writeApp(app, before.App, r.App); err != nil {
+		if err := t.writeApp(app, before, r.App); err != nil {
 			return err
 		}
 		for _, rotation := range []*rotator.Rotation{r.Closed, r.Rotation} {
-			if err := t.writeRotation(rotation); err != nil {
+			if err := t.writeRotation(before, rotation); err != nil {
 				return err
 			}
 		}
 		if r.App == nil {
 			r.Wakes = nil
 		}
-		if err := t.writeWakes(app, before.Wakes, r.Wakes); err != nil {
+		if err := t.writeWakes(app, before.wakes, r.Wakes); err != nil {
 			return err
 		}
 	}
@@ -217,16 +257,16 @@ func (t *txn) write(app string, before, r *rotator.Records) error {
 	return nil
 }
 
-func (t *txn) writeApp(name string, before, app *rotator.App) error {
+func (t *txn) writeApp(name string, before *former, app *rotator.App) error {
 	user := useKey("app", name)
 	if app == nil {
-		if before == nil {
+		if before.client == nil {
 			return nil
 		}
 		return errors.Join(
 			t.delete(bucketApps, []byte(name)),
-			t.delete(bucketClients, clientKey(before.Tenant, before.ClientID)),
-			t.writeUses(user, usesOfApp(before), nil),
+			t.delete(bucketClients, before.client),
+			t.writeUses(user, before.app, nil),
 		)
 	}
 	client := clientKey(app.Tenant, app.ClientID)
@@ -237,11 +277,9 @@ func (t *txn) writeApp(name string, before, app *rotator.App) error {
 	if ok && string(owner) != name {
 		return fmt.Errorf("client ID %s of tenant %s: app %q %w", app.ClientID, app.Tenant, owner, rotator.ErrExists)
 	}
-	if before != nil {
-		if old := clientKey(before.Tenant, before.ClientID); !bytes.Equal(old, client) {
-			if err := t.delete(bucketClients, old); err != nil {
-				return err
-			}
+	if before.client != nil && !bytes.Equal(before.client, client) {
+		if err := t.delete(bucketClients, before.client); err != nil {
+			return err
 		}
 	}
 	if err := t.put(bucketClients, client, []byte(name)); err != nil {
@@ -250,30 +288,32 @@ func (t *txn) writeApp(name string, before, app *rotator.App) error {
 	if err := putJSON(t, bucketApps, []byte(name), app); err != nil {
 		return err
 	}
-	return t.writeUses(user, usesOfApp(before), usesOfApp(app))
+	return t.writeUses(user, before.app, usesOfApp(app))
 }
 
-func (t *txn) writeRotation(rotation *rotator.Rotation) error {
+func (t *txn) writeRotation(before *former, rotation *rotator.Rotation) error {
 	if rotation == nil {
 		return nil
 	}
-	before, ok, err := t.rotation(rotation.ID)
-	if err != nil {
-		return err
+	startedAt, old, ok := before.startedAt, before.uses, rotation.ID == before.rotation
+	if !ok { // it was not the open one
+		known, found, err := t.rotation(rotation.ID)
+		if err != nil {
+			return err
+		}
+		if found && known.App != rotation.App {
+			return fmt.Errorf("store: rotation %s is one of app %q, not of %q", rotation.ID, known.App, rotation.App)
+		}
+		startedAt, old, ok = known.StartedAt, usesOfRotation(&known), found
 	}
-	if ok && before.App != rotation.App {
-		return fmt.Errorf("store: rotation %s is one of app %q, not of %q", rotation.ID, before.App, rotation.App)
-	}
-	var old []rotator.Thumbprint
-	if ok {
-		old = usesOfRotation(&before)
-		if !before.StartedAt.Equal(rotation.StartedAt) {
-			if err := t.deleteHistory(&before); err != nil {
+	if ok && !startedAt.Equal(rotation.StartedAt) {
+		for _, key := range historyKeys(rotation.App, startedAt, rotation.ID) {
+			if err := t.delete(bucketHistory, key); err != nil {
 				return err
 			}
 		}
 	}
-	for _, key := range historyKeys(rotation) {
+	for _, key := range historyKeys(rotation.App, rotation.StartedAt, rotation.ID) {
 		if err := t.put(bucketHistory, key, nil); err != nil {
 			return err
 		}
@@ -311,16 +351,12 @@ func (t *txn) prune(app string) error {
 		if !ok || !rotation.Phase.IsEnd() {
 			continue
 		}
-		if err := errors.Join(t.deleteHistory(&rotation), t.delete(bucketRotations, []byte(id))); err != nil {
-			return err
+		for _, key := range historyKeys(rotation.App, rotation.StartedAt, id) {
+			if err := t.delete(bucketHistory, key); err != nil {
+				return err
+			}
 		}
-	}
-	return nil
-}
-
-func (t *txn) deleteHistory(rotation *rotator.Rotation) error {
-	for _, key := range historyKeys(rotation) {
-		if err := t.delete(bucketHistory, key); err != nil {
+		if err := t.delete(bucketRotations, []byte(id)); err != nil {
 			return err
 		}
 	}
@@ -461,12 +497,14 @@ func (t *txn) rotation(id string) (rotator.Rotation, bool, error) {
 	if err != nil || !ok {
 		return rotator.Rotation{}, false, err
 	}
-	// The phase first: it says more than the first unknown field.
-	var head struct{ Phase rotator.Phase }
-	if err := json.Unmarshal(payload, &head); err == nil && !head.Phase.IsValid() {
+	rotation, err := decodeJSON[rotator.Rotation](t, bucketRotations, []byte(id), payload)
+	head := struct{ Phase rotator.Phase }{rotation.Phase}
+	if err != nil && json.Unmarshal(payload, &head) != nil { // the phase says more than the first unknown field
+		return rotator.Rotation{}, false, err
+	}
+	if !head.Phase.IsValid() {
 		return rotator.Rotation{}, false, t.newer(fmt.Sprintf("rotation %s has the unknown phase %q", id, head.Phase))
 	}
-	rotation, err := decodeJSON[rotator.Rotation](t, bucketRotations, []byte(id), payload)
 	return rotation, err == nil, err
 }
 
@@ -482,9 +520,9 @@ func clientKey(tenant string, id rotator.ClientID) []byte {
 }
 
 // historyKeys are the two entries of a rotation: among its app's and among all.
-func historyKeys(rotation *rotator.Rotation) [][]byte {
-	at := string(timeKey(rotation.StartedAt)) + rotation.ID
-	return [][]byte{join(rotation.App, at), join("", at)}
+func historyKeys(app string, startedAt time.Time, id string) [][]byte {
+	at := string(timeKey(startedAt)) + id
+	return [][]byte{join(app, at), join("", at)}
 }
 
 func dueKey(w rotator.Wake) []byte {

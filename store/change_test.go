@@ -37,6 +37,7 @@ func TestChangeThatFailsChangesNothing(t *testing.T) {
 		r.App.Owner, r.State.Stopped, r.Wakes = "changed", "changed", nil
 		r.Seal, r.Forget = pairs()[2:], []rotator.Thumbprint{pairs()[1].Thumbprint()}
 		r.Audit, r.Events = []rotator.AuditEntry{{What: "changed"}}, []rotator.Event{{ID: "changed"}}
+		tenantOf(t, r, "contoso").Inspection.WatchAll = true
 	}
 	errOwn := errors.New("own")
 	err := s.Change(t.Context(), "app-1", func(r *rotator.Records) error {
@@ -106,6 +107,67 @@ func TestChangeThatFailsChangesNothing(t *testing.T) {
 		t.Errorf("something was changed (-before +after):\n%s", diff)
 	}
 	mustChange(t, s, "app-1", func(r *rotator.Records) { r.App.Owner = "it still works" })
+}
+
+// tenantOf gives the record of a tenant within a change.
+func tenantOf(tb testing.TB, r *rotator.Records, name string) *rotator.TenantState {
+	tb.Helper()
+	tenant, err := r.Tenant(name)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return tenant
+}
+
+// What is known of thousands of tenants must not be read and written with every
+// step of every rotation.
+func TestTenantsAreKeptApart(t *testing.T) {
+	s := newStore(t)
+	before := everything(t, s)
+	const many = 300
+	mustChange(t, s, "", func(r *rotator.Records) {
+		for i := range many {
+			tenant := tenantOf(t, r, fmt.Sprintf("tenant-%03d", i))
+			tenant.Hosts.Login = fmt.Sprintf("https://login-%d.example", i)
+			if again := tenantOf(t, r, fmt.Sprintf("tenant-%03d", i)); again != tenant {
+				t.Fatal("the same tenant, asked for twice, is another record: one of two changes would be lost")
+			}
+		}
+		tenantOf(t, r, "only looked at")
+	})
+	after := everything(t, s)
+	if state := after["meta"]["state"]; state != before["meta"]["state"] {
+		t.Errorf("the state holds what is known of tenants: %q", state)
+	}
+	mustChange(t, s, "", func(r *rotator.Records) { tenantOf(t, r, "tenant-007").Inspection.Error = "new" })
+	tenants, err := s.Tenants(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range many {
+		name, want := fmt.Sprintf("tenant-%03d", i), rotator.TenantState{Hosts: rotator.Hosts{Login: fmt.Sprintf("https://login-%d.example", i)}}
+		if i == 7 {
+			want.Inspection.Error = "new"
+		}
+		if tenants[name] != want {
+			t.Errorf("%s: %+v, want %+v", name, tenants[name], want)
+		}
+	}
+	if got, err := s.Tenant(t.Context(), "never used"); err != nil || got != (rotator.TenantState{}) {
+		t.Errorf("a tenant that was never used: %+v, %v", got, err)
+	}
+	for _, bad := range []string{"", "a\x00b", "\xa6"} {
+		err := s.Change(t.Context(), "", func(r *rotator.Records) error {
+			_, err := r.Tenant(bad)
+			return err
+		})
+		if err == nil {
+			t.Errorf("tenant %q: no error", bad)
+		}
+	}
+	if err := s.Check(t.Context()); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestChangeAllIsOneTransaction(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/seed-f0abd057/rotate/rotator"
@@ -33,7 +34,7 @@ func (s *Store) checkOnce(ctx context.Context) error {
 			return err
 		}
 		c := &check{txn: t, ctx: ctx.Err}
-		for _, part := range []func() error{c.apps, c.clients, c.rotations, c.history, c.due, c.wakes, c.uses, c.outbox} {
+		for _, part := range []func() error{c.tenants, c.apps, c.clients, c.rotations, c.history, c.due, c.wakes, c.uses, c.outbox} {
 			if err := part(); err != nil {
 				return err
 			}
@@ -94,6 +95,13 @@ func (c *check) wants(bucket string, key []byte, who string) (bool, error) {
 	return c.found("%s: bucket %q has no record %q", who, bucket, key), nil
 }
 
+func (c *check) tenants() error {
+	return c.all(bucketTenants, func(key, payload []byte) (bool, error) {
+		_, err := decodeJSON[rotator.TenantState](c.txn, bucketTenants, key, payload)
+		return true, err
+	})
+}
+
 func (c *check) apps() error {
 	return c.all(bucketApps, func(key, payload []byte) (bool, error) {
 		app, err := decodeJSON[rotator.App](c.txn, bucketApps, key, payload)
@@ -146,7 +154,7 @@ func (c *check) rotations() error {
 		if rotation.ID != string(key) {
 			return c.found("%s: the record is of rotation %q", who, rotation.ID), nil
 		}
-		for _, entry := range historyKeys(&rotation) {
+		for _, entry := range historyKeys(rotation.App, rotation.StartedAt, rotation.ID) {
 			if more, err := c.wants(bucketHistory, entry, who); err != nil || !more {
 				return false, err
 			}
@@ -165,7 +173,8 @@ func (c *check) history() error {
 		if err != nil {
 			return false, err
 		}
-		if !ok || !bytes.Equal(key, historyKeys(&rotation)[0]) && !bytes.Equal(key, historyKeys(&rotation)[1]) {
+		same := func(entry []byte) bool { return bytes.Equal(key, entry) }
+		if !ok || !slices.ContainsFunc(historyKeys(rotation.App, rotation.StartedAt, rotation.ID), same) {
 			return c.found("history %q: no such rotation", key), nil
 		}
 		return true, nil

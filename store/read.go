@@ -208,3 +208,30 @@ func (s *Store) State(ctx context.Context) (rotator.State, error) {
 	})
 	return state, err
 }
+
+// Tenant implements [rotator.Store].
+func (s *Store) Tenant(ctx context.Context, name string) (rotator.TenantState, error) {
+	var tenant rotator.TenantState
+	err := s.view(ctx, func(t *txn) error {
+		var err error
+		tenant, _, err = getJSON[rotator.TenantState](t, bucketTenants, []byte(name))
+		return err
+	})
+	return tenant, err
+}
+
+// Tenants implements [rotator.Store].
+func (s *Store) Tenants(ctx context.Context) (map[string]rotator.TenantState, error) {
+	tenants := map[string]rotator.TenantState{}
+	err := s.view(ctx, func(t *txn) error {
+		return t.each(bucketTenants, nil, nil, func(key, payload []byte) (bool, error) {
+			tenant, err := decodeJSON[rotator.TenantState](t, bucketTenants, key, payload)
+			tenants[string(key)] = tenant
+			return true, err
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return tenants, nil
+}

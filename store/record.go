@@ -17,6 +17,7 @@ import (
 const (
 	bucketMeta         = "meta"
 	bucketApps         = "apps"
+	bucketTenants      = "tenants"
 	bucketClients      = "clients"
 	bucketRotations    = "rotations"
 	bucketHistory      = "history"
@@ -33,7 +34,7 @@ const (
 // buckets lists all, in the order of their names, as bbolt has them.
 func buckets() []string {
 	all := []string{
-		bucketMeta, bucketApps, bucketClients, bucketRotations, bucketHistory, bucketWakes, bucketDue,
+		bucketMeta, bucketTenants, bucketApps, bucketClients, bucketRotations, bucketHistory, bucketWakes, bucketDue,
 		bucketCertificates, bucketSecrets, bucketUses, bucketOutbox, bucketQueued, bucketAudit,
 	}
 	slices.Sort(all)

@@ -24,6 +24,7 @@
 //	              backup    the newest backup: when, to whom, how many pairs then
 //	              channels  rotator.ChannelState by name, once a worker has run
 //	              sum/NAME  number of records in a bucket, XOR of their checksums
+//	tenants       NAME → rotator.TenantState
 //	apps          NAME → rotator.App
 //	clients       TENANT, CLIENT ID → app name, text
 //	rotations     ID → rotator.Rotation

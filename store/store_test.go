@@ -169,6 +169,7 @@ func TestEveryFieldIsKept(t *testing.T) {
 	open.ID, open.App, app.Rotation = "r2", "app-1", "r2"
 	closed.ID, closed.App, closed.Phase = "r1", "app-1", rotator.PhaseRetired
 	state, event, entry := filled[rotator.State](t), filled[rotator.Event](t), filled[rotator.AuditEntry](t)
+	tenant := filled[rotator.TenantState](t)
 	wakes := []rotator.Wake{{Kind: rotator.WakeContinue, App: "app-1", At: time.Date(2026, 3, 4, 5, 6, 7, 8, time.UTC)}}
 
 	mustChange(t, s, "app-1", func(r *rotator.Records) {
@@ -177,6 +178,7 @@ func TestEveryFieldIsKept(t *testing.T) {
 		}
 		r.App, r.Rotation, r.Closed, *r.State, r.Wakes = &app, &open, &closed, state, slices.Clone(wakes)
 		r.Audit, r.Events = []rotator.AuditEntry{entry}, []rotator.Event{event}
+		*tenantOf(t, r, "contoso") = tenant
 	})
 	s.Close()
 	s = p.open(t)
@@ -188,6 +190,8 @@ func TestEveryFieldIsKept(t *testing.T) {
 	equal(t, "Rotation", open)(s.Rotation(ctx, "r2"))
 	equal(t, "Rotation", closed)(s.Rotation(ctx, "r1"))
 	equal(t, "State", state)(s.State(ctx))
+	equal(t, "Tenant", tenant)(s.Tenant(ctx, "contoso"))
+	equal(t, "Tenants", map[string]rotator.TenantState{"contoso": tenant})(s.Tenants(ctx))
 	equal(t, "EventsAfter", []rotator.QueuedEvent{{Number: 1, Event: event}})(s.EventsAfter(ctx, 0, 0))
 	equal(t, "Due", wakes)(s.Due(ctx, rotator.WakeContinue, wakes[0].At, 0))
 	for got, err := range s.Audit(ctx, "", time.Time{}) {
@@ -197,6 +201,7 @@ func TestEveryFieldIsKept(t *testing.T) {
 		equal(t, "Records.App", &app)(r.App, nil)
 		equal(t, "Records.Rotation", &open)(r.Rotation, nil)
 		equal(t, "Records.State", &state)(r.State, nil)
+		equal(t, "Records.Tenant", &tenant)(r.Tenant("contoso"))
 		equal(t, "Records.Wakes", wakes)(r.Wakes, nil)
 		return nil
 	})
