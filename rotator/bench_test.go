@@ -13,6 +13,8 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
@@ -271,39 +273,53 @@ func (h host) adopt(b *testing.B, r *rotator.Rotator, o options, n int) {
 const workers = 2
 
 // BenchmarkRotations rotates apps side by side, with every wait at zero, against
-// a tenant without a network and a store that syncs. Making RSA keys alone, in
-// as many goroutines, is measured in turn with it: rounds of both take as long
-// as the machine lets both. ratio is keys made in rotations to keys made alone.
+// a tenant without a network: with a store that waits for the disk at each commit,
+// and with one that does not, which shows what the rotation itself costs. Making
+// RSA keys alone, in as many goroutines, is measured in turn with it: rounds of
+// both take as long as the machine lets both. ratio is keys made in rotations to
+// keys made alone.
 func BenchmarkRotations(b *testing.B) {
-	const round = 100
-	for name, o := range map[string]options{
-		"self":               {mode: rotator.ModeSelf, permissions: vendor()},
-		"self, may not read": {mode: rotator.ModeSelf},
-		"managed":            {mode: rotator.ModeManaged, permissions: vendor()},
-	} {
-		b.Run(name, func(b *testing.B) {
-			h := newHost(b)
-			r := h.open(b, rotator.PolicyOverride{
-				Prove:        &rotator.ProvePolicy{Successes: 1, Within: 10 * time.Minute},
-				ReloadWithin: new(time.Duration), Overlap: new(time.Duration),
-			})
-			var rotating, making effort
-			n := 0
-			for b.Loop() {
-				b.StopTimer()
-				h.adopt(b, r, o, round)
-				b.StartTimer()
-				rotating.add(b, func() { rotateAll(b, r) })
-				making.add(b, func() { makeKeys(b, round) })
-				n += round
-			}
-			b.ReportMetric(0, "ns/op")
-			b.ReportMetric(float64(n)/rotating.clock.Seconds(), "rotations/s")
-			b.ReportMetric(float64(n)/making.clock.Seconds(), "keys/s")
-			b.ReportMetric(making.clock.Seconds()/rotating.clock.Seconds(), "ratio")
-			b.ReportMetric(making.processor.Seconds()/rotating.processor.Seconds(), "processor-ratio")
-		})
+	for _, noSync := range []bool{true, false} {
+		for _, m := range []struct {
+			name string
+			options
+		}{
+			{"self", options{mode: rotator.ModeSelf, permissions: vendor()}},
+			{"self, may not read", options{mode: rotator.ModeSelf}},
+			{"managed", options{mode: rotator.ModeManaged, permissions: vendor()}},
+		} {
+			b.Run(fmt.Sprintf("%s/fsync=%v", m.name, !noSync), func(b *testing.B) { rotations(b, m.options, noSync) })
+		}
 	}
+}
+
+func rotations(b *testing.B, o options, noSync bool) {
+	b.Helper()
+	const round = 100
+	// As the daemon has it.
+	defer debug.SetGCPercent(debug.SetGCPercent(200))
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1))
+	h := newHost(b)
+	h.NoSync = noSync
+	r := h.open(b, rotator.PolicyOverride{
+		Prove:        &rotator.ProvePolicy{Successes: 1, Within: 10 * time.Minute},
+		ReloadWithin: new(time.Duration), Overlap: new(time.Duration),
+	})
+	var rotating, making effort
+	n := 0
+	for b.Loop() {
+		b.StopTimer()
+		h.adopt(b, r, o, round)
+		b.StartTimer()
+		rotating.add(b, func() { rotateAll(b, r) })
+		making.add(b, func() { makeKeys(b, round) })
+		n += round
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(float64(n)/rotating.clock.Seconds(), "rotations/s")
+	b.ReportMetric(float64(n)/making.clock.Seconds(), "keys/s")
+	b.ReportMetric(making.clock.Seconds()/rotating.clock.Seconds(), "ratio")
+	b.ReportMetric(making.processor.Seconds()/rotating.processor.Seconds(), "processor-ratio")
 }
 
 // effort is what work took: by the clock, and of the processors, which others on

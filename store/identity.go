@@ -83,7 +83,11 @@ func (s *sealer) open(sealed []byte) ([]byte, error) {
 		}
 		return nil, err
 	}
-	return io.ReadAll(r)
+	// What is sealed is shorter than its seal: the buffer never grows, which would
+	// leave copies of a key behind.
+	plain := bytes.NewBuffer(make([]byte, 0, len(sealed)+bytes.MinRead))
+	_, err = plain.ReadFrom(r)
+	return plain.Bytes(), err
 }
 
 // readIdentity reads the identity file, which nobody but its owner, us or

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -37,6 +38,7 @@ and for "rotate reload", it reads its configuration again.`,
 			// configuration: the service manager would not start it again. So it ends
 			// by the signal.
 			debug.SetTraceback("crash")
+			a.tuneRuntime()
 			cfg, err := a.loadConfig()
 			if err != nil {
 				return err
@@ -59,6 +61,19 @@ and for "rotate reload", it reads its configuration again.`,
 			log, level := newLogger(a.stderr, cfg.Log, a.getenv("JOURNAL_STREAM") != "")
 			return runDaemon(cmd.Context(), cfg, &reloader{load: a.loadConfig, inForce: cfg, level: level}, log, a.getenv("RUNTIME_DIRECTORY"), nil)
 		},
+	}
+}
+
+// tuneRuntime suits Go's runtime to the service, unless the environment says
+// otherwise. A goroutine that waits for the disk may keep its P for as long as that
+// takes: with one P more, others go on meanwhile. And garbage is collected half as
+// often as by default, for a few MiB (TestMemory). BenchmarkRotations has the same.
+func (a *app) tuneRuntime() {
+	if a.getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
+	}
+	if a.getenv("GOGC") == "" {
+		debug.SetGCPercent(200)
 	}
 }
 
