@@ -46,6 +46,9 @@ func (t *turn) ask(ctx context.Context, rule string) (*wait, error) {
 		if err != nil {
 			return nil, err
 		}
+		if err := t.settle(ctx); err != nil {
+			return nil, err
+		}
 		err = t.r.settings().Deliverer.Confirm(ctx, t.app.Confirm.Hook, pkg)
 		if f := failureOf(err); err != nil && f.Class == ClassWait {
 			return &wait{WaitingCommand, now.Add(commandEvery)}, nil
@@ -53,7 +56,8 @@ func (t *turn) ask(ctx context.Context, rule string) (*wait, error) {
 		if err != nil {
 			return nil, err
 		}
-		return nil, t.confirmed(ctx, rule, time.Time{})
+		t.confirmed(ctx, rule, time.Time{})
+		return nil, nil //nolint:nilnil // the next step may run
 	}
 	if at := t.rot.PhaseAt[PhaseDelivered].Add(t.policy.ReloadWithin); now.Before(at) {
 		return &wait{WaitingReload, at}, nil
@@ -62,7 +66,8 @@ func (t *turn) ask(ctx context.Context, rule string) (*wait, error) {
 	if err != nil {
 		return nil, err
 	}
-	return nil, t.confirmed(ctx, rule, at)
+	t.confirmed(ctx, rule, at)
+	return nil, nil //nolint:nilnil // the next step may run
 }
 
 // rule is the confirmation rule in force. What cannot be proven from this host
@@ -139,8 +144,8 @@ func (t *turn) stillWorks(ctx context.Context) (time.Time, error) {
 
 // confirmed records that the new pair is in service. how is the rule. at is
 // Entra's time, from which the overlap runs; zero: the next step asks for it.
-func (t *turn) confirmed(ctx context.Context, how string, at time.Time) error {
-	return t.enter(ctx, PhaseConfirmed, func(rec *Records) {
+func (t *turn) confirmed(ctx context.Context, how string, at time.Time) {
+	t.reach(ctx, PhaseConfirmed, func(rec *Records) {
 		rec.Rotation.Confirmation, rec.Rotation.ConfirmedBy = how, how
 		if !at.IsZero() {
 			rec.Rotation.RetiresAt = at.UTC().Add(t.policy.Overlap)

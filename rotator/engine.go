@@ -23,11 +23,20 @@ type turn struct {
 	// its last sign-in with it, zero if there was none, at signedIn.
 	looked, signedIn time.Time
 	signIn           SignIn
+	// had is what the upload's sign-in with a pair of ours showed.
+	had earlierSignIn
 	// learnt is what [turn.learn] left for the next record.
 	learnt []func(rec *Records)
 	// ownIDs are request IDs of sign-ins that are not journalled yet.
 	ownIDs []string
 	log    *slog.Logger
+}
+
+// earlierSignIn is a sign-in with one of the app's pairs.
+type earlierSignIn struct {
+	pair Thumbprint
+	got  SignIn
+	at   time.Time
 }
 
 // wait tells why a step did not lead to the next phase, without a failure.
@@ -73,7 +82,7 @@ func (r *Rotator) advance(ctx context.Context, c *claim, name string) error {
 		case errors.Is(err, errRecord):
 			return err
 		case ctx.Err() != nil:
-			return nil //nolint:nilerr // stopped, not failed: whatever was begun is in the journal
+			return t.settle(ctx) // stopped, not failed: whatever was begun is in the journal
 		case err != nil:
 			return t.fail(ctx, failureOf(err))
 		case w != nil:
@@ -82,7 +91,7 @@ func (r *Rotator) advance(ctx context.Context, c *claim, name string) error {
 			return fmt.Errorf("app %s: rotation %s: %s: the step recorded nothing", name, t.rot.ID, t.rot.Phase)
 		case c.isWanted():
 			// A person asks for the app: let them in, then go on.
-			return nil
+			return t.settle(ctx)
 		}
 	}
 	return nil
@@ -120,6 +129,9 @@ func (t *turn) gate(ctx context.Context) (*wait, error) {
 	if state.ReadOnly {
 		return nil, fix(ReasonOther, "look at what differs, then \"rotate resume --all\"", "app %s: nothing is written: %s", t.app.Name, state.Stopped)
 	}
+	if err := t.refresh(ctx); err != nil {
+		return nil, err
+	}
 	if t.app.Differs != "" {
 		return nil, fix(ReasonOther, t.app.differsNext(), "app %s: nothing is written: %s", t.app.Name, t.app.Differs)
 	}
@@ -139,6 +151,20 @@ func (t *turn) gate(ctx context.Context) (*wait, error) {
 		return looked, err
 	}
 	return w, nil
+}
+
+// refresh reads what may hold the app back and is changed without a claim, where
+// the turn did not read it with its last record.
+func (t *turn) refresh(ctx context.Context) error {
+	if len(t.learnt) == 0 {
+		return nil
+	}
+	app, err := t.r.Store.App(ctx, t.app.Name)
+	if err != nil {
+		return err
+	}
+	t.app.PausedUntil, t.app.Differs = app.PausedUntil, app.Differs
+	return nil
 }
 
 // held tells until when a pause or a closed window holds the next step.
@@ -229,19 +255,48 @@ func (t *turn) audit(rec *Records, what string, at time.Time) AuditEntry {
 	}
 }
 
-// learn notes what the tenant showed or answered, to be written with the next
-// record of this turn, which comes before the next effect: a commit waits for
-// the disk twice. Only for what the tenant would show or answer again, should
-// the process die before. change may be called twice, first without a State.
+// learn notes what the tenant or a target showed or answered, to be written with
+// the next record of this turn, which comes before the next effect, a wait or the
+// turn's end: a commit waits for the disk twice. Only for what would be shown or
+// answered again, should the process die before. change may be called twice, first
+// with a State that is not kept.
 func (t *turn) learn(change func(rec *Records)) {
-	change(&Records{App: &t.app, Rotation: &t.rot})
-	t.learnt = append(t.learnt, change)
+	learn := func(rec *Records) {
+		change(rec)
+		rec.Rotation.Seq++
+	}
+	learn(&Records{State: &State{}, App: &t.app, Rotation: &t.rot})
+	t.learnt = append(t.learnt, learn)
+}
+
+// settle writes what was learnt and not written yet.
+func (t *turn) settle(ctx context.Context) error {
+	if len(t.learnt) == 0 {
+		return nil
+	}
+	return t.record(ctx, "", func(*Records) {})
 }
 
 // enter records that a phase was reached.
 func (t *turn) enter(ctx context.Context, phase Phase, change func(rec *Records)) error {
+	err := t.record(ctx, "", t.reached(phase, change))
+	if err == nil {
+		t.tell(ctx, phase)
+	}
+	return err
+}
+
+// reach is [turn.enter] for a phase that would be reached again, should the
+// process die before the next record: see [turn.learn].
+func (t *turn) reach(ctx context.Context, phase Phase, change func(rec *Records)) {
+	t.learn(t.reached(phase, change))
+	t.tell(ctx, phase)
+}
+
+// reached is the change of the records that reaching a phase makes.
+func (t *turn) reached(phase Phase, change func(rec *Records)) func(rec *Records) {
 	now := time.Now().UTC()
-	err := t.record(ctx, "rotation "+string(phase), func(rec *Records) {
+	return func(rec *Records) {
 		rot := rec.Rotation
 		rot.Phase = phase
 		rot.PhaseAt[phase] = now
@@ -252,14 +307,13 @@ func (t *turn) enter(ctx context.Context, phase Phase, change func(rec *Records)
 		if phase == PhaseProven {
 			rec.State.FixStreak = nil
 		}
-		if change != nil {
-			change(rec)
-		}
-	})
-	if err == nil {
-		t.log.InfoContext(ctx, "rotation reached phase", "phase", phase, "thumbprint_sha256", t.rot.New.ThumbprintSHA256)
+		change(rec)
+		rec.Audit = append(rec.Audit, t.audit(rec, "rotation "+string(phase), now))
 	}
-	return err
+}
+
+func (t *turn) tell(ctx context.Context, phase Phase) {
+	t.log.InfoContext(ctx, "rotation reached phase", "phase", phase, "thumbprint_sha256", t.rot.New.ThumbprintSHA256)
 }
 
 // park records what the rotation waits for.

@@ -77,5 +77,8 @@ func (t *turn) switchIdentity(ctx context.Context) error {
 	if !t.r.isIdentity(&t.app) {
 		return nil
 	}
+	if err := t.settle(ctx); err != nil { // the phase tells which pair that is
+		return err
+	}
 	return t.r.settings().Identities.RenewIdentity(ctx, t.app.registration())
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/rsa"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -149,6 +150,51 @@ func TestOwnIdentityHolds(t *testing.T) {
 		closeStore()
 		w.checkTenant()
 	})
+}
+
+// TestOwnIdentityCut gives the identity's certificate up at once: before it is
+// removed, which is right after the proof, the identity signs in with the new one.
+func TestOwnIdentityCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := ownIdentity(t)
+		w.outage.Store(true)
+		own := w.wrap
+		var renewed []rotator.Thumbprint
+		w.wrap = func(r *rotator.Rotator) {
+			own(r)
+			r.Identities = noting{r.Identities, r.Store, &renewed}
+		}
+		r, closeStore := w.rotator()
+		if _, err := r.Start(t.Context(), "app-1", rotator.StartRequest{Compromised: "current", CutNow: true}, "p"); err != nil {
+			t.Fatal(err)
+		}
+		stop := run(t, r)
+		await(t, r, "app-1", 48*time.Hour, "retired", phaseIs(rotator.PhaseRetired))
+		await(t, r, "app-2", 48*time.Hour, "retired", phaseIs(rotator.PhaseRetired))
+		must(t, w.reads(r))
+		stop()
+		closeStore()
+		w.checkTenant()
+		if len(renewed) == 0 || slices.Contains(renewed, w.apps[0].first) {
+			t.Errorf("the identity signed in anew with %v, want the new pair, not %s", renewed, w.apps[0].first)
+		}
+	})
+}
+
+// noting notes with which pair the identity signs in anew.
+type noting struct {
+	rotator.Identities
+	store   rotator.Store
+	renewed *[]rotator.Thumbprint
+}
+
+func (n noting) RenewIdentity(ctx context.Context, app rotator.Registration) error {
+	pair, err := rotator.IdentityPair(ctx, n.store, app.Tenant, app.ClientID)
+	if err != nil {
+		return err
+	}
+	*n.renewed = append(*n.renewed, pair.Thumbprint())
+	return n.Identities.RenewIdentity(ctx, app)
 }
 
 type stubborn struct {

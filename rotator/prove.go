@@ -57,11 +57,12 @@ func (t *turn) prove(ctx context.Context) (*wait, error) {
 		err := t.record(ctx, "", func(rec *Records) { rec.Rotation.Proof, rec.Rotation.Absence = proof, Absence{} })
 		return nil, err
 	}
-	return nil, t.enter(ctx, PhaseProven, func(rec *Records) {
+	t.reach(ctx, PhaseProven, func(rec *Records) {
 		rec.Rotation.Proof, rec.Rotation.Absence = proof, Absence{}
 		rec.Rotation.LookedAt = now
 		rec.Rotation.Warnings = appendNew(rec.Rotation.Warnings, warnings...)
 	})
+	return nil, nil //nolint:nilnil // the next step may run
 }
 
 // openFiles opens what will be delivered, as the consumer will.

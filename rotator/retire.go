@@ -48,6 +48,9 @@ func (t *turn) retire(ctx context.Context) (*wait, error) {
 		if err != nil {
 			return nil, err
 		}
+		if err := t.settle(ctx); err != nil {
+			return nil, err
+		}
 		if err := t.r.settings().Deliverer.Confirm(ctx, t.app.Confirm.Hook, pkg); err != nil {
 			return nil, fmt.Errorf("the confirmation no longer holds, so nothing is retired: %w", err)
 		}
@@ -151,6 +154,8 @@ func (t *turn) remove(ctx context.Context, signer KeyPair, c Credential, listed 
 		if err != nil {
 			return nil, err
 		}
+	} else if err := t.settle(ctx); err != nil {
+		return nil, err
 	}
 	guessed := len(listed) == 0 && c.KeyID == ""
 	for _, id := range ids {

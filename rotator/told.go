@@ -196,6 +196,8 @@ func (t *turn) removeTold(ctx context.Context, signer KeyPair) error {
 			if err != nil {
 				return err
 			}
+		} else if err := t.settle(ctx); err != nil {
+			return err
 		}
 		err := t.r.settings().Entra.RemoveKey(ctx, t.access(signer), signer, c.KeyID)
 		if err != nil && reasonOf(err) != ReasonNoSuchKey { // that is gone already

@@ -136,6 +136,16 @@ func (l *logs) Write(b []byte) (int, error) {
 	return l.text.Write(b)
 }
 
+// after is what follows the text where it is last in the log; empty: it is not.
+func (l *logs) after(text string) string {
+	all := l.String()
+	i := strings.LastIndex(all, text)
+	if i < 0 {
+		return ""
+	}
+	return all[i+len(text):]
+}
+
 // tail is the end of the log, for failures.
 func (l *logs) tail() string {
 	text := l.String()
@@ -159,6 +169,7 @@ type options struct {
 	defaults    rotator.PolicyOverride
 	// evidence asks the sign-in log before a certificate is removed.
 	evidence bool
+	hooks    map[string]deliver.Hook
 }
 
 func vendor() []string {
@@ -212,6 +223,9 @@ func newWorld(t *testing.T, o options) *world {
 		t: t, dir: t.TempDir(), mode: o.mode, logs: &logs{}, foreign: map[string][]string{},
 		schedule: every(time.Hour), hooks: map[string]deliver.Hook{}, opened: map[string][]byte{}, secret: "the admin's secret",
 		tenant: &emulator.Tenant{ID: tenantID, KeyReadsPerMinute: -1, SigningKey: keys()[2]},
+	}
+	if o.hooks != nil {
+		w.hooks = o.hooks
 	}
 	w.defaults = o.defaults
 	if w.defaults.Prove == nil {
