@@ -22,6 +22,18 @@ func (t *turn) upload(ctx context.Context) (*wait, error) {
 			"upload a new certificate by hand in the Entra portal and add the app again with it, or give the tenant an identity that owns the app and \"rotate app edit "+t.app.Name+" --mode managed\"",
 			"app %s: no certificate of ours is valid any more, so the app cannot sign a proof for a new one (self mode)", t.app.Name)
 	}
+	if t.app.Mode == ModeSelf && t.rot.Upload.Sends == 0 {
+		// What this pair can do, the new one must do. The token is kept for the
+		// requests that follow.
+		got, err := t.cold(ctx, signer, nil)
+		if reasonOf(err) == ReasonNotRegistered {
+			return t.signerMissing(ctx)
+		}
+		if err != nil {
+			return nil, err
+		}
+		t.had = earlierSignIn{signer.Thumbprint(), got, time.Now()}
+	}
 	s, err := t.see(ctx, signer)
 	if t.app.Mode == ModeSelf && reasonOf(err) == ReasonNotRegistered {
 		return t.signerMissing(ctx)
