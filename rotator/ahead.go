@@ -48,7 +48,7 @@ func (a *ahead) prepare(ctx context.Context, work *sync.WaitGroup, want int, gen
 	if a.bits == 0 {
 		return
 	}
-	for a.makers < runtime.GOMAXPROCS(0) && len(a.keys)+a.makers < want {
+	for a.makers < runtime.NumCPU() && len(a.keys)+a.makers < want {
 		a.makers++
 		work.Go(func() {
 			for bits, ok := a.next(ctx); ok; bits, ok = a.next(ctx) {

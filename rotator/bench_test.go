@@ -298,7 +298,7 @@ func rotations(b *testing.B, o options, noSync bool) {
 	const round = 100
 	// As the daemon has it.
 	defer debug.SetGCPercent(debug.SetGCPercent(200))
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1))
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 2))
 	h := newHost(b)
 	h.NoSync = noSync
 	r := h.open(b, rotator.PolicyOverride{

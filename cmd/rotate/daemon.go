@@ -66,11 +66,12 @@ and for "rotate reload", it reads its configuration again.`,
 
 // tuneRuntime suits Go's runtime to the service, unless the environment says
 // otherwise. A goroutine that waits for the disk may keep its P for as long as that
-// takes: with one P more, others go on meanwhile. And garbage is collected half as
-// often as by default, for a few MiB (TestMemory). BenchmarkRotations has the same.
+// takes, and then waits for another: with two Ps more, it and others go on at once.
+// And garbage is collected half as often as by default, for a few MiB (TestMemory).
+// BenchmarkRotations has the same.
 func (a *app) tuneRuntime() {
 	if a.getenv("GOMAXPROCS") == "" {
-		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 2)
 	}
 	if a.getenv("GOGC") == "" {
 		debug.SetGCPercent(200)
