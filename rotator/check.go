@@ -20,12 +20,14 @@ func (r *Rotator) scheduledCheck(ctx context.Context) []string {
 }
 
 // check finds what is due and what needs a look, and deletes keys whose time
-// has passed. It returns the apps to start.
+// has passed. It returns the apps to start. If the due index cannot be brought up to
+// the policy in force, what is due by the one before is still found.
 func (r *Rotator) check(ctx context.Context) (CheckReport, []string, error) {
 	now := time.Now().UTC()
 	report := CheckReport{At: now, Held: map[string]string{}, Attention: map[string]string{}}
+	stale := r.refreshWakes(ctx)
 	due, err := r.due(ctx, now)
-	err = errors.Join(err, r.forget(ctx, now), r.review(ctx, now, &report))
+	err = errors.Join(stale, err, r.forget(ctx, now), r.review(ctx, now, &report))
 	if n, countErr := r.Store.CountApps(ctx); countErr == nil {
 		report.Apps = n
 	} else {
@@ -181,10 +183,6 @@ func (t *turn) needsLook(now time.Time) bool {
 // Check does what a tick of the schedule does: it starts what is due and looks
 // at what is open. It does not wait for the ends.
 func (r *Rotator) Check(ctx context.Context, by string) (CheckReport, error) {
-	// Run may not have come that far, in a command without a daemon.
-	if err := r.refreshWakes(ctx); err != nil {
-		return CheckReport{}, err
-	}
 	report, due, err := r.check(ctx)
 	for _, app := range due {
 		_, release, ok := r.tryClaim(app)
@@ -239,7 +237,7 @@ func (r *Rotator) late(ctx context.Context) (map[string]string, error) {
 // on everything that is open. Failures of single apps are joined; the others
 // start.
 func (r *Rotator) StartDue(ctx context.Context, by string) ([]Rotation, error) {
-	if err := r.refreshWakes(ctx); err != nil { // as in Check
+	if err := r.refreshWakes(ctx); err != nil { // as a check does
 		return nil, err
 	}
 	now := time.Now()

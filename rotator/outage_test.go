@@ -297,3 +297,46 @@ func TestLastGoodCheck(t *testing.T) {
 		closeStore()
 	})
 }
+
+// TestBeginsWithAFullDisk starts the daemon with another policy on a disk that takes
+// nothing: it goes on, says why nothing is changed, and does what the policy asks for
+// when it can.
+func TestBeginsWithAFullDisk(t *testing.T) {
+	keys()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, options{left: 200 * 24 * time.Hour})
+		r, closeStore := w.rotator()
+		r.Schedule = every(time.Hour)
+		stop := run(t, r)
+		time.Sleep(2 * time.Hour)
+		status, err := r.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if app := status.Apps[0]; status.LastGoodCheck.IsZero() || app.Rotation != nil || app.Trouble != nil {
+			t.Fatalf("by the first policy nothing is due: %+v", app)
+		}
+		stop()
+		closeStore()
+
+		s := &brokenStore{}
+		s.broken.Store(true)
+		w.wrap = func(r *rotator.Rotator) { s.Store, r.Store = r.Store, s }
+		w.defaults.RenewBefore = new(250 * 24 * time.Hour)
+		r, closeStore = w.rotator()
+		r.Schedule = every(time.Hour)
+		stop = run(t, r)
+		time.Sleep(90 * time.Minute)
+		if status, err = r.Status(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(status.Problems, "\n"); !strings.Contains(got, errFull.Error()) {
+			t.Errorf("the status says %q, want why the store cannot be written", got)
+		}
+		s.broken.Store(false)
+		await(t, r, "app-1", 6*time.Hour, "retired", phaseIs(rotator.PhaseRetired))
+		stop()
+		closeStore()
+		w.checkTenant()
+	})
+}

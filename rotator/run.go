@@ -21,11 +21,6 @@ const batch = 256
 //
 // One rotation's failure is in its record and in the log; Run goes on.
 func (r *Rotator) Run(ctx context.Context) error {
-	if r.Schedule != nil {
-		if err := r.refreshWakes(ctx); err != nil && ctx.Err() == nil {
-			return err
-		}
-	}
 	var work sync.WaitGroup
 	defer work.Wait()
 	slots := make(chan struct{}, r.settings().workers())
