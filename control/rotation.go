@@ -52,6 +52,9 @@ type Rotation struct {
 	Told []ToldKey `json:"told,omitempty"`
 	// Compromised is current or next; empty: the rotation answers no compromise.
 	Compromised string `json:"compromised,omitempty"`
+	// CompromisedRemovedAt is when the certificate given up left the app; null: it is
+	// there, or the rotation answers no compromise.
+	CompromisedRemovedAt *time.Time `json:"compromised_removed_at,omitempty"`
 	// Back is why it rolls back: person, vanished or compromised.
 	Back string `json:"back,omitempty"`
 	// Trouble is why the step that runs now failed last; null: it did not.
@@ -109,7 +112,7 @@ func rotationOf(r rotator.Rotation) Rotation {
 		wire.Told = append(wire.Told, ToldKey{string(c.KeyID), c.By, instant(c.RemovedAt)})
 	}
 	if r.Compromised != nil {
-		wire.Compromised = r.Compromised.Which
+		wire.Compromised, wire.CompromisedRemovedAt = r.Compromised.Which, instant(r.Compromised.RemovedAt)
 	}
 	wire.Evidence = evidenceOf(r.Evidence)
 	if r.Back != nil {

@@ -199,6 +199,27 @@ func TestApp(t *testing.T) {
 	}
 }
 
+// TestOverlapOfACompromise has an overlap in which the certificate that a person gave
+// up is gone: nothing says that it is still accepted.
+func TestOverlapOfACompromise(t *testing.T) {
+	cut := inRotation("mike")
+	cut.Rotation.WaitingFor, cut.Rotation.RetiresAt = rotator.WaitingOverlap, time.Now().Add(day)
+	cut.Rotation.Compromised = &rotator.Compromise{Which: "current"}
+	for removed, at := range map[bool]time.Time{false: {}, true: time.Now()} {
+		cut.Rotation.Compromised.RemovedAt = at
+		s := serve(t, &page.Server{Source: newFixed(cut)})
+		for path, says := range map[string]map[bool]string{
+			"/":          {false: "both are accepted until", true: "the one given up is removed"},
+			"/apps/mike": {false: "both certificates are accepted", true: "the certificate given up is removed, the others are accepted"},
+		} {
+			body := s.get(path)
+			if !strings.Contains(body, says[removed]) || strings.Contains(body, says[!removed]) {
+				t.Errorf("%s, removed %t: does not say %q alone: %s", path, removed, says[removed], body)
+			}
+		}
+	}
+}
+
 func TestInventory(t *testing.T) {
 	a := safeApp("alpha", 200*day)
 	a.App.DisplayName, a.App.Owner = `=cmd|' /C calc'!A0`, "@owner"

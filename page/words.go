@@ -201,6 +201,9 @@ func waiting(r *rotator.Rotation, now time.Time) string {
 	case rotator.WaitingPerson:
 		return "a person has to confirm that the consumer uses the new certificate"
 	case rotator.WaitingOverlap:
+		if isCut(r) {
+			return "overlap: the certificate given up is removed, the others are accepted" + until("until")
+		}
 		return "overlap: both certificates are accepted" + until("until")
 	case rotator.WaitingEvidence:
 		return "the consumer still uses the old certificate, so it stays; next look" + until("at")
@@ -218,10 +221,18 @@ func waiting(r *rotator.Rotation, now time.Time) string {
 	return r.WaitingFor + until("until")
 }
 
+// isCut tells that the certificate that a person gave up has left the app.
+func isCut(r *rotator.Rotation) bool {
+	return r.Compromised != nil && !r.Compromised.RemovedAt.IsZero()
+}
+
 // brief says in a few words where an open rotation is.
 func brief(r *rotator.Rotation) string {
 	switch r.WaitingFor {
 	case rotator.WaitingOverlap:
+		if isCut(r) {
+			return "confirmed; the one given up is removed"
+		}
 		return "confirmed; both are accepted until " + r.RetiresAt.UTC().Format(dateLayout)
 	case rotator.WaitingEvidence:
 		return "confirmed; the consumer still uses the old one"

@@ -178,6 +178,9 @@ func waiting(r control.Rotation, now time.Time) string {
 	case rotator.WaitingPerson:
 		return "for a person: " + r.NextStep
 	case rotator.WaitingOverlap:
+		if r.CompromisedRemovedAt != nil {
+			return "overlap: the certificate given up is removed, the others are accepted" + until
+		}
 		return "overlap: both certificates are accepted" + until
 	case rotator.WaitingEvidence:
 		return "the consumer still uses the old certificate, so it stays; next look" + strings.Replace(until, " until", " at", 1)
