@@ -150,31 +150,6 @@ func identityPair(id *config.Identity) (rotator.KeyPair, error) {
 	return pair, nil
 }
 
-// identityWarnings tells what a person should know about identities that sign in
-// with a certificate.
-func identityWarnings(ctx context.Context, tenants []config.Tenant, keys *store.Store) []string {
-	var warnings []string
-	for _, t := range tenants {
-		if t.Identity == nil || t.Identity.Kind() != config.KindCertificate {
-			continue
-		}
-		tracked, err := keys.AppByClientID(ctx, t.Name, rotator.ClientID(t.Identity.ClientID))
-		if err != nil {
-			warnings = append(warnings, fmt.Sprintf(
-				"tenant %s: the certificate of its identity is not tracked and will end one day; \"rotate app add\" it like any other app (client ID %s)", t.Name, t.Identity.ClientID))
-			continue
-		}
-		pair, err := identityPair(t.Identity)
-		if err != nil || tracked.Current == nil || pair.Thumbprint() == tracked.Current.ThumbprintSHA256 {
-			continue
-		}
-		warnings = append(warnings, fmt.Sprintf(
-			"tenant %s: %s is not the certificate that is stored for the app %s and is not used; remove it, or bring it up to date with a delivery of that app",
-			t.Name, t.Identity.CertificateFile, tracked.Name))
-	}
-	return warnings
-}
-
 // specOf turns an app of a file into what the control API takes. Files are read
 // here, as the caller. The pair is left out where the app is tracked already.
 func specOf(a config.App, p *config.Profile, base config.Policy, tracked bool) (control.AppSpec, error) {

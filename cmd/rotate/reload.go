@@ -108,7 +108,7 @@ func (r *reloader) replace(ctx context.Context) error {
 		r.log.WarnContext(ctx, "connections of the configuration before cannot be closed", "err", err)
 	}
 	setLevel(r.level, cfg.Log.Level)
-	warnings := identityWarnings(ctx, cfg.Tenants, r.service.store)
+	warnings := hostWarnings(ctx, cfg, r.service.store)
 	for _, warning := range append(cfg.Warnings(), warnings...) {
 		r.log.WarnContext(ctx, "configuration", "warning", warning)
 	}

@@ -74,7 +74,7 @@ func openService(ctx context.Context, cfg *config.Config, schedule rotator.Sched
 	s.alerts.attach(s.rotator, cfg)
 	s.server = &control.Server{
 		Rotator: s.rotator, Vault: keys, Logger: log, Notifier: s.alerts.worker, Outbox: keys,
-		Warnings: identityWarnings(ctx, cfg.Tenants, keys), Access: accessOf(cfg.Control),
+		Warnings: hostWarnings(ctx, cfg, keys), Access: accessOf(cfg.Control),
 	}
 	return s, nil
 }
