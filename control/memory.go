@@ -52,10 +52,11 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	})
 	select {
 	case <-w.ready:
-	case <-ctx.Done():
-		// The handler sees the same context; nobody reads its answer.
-		_ = read.CloseWithError(ctx.Err()) // never fails
-		return nil, ctx.Err()
+	case <-req.Context().Done(): // not ctx, which ends with a handler that is done
+		// The handler sees it too; nobody reads its answer.
+		err := req.Context().Err()
+		_ = read.CloseWithError(err) // never fails
+		return nil, err
 	}
 	return &http.Response{
 		Status: fmt.Sprintf("%d %s", w.status, http.StatusText(w.status)), StatusCode: w.status,

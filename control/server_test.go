@@ -324,6 +324,19 @@ func TestFollowCancelled(t *testing.T) {
 	}
 }
 
+// What was done is never called cancelled because its answer, which has no body, was
+// complete before anybody looked.
+func TestAnswersInMemoryAtOnce(t *testing.T) {
+	w := newWorld(t, 0)
+	w.server.Reload = func(context.Context, string) error { return nil }
+	c := w.memory(t)
+	for i := range 20_000 {
+		if err := c.Reload(t.Context()); err != nil {
+			t.Fatalf("call %d: %v", i+1, err)
+		}
+	}
+}
+
 func TestServerWarningsAreInTheStatus(t *testing.T) {
 	w := newWorld(t, 0)
 	w.server.Warnings = []string{"look here"}
