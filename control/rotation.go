@@ -112,7 +112,7 @@ func rotationOf(r rotator.Rotation) Rotation {
 		wire.Told = append(wire.Told, ToldKey{string(c.KeyID), c.By, instant(c.RemovedAt)})
 	}
 	if r.Compromised != nil {
-		wire.Compromised, wire.CompromisedRemovedAt = r.Compromised.Which, instant(r.Compromised.RemovedAt)
+		wire.Compromised, wire.CompromisedRemovedAt = r.Compromised.Which, instant(r.CutAt())
 	}
 	wire.Evidence = evidenceOf(r.Evidence)
 	if r.Back != nil {

@@ -160,22 +160,25 @@ func certificates(a *rotator.AppStatus, now time.Time) node {
 	once("In service", a.App.Current, "")
 	if a.Open {
 		once("Next", &a.Rotation.New, "being introduced")
-		once("Previous", a.Rotation.Old, "accepted until it is retired")
 	}
-	replaced := func(c *rotator.Credential) string {
+	// The records call these removed: there is nothing more to do about them here.
+	for i := range a.App.Orphans {
+		once("Left behind", &a.App.Orphans[i].Credential, a.App.Orphans[i].Reason)
+	}
+	replaced := func(c *rotator.Credential, listed string) string {
 		if c.RemovedAt.IsZero() {
-			return "replaced"
+			return listed
 		}
 		return "removed from Entra " + relative(c.RemovedAt, now)
 	}
+	if a.Open && a.Rotation.Old != nil {
+		once("Previous", a.Rotation.Old, replaced(a.Rotation.Old, "accepted until it is retired"))
+	}
 	if p := a.App.Previous; p != nil {
-		once("Previous", p, replaced(p))
+		once("Previous", p, replaced(p, "replaced"))
 	}
 	for i := range a.App.Former {
-		once("Former", &a.App.Former[i], replaced(&a.App.Former[i]))
-	}
-	for i := range a.App.Orphans {
-		once("Left behind", &a.App.Orphans[i].Credential, a.App.Orphans[i].Reason)
+		once("Former", &a.App.Former[i], replaced(&a.App.Former[i], "replaced"))
 	}
 	if rows == nil {
 		return el("p", text("The app has no certificate of ours yet."))

@@ -204,9 +204,18 @@ func TestApp(t *testing.T) {
 func TestOverlapOfACompromise(t *testing.T) {
 	cut := inRotation("mike")
 	cut.Rotation.WaitingFor, cut.Rotation.RetiresAt = rotator.WaitingOverlap, time.Now().Add(day)
-	cut.Rotation.Compromised = &rotator.Compromise{Which: "current"}
-	for removed, at := range map[bool]time.Time{false: {}, true: time.Now()} {
-		cut.Rotation.Compromised.RemovedAt = at
+	cut.Rotation.Compromised = &rotator.Compromise{Which: "current", Thumbprint: cut.Rotation.Old.ThumbprintSHA256}
+	for _, c := range []struct {
+		at      time.Time
+		left    []rotator.Thumbprint
+		removed bool
+	}{
+		{},
+		{at: time.Now(), removed: true},
+		{at: time.Now(), left: []rotator.Thumbprint{cut.Rotation.Old.ThumbprintSHA256}}, // a person has to remove it
+	} {
+		removed := c.removed
+		cut.Rotation.Compromised.RemovedAt, cut.Rotation.LeftBehind = c.at, c.left
 		s := serve(t, &page.Server{Source: newFixed(cut)})
 		for path, says := range map[string]map[bool]string{
 			"/":          {false: "both are accepted until", true: "the one given up is removed"},
@@ -217,6 +226,23 @@ func TestOverlapOfACompromise(t *testing.T) {
 				t.Errorf("%s, removed %t: does not say %q alone: %s", path, removed, says[removed], body)
 			}
 		}
+	}
+}
+
+// TestLeftBehind has a certificate that only a person can remove: the records call it
+// removed, the page does not.
+func TestLeftBehind(t *testing.T) {
+	a := inRotation("mike")
+	a.Rotation.Old.RemovedAt = time.Now()
+	a.App.Current, a.App.Previous = &a.Rotation.New, a.Rotation.Old
+	gone := serve(t, &page.Server{Source: newFixed(a)}).get("/apps/mike")
+	if !strings.Contains(gone, "removed from Entra") || strings.Contains(gone, "accepted until it is retired") {
+		t.Errorf("a certificate that was removed: %s", gone)
+	}
+	a.App.Orphans = []rotator.Orphan{{Credential: *a.Rotation.Old, Reason: "nobody could tell its KeyID"}}
+	left := serve(t, &page.Server{Source: newFixed(a)}).get("/apps/mike")
+	if !strings.Contains(left, "nobody could tell its KeyID") || strings.Contains(left, "removed from Entra") {
+		t.Errorf("a certificate that was left behind: %s", left)
 	}
 }
 

@@ -201,7 +201,7 @@ func waiting(r *rotator.Rotation, now time.Time) string {
 	case rotator.WaitingPerson:
 		return "a person has to confirm that the consumer uses the new certificate"
 	case rotator.WaitingOverlap:
-		if isCut(r) {
+		if !r.CutAt().IsZero() {
 			return "overlap: the certificate given up is removed, the others are accepted" + until("until")
 		}
 		return "overlap: both certificates are accepted" + until("until")
@@ -221,17 +221,12 @@ func waiting(r *rotator.Rotation, now time.Time) string {
 	return r.WaitingFor + until("until")
 }
 
-// isCut tells that the certificate that a person gave up has left the app.
-func isCut(r *rotator.Rotation) bool {
-	return r.Compromised != nil && !r.Compromised.RemovedAt.IsZero()
-}
-
 // brief says in a few words where an open rotation is.
 func brief(r *rotator.Rotation) string {
 	switch r.WaitingFor {
 	case rotator.WaitingOverlap:
-		if isCut(r) {
-			return "confirmed; the one given up is removed"
+		if !r.CutAt().IsZero() {
+			return "confirmed; the one given up is removed, the others are accepted until " + r.RetiresAt.UTC().Format(dateLayout)
 		}
 		return "confirmed; both are accepted until " + r.RetiresAt.UTC().Format(dateLayout)
 	case rotator.WaitingEvidence:

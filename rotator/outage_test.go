@@ -300,7 +300,7 @@ func TestLastGoodCheck(t *testing.T) {
 
 // TestBeginsWithAFullDisk starts the daemon with another policy on a disk that takes
 // nothing: it goes on, says why nothing is changed, and does what the policy asks for
-// when it can.
+// when it can, soon after, not a day later.
 func TestBeginsWithAFullDisk(t *testing.T) {
 	keys()
 	synctest.Test(t, func(t *testing.T) {
@@ -324,7 +324,7 @@ func TestBeginsWithAFullDisk(t *testing.T) {
 		w.wrap = func(r *rotator.Rotator) { s.Store, r.Store = r.Store, s }
 		w.defaults.RenewBefore = new(250 * 24 * time.Hour)
 		r, closeStore = w.rotator()
-		r.Schedule = every(time.Hour)
+		r.Schedule = every(24 * time.Hour)
 		stop = run(t, r)
 		time.Sleep(90 * time.Minute)
 		if status, err = r.Status(t.Context()); err != nil {
@@ -334,9 +334,102 @@ func TestBeginsWithAFullDisk(t *testing.T) {
 			t.Errorf("the status says %q, want why the store cannot be written", got)
 		}
 		s.broken.Store(false)
-		await(t, r, "app-1", 6*time.Hour, "retired", phaseIs(rotator.PhaseRetired))
+		await(t, r, "app-1", 3*time.Hour, "retired", phaseIs(rotator.PhaseRetired))
 		stop()
 		closeStore()
 		w.checkTenant()
+	})
+}
+
+// batchStore fails to write many apps at once: lost, or written and then called
+// failed.
+type batchStore struct {
+	rotator.Store
+	lost, late atomic.Bool
+}
+
+func (s *batchStore) ChangeAll(ctx context.Context, apps []string, change func(string, *rotator.Records) error) error {
+	if s.lost.Load() {
+		return errFull
+	}
+	err := s.Store.ChangeAll(ctx, apps, change)
+	if s.late.Load() {
+		return errFull
+	}
+	return err
+}
+
+// TestStaleIndex cannot bring the due index up to the policy: the check says so, and
+// what is due by either policy is done.
+func TestStaleIndex(t *testing.T) {
+	keys()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, options{})
+		s := &batchStore{}
+		w.wrap = func(r *rotator.Rotator) { s.Store, r.Store = r.Store, s }
+		s.lost.Store(true)
+		r, closeStore := w.rotator()
+		r.Schedule = every(time.Hour)
+		stop := run(t, r)
+		await(t, r, "app-1", 3*time.Hour, "retired", phaseIs(rotator.PhaseRetired))
+		status, err := r.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(status.LastCheckError, "renew due dates") || !status.LastGoodCheck.IsZero() {
+			t.Errorf("the last check: %q, the last good one %s", status.LastCheckError, status.LastGoodCheck)
+		}
+		if _, err := r.Check(t.Context(), "test"); !errors.Is(err, errFull) {
+			t.Errorf("a check that a person asks for: %v", err)
+		}
+		s.lost.Store(false)
+		if _, err := r.Check(t.Context(), "test"); err != nil {
+			t.Error(err)
+		}
+		stop()
+		closeStore()
+		w.checkTenant()
+	})
+}
+
+// TestHalfRenewedIndex puts a policy back whose replacement came only half into the
+// due index: the index is that of the policy in force after the next check.
+func TestHalfRenewedIndex(t *testing.T) {
+	keys()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, options{left: 200 * 24 * time.Hour})
+		s := &batchStore{}
+		w.wrap = func(r *rotator.Rotator) { s.Store, r.Store = r.Store, s }
+		r, closeStore := w.rotator()
+		r.Schedule = every(time.Hour)
+		due := func() time.Time {
+			t.Helper()
+			wakes, err := r.Store.Due(t.Context(), rotator.WakeStart, time.Now().Add(365*24*time.Hour), 0)
+			if err != nil || len(wakes) != 1 {
+				t.Fatalf("%v, %v", wakes, err)
+			}
+			return wakes[0].At
+		}
+		check := func() {
+			t.Helper()
+			if _, err := r.Check(t.Context(), "test"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		check()
+		before := due()
+		s.late.Store(true)
+		err := r.Reconfigure(t.Context(), rotator.Settings{
+			Entra: r.Entra, Deliverer: r.Deliverer, Schedule: r.Schedule, Defaults: rotator.PolicyOverride{RenewBefore: new(60 * 24 * time.Hour)},
+		})
+		if !errors.Is(err, errFull) || due().Equal(before) {
+			t.Fatalf("Reconfigure = %v; due %s, before %s", err, due(), before)
+		}
+		s.late.Store(false)
+		check()
+		if got := due(); !got.Equal(before) {
+			t.Errorf("by the policy in force it is due %s, the index says %s", before, got)
+		}
+		closeStore()
 	})
 }

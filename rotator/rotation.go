@@ -1,6 +1,9 @@
 package rotator
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Rotation is the journal record of one replacement, from plan to the old
 // certificate gone.
@@ -168,6 +171,15 @@ type Compromise struct {
 	// CutNow removes it as soon as the fresh pair is proven.
 	CutNow    bool      `json:"cut_now,omitempty"`
 	RemovedAt time.Time `json:"removed_at,omitzero"`
+}
+
+// CutAt is when the certificate that a person gave up left the app; zero: it is
+// there still, or none was given up.
+func (r *Rotation) CutAt() time.Time {
+	if r.Compromised == nil || slices.Contains(r.LeftBehind, r.Compromised.Thumbprint) {
+		return time.Time{}
+	}
+	return r.Compromised.RemovedAt
 }
 
 // Back is the progress of a rotation that rolls back.

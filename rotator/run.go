@@ -12,6 +12,10 @@ import (
 // clock can be set.
 const loopNap = time.Minute
 
+// brokenNap bounds the time to the next check while the store cannot be written: what
+// was due meanwhile is done soon after.
+const brokenNap = 5 * time.Minute
+
 // batch is how many entries of the due index are taken at a time.
 const batch = 256
 
@@ -40,6 +44,9 @@ func (r *Rotator) Run(ctx context.Context) error {
 		if r.Schedule != nil && !now.Before(nextCheck) {
 			starts = r.scheduledCheck(ctx)
 			nextCheck = settings.Schedule.Next(time.Now())
+			if broken, _ := r.storeTrouble(); broken != "" {
+				nextCheck = earlier(nextCheck, time.Now().Add(brokenNap))
+			}
 			r.setNextCheck(nextCheck)
 		}
 		if r.Schedule != nil {

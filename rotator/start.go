@@ -159,7 +159,7 @@ func (r *Rotator) plan(ctx context.Context, name string, open *turn, req StartRe
 		if by == bySchedule {
 			// Once more, inside the transaction: others start side by side.
 			if r.startAt(rec.App).After(now) {
-				return refusedf("app %s: no longer due: somebody rotated it meanwhile", name)
+				return refusedf("app %s: no longer due", name)
 			}
 			if err := dayAllows(rec.App, rec.State, policy, allowed, now); err != nil {
 				return err

@@ -68,6 +68,17 @@ func (r *Rotator) refreshWakes(ctx context.Context) error {
 	if err != nil || state.Defaults == digest {
 		return err
 	}
+	if state.Defaults != "" {
+		// If this is not finished, the index is neither that of these defaults nor
+		// that of the ones before, should they come back.
+		err := r.write(ctx, "", func(rec *Records) error {
+			rec.State.Defaults = ""
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("renew due dates: %w", err)
+		}
+	}
 	after := ""
 	for {
 		apps, err := r.Store.Apps(ctx, after, batch)

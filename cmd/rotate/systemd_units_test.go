@@ -3,6 +3,7 @@
 package main_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -70,6 +71,18 @@ systemctl enable --now rotate-root@reload-sync.path`)
 		if code, out := h.try(script); code == 0 {
 			t.Errorf("%s works: %s", script, out)
 		}
+	}
+	// Root does not read for the service what the service may not read.
+	h.sh(t, `rm -f /run/rotate-root-results/reload-sync; printf 0123456789abcdef0123456789abcdef >/root/secret; chmod 600 /root/secret
+runuser -u rotate -- ln -s /root/secret /run/rotate-root/reload-sync`)
+	eventually(t, time.Minute, func() error {
+		if code, _ := h.try("test ! -L /run/rotate-root/reload-sync -a -s /run/rotate-root-results/reload-sync"); code != 0 {
+			return errors.New("the request is not answered")
+		}
+		return nil
+	})
+	if result := h.sh(t, "cat /run/rotate-root-results/reload-sync"); strings.Contains(result, "0123456789") {
+		t.Errorf("the result holds what only root may read: %s", result)
 	}
 	restore()
 	h.sh(t, "systemctl disable --now rotate-root@reload-sync.path; systemctl reload rotate")

@@ -34,10 +34,11 @@ func folderWarnings(s config.Store) []string {
 		if !ok {
 			continue
 		}
-		who := ""
+		who, mend := "", "chmod go-w "+quote(folder)
 		switch mode := info.Mode(); {
 		case stat.Uid != 0 && int(stat.Uid) != os.Geteuid():
 			who = fmt.Sprintf("it belongs to user %d, who", stat.Uid)
+			mend = fmt.Sprintf("chown %d %s", os.Geteuid(), quote(folder))
 		case mode&os.ModeSticky != 0: // who may write there cannot touch what is not theirs
 		case mode.Perm()&0o002 != 0:
 			who = "everybody"
@@ -45,8 +46,8 @@ func folderWarnings(s config.Store) []string {
 			who = fmt.Sprintf("group %d", stat.Gid)
 		}
 		if who != "" {
-			warnings = append(warnings, fmt.Sprintf("folder %s: %s could exchange the store's files (mode %04o); run \"chown %d %s && chmod 700 %s\"",
-				folder, who, info.Mode().Perm(), os.Geteuid(), folder, folder))
+			warnings = append(warnings, fmt.Sprintf("folder %s: %s could exchange the store's files (mode %04o); move them to a folder of their own, or run \"%s\", then \"rotate reload\"",
+				folder, who, info.Mode().Perm(), mend))
 		}
 	}
 	return warnings
