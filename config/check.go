@@ -223,6 +223,12 @@ func (c *checker) app(p string, a *App) {
 	if a.Evidence && a.Mode != "managed" {
 		c.add(p+".evidence", "it needs mode managed: the tenant's identity reads the sign-in log")
 	}
+	if a.Consumer != "" {
+		c.oneOf(p+".consumer", a.Consumer, "none")
+	}
+	if a.Consumer == "none" && len(a.Deliveries) > 0 {
+		c.add(p+".consumer", "none does not go with deliveries: they bring the keys to a consumer")
+	}
 	c.appName(p+".name", a.Name)
 	c.name(p+".tenant", a.Tenant)
 	c.guid(p+".client_id", a.ClientID)

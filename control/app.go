@@ -83,11 +83,13 @@ type App struct {
 	Confirm       Confirm      `json:"confirm"`
 	HandOff       *HandOffText `json:"handoff,omitempty"`
 	// Evidence tells that the sign-in log is asked before a certificate is removed.
-	Evidence bool         `json:"evidence,omitempty"`
-	Current  *Credential  `json:"current"`
-	Previous *Credential  `json:"previous"`
-	Former   []Credential `json:"former"`
-	Orphans  []Orphan     `json:"orphans"`
+	Evidence bool `json:"evidence,omitempty"`
+	// NoConsumer tells that a person said: no program signs in with its certificates.
+	NoConsumer bool         `json:"no_consumer,omitempty"`
+	Current    *Credential  `json:"current"`
+	Previous   *Credential  `json:"previous"`
+	Former     []Credential `json:"former"`
+	Orphans    []Orphan     `json:"orphans"`
 	// RotationID is the open rotation; null: none.
 	RotationID  *string    `json:"rotation_id"`
 	PausedUntil *time.Time `json:"paused_until"`
@@ -112,6 +114,7 @@ func appOf(a rotator.App, policy *rotator.Policy) App {
 		Former: []Credential{}, Orphans: []Orphan{},
 		RotationID: present(a.Rotation), PausedUntil: instant(a.PausedUntil),
 		AddedAt: a.AddedAt.UTC(), AddedBy: a.AddedBy, NewPassword: a.NewPassword, Evidence: a.Evidence,
+		NoConsumer: a.NoConsumer,
 	}
 	app.Confirm.Rule = a.ConfirmRule()
 	if a.HandOff.Consumer != "" || len(a.HandOff.Steps) > 0 {
@@ -150,6 +153,9 @@ type AppSpec struct {
 	Confirm     Confirm     `json:"confirm"`
 	HandOff     HandOffText `json:"handoff,omitzero"`
 	Evidence    bool        `json:"evidence,omitempty"`
+	// NoConsumer says that no program signs in with its certificates; an app without a
+	// delivery needs it.
+	NoConsumer bool `json:"no_consumer,omitempty"`
 	// PFX is a PKCS#12 or PEM file with the current pair, base64 in JSON; empty
 	// in managed mode: the first pair is made.
 	PFX      []byte `json:"pfx,omitempty"`
@@ -178,7 +184,7 @@ func (s AppSpec) spec() (rotator.AppSpec, error) {
 		Permissions: s.Permissions, Tags: s.Tags, Owner: s.Owner, Policy: policy,
 		Deliveries: deliveries(s.Deliveries), Probe: s.Probe,
 		Confirm: rotator.Confirmation(s.Confirm), HandOff: rotator.HandOffText(s.HandOff), Evidence: s.Evidence, PFX: s.PFX, Password: s.Password,
-		Certificate: s.Certificate,
+		Certificate: s.Certificate, NoConsumer: s.NoConsumer,
 	}, nil
 }
 
@@ -217,6 +223,7 @@ type Edit struct {
 	Confirm     *Confirm     `json:"confirm,omitempty"`
 	HandOff     *HandOffText `json:"handoff,omitempty"`
 	Evidence    *bool        `json:"evidence,omitempty"`
+	NoConsumer  *bool        `json:"no_consumer,omitempty"`
 	// ForgetOrphan is the thumbprint, SHA-1 or SHA-256, of an orphan that a person
 	// has removed.
 	ForgetOrphan string `json:"forget_orphan,omitempty"`
@@ -228,6 +235,7 @@ func (e Edit) edit() (rotator.Edit, error) {
 		Mode: (*rotator.Mode)(e.Mode), ObjectID: (*rotator.ObjectID)(e.ObjectID), KeyID: (*rotator.KeyID)(e.KeyID),
 		Permissions: e.Permissions, Tags: e.Tags, Owner: e.Owner, Probe: e.Probe,
 		Confirm: (*rotator.Confirmation)(e.Confirm), HandOff: (*rotator.HandOffText)(e.HandOff), ForgetOrphan: e.ForgetOrphan, NewPassword: e.NewPassword, Evidence: e.Evidence,
+		NoConsumer: e.NoConsumer,
 	}
 	if e.Policy != nil {
 		policy, err := e.Policy.override()

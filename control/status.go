@@ -73,6 +73,8 @@ type AppStatus struct {
 	// Deadline is the last date for a person's confirmation.
 	Deadline    *time.Time `json:"deadline"`
 	PausedUntil *time.Time `json:"paused_until"`
+	// NoDelivery tells that it is not rotated, because it has no delivery.
+	NoDelivery bool `json:"no_delivery,omitempty"`
 	// Late tells that the last safe start has passed.
 	Late bool `json:"late"`
 	// Attention tells that a person should look.
@@ -104,7 +106,7 @@ func appStatusOf(a rotator.AppStatus) AppStatus {
 		Orphans: []string{}, Trouble: troubleOf(a.Trouble),
 		WaitingFor: present(a.WaitingFor), WaitingUntil: instant(a.WaitingUntil),
 		Deadline: instant(a.Deadline), PausedUntil: instant(a.App.PausedUntil),
-		Late: a.Late, Attention: a.Attention, Warnings: list(a.Warnings),
+		Late: a.Late, NoDelivery: a.NoDelivery, Attention: a.Attention, Warnings: list(a.Warnings),
 		Owner: a.App.Owner, Tags: list(a.App.Tags),
 	}
 	if c := credentialOf(a.App.Current); c != nil {

@@ -194,6 +194,8 @@ func waiting(r *rotator.Rotation, now time.Time) string {
 		return "Entra does not know it everywhere yet; next look" + until("at")
 	case rotator.WaitingProof:
 		return count(r.Proof.Successes, "sign-in") + " so far, the next" + until("at")
+	case rotator.WaitingDelivery:
+		return "it has no delivery, so its consumer would never get the new key"
 	case rotator.WaitingReload:
 		return "the consumer has time to read its files" + until("until")
 	case rotator.WaitingCommand:
@@ -231,6 +233,8 @@ func brief(r *rotator.Rotation) string {
 		return "confirmed; both are accepted until " + r.RetiresAt.UTC().Format(dateLayout)
 	case rotator.WaitingEvidence:
 		return "confirmed; the consumer still uses the old one"
+	case rotator.WaitingDelivery:
+		return "verified; it has no delivery"
 	case rotator.WaitingReload:
 		return "delivered; the consumer has time to read it"
 	case rotator.WaitingPropagation:
@@ -254,6 +258,8 @@ func reason(a *rotator.AppStatus, now time.Time) string {
 		return ""
 	case !a.NotAfter.IsZero() && !a.NotAfter.After(now):
 		return "its certificate ended " + relative(a.NotAfter, now)
+	case a.NoDelivery:
+		return "is not rotated: it has no delivery"
 	case a.WaitingFor == rotator.WaitingPerson:
 		return "waits for a person to confirm the new certificate"
 	case a.App.Listed != nil && !a.App.Listed.Missing.IsZero():

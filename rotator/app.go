@@ -148,6 +148,10 @@ type App struct {
 	CorrelationID string `json:"correlation_id,omitempty"`
 	// NewPassword asks the next rotation for a password of its own.
 	NewPassword bool `json:"new_password,omitempty"`
+	// NoConsumer tells that a person said: no program signs in with the app's pairs,
+	// so that none has to get a new one. Without it, an app without a delivery is not
+	// rotated; see [Rotator.lacksDelivery].
+	NoConsumer bool `json:"no_consumer,omitempty"`
 }
 
 // Delivery kinds.

@@ -29,6 +29,12 @@ func (r *Rotator) Edit(ctx context.Context, name string, edit Edit, by string) (
 	if _, err := r.checkApp(ctx, &wanted); err != nil {
 		return App{}, nil, err
 	}
+	if edit.changesConsumer() || !r.lacksDelivery(&app) {
+		// One that lacks it already may be edited otherwise.
+		if err := r.checkConsumer(&wanted); err != nil {
+			return App{}, nil, err
+		}
+	}
 	if wanted.Mode == ModeSelf && wanted.ObjectID == "" {
 		return App{}, nil, usagef("app %s: self mode needs its object ID: --object-id", name)
 	}
@@ -131,6 +137,10 @@ func edited(app App, e Edit) (App, error) {
 		return App{}, evidenceMode(app.Name)
 	}
 	set(&app.NewPassword, e.NewPassword)
+	set(&app.NoConsumer, e.NoConsumer)
+	if e.NoConsumer == nil && e.Deliveries != nil && len(*e.Deliveries) > 0 {
+		app.NoConsumer = false // who names a place for the keys names their consumer
+	}
 	if e.ForgetOrphan != "" {
 		isIt := func(o Orphan) bool {
 			return strings.EqualFold(o.ThumbprintSHA1, e.ForgetOrphan) || strings.EqualFold(string(o.ThumbprintSHA256), e.ForgetOrphan)
@@ -175,6 +185,7 @@ func differences(old, next *App) []string {
 	add("confirm", old.Confirm, next.Confirm)
 	add("handoff", old.HandOff, next.HandOff)
 	add("evidence", old.Evidence, next.Evidence)
+	add("no_consumer", old.NoConsumer, next.NoConsumer)
 	add("new_password", old.NewPassword, next.NewPassword)
 	add("orphans", len(old.Orphans), len(next.Orphans))
 	return list
@@ -239,7 +250,7 @@ func (r *Rotator) applyOne(ctx context.Context, spec AppSpec, dryRun bool, by st
 	edit := Edit{
 		Mode: &wanted.Mode, Permissions: &wanted.Permissions, Tags: &wanted.Tags, Owner: &wanted.Owner,
 		Policy: &wanted.Policy, Deliveries: &wanted.Deliveries, Probe: &wanted.Probe, Confirm: &wanted.Confirm, HandOff: &wanted.HandOff,
-		Evidence: &wanted.Evidence,
+		Evidence: &wanted.Evidence, NoConsumer: &wanted.NoConsumer,
 	}
 	if wanted.ObjectID != "" {
 		edit.ObjectID = &wanted.ObjectID
@@ -250,6 +261,9 @@ func (r *Rotator) applyOne(ctx context.Context, spec AppSpec, dryRun bool, by st
 		return d
 	}
 	if d.Warnings, d.Err = r.checkApp(ctx, &next); d.Err != nil {
+		return d
+	}
+	if d.Err = r.checkConsumer(&next); d.Err != nil {
 		return d
 	}
 	if d.Fields = differences(&tracked, &next); len(d.Fields) == 0 {

@@ -174,7 +174,7 @@ func (r *Rotator) reviewOne(ctx context.Context, app string, now time.Time, repo
 // now rather than when its wait ends.
 func (t *turn) needsLook(now time.Time) bool {
 	switch t.rot.WaitingFor {
-	case WaitingReload, WaitingCommand, WaitingPerson, WaitingOverlap, WaitingEvidence, WaitingPause, WaitingWindow:
+	case WaitingDelivery, WaitingReload, WaitingCommand, WaitingPerson, WaitingOverlap, WaitingEvidence, WaitingPause, WaitingWindow:
 		return now.Sub(t.rot.LookedAt) >= lookEvery && (t.rot.WakeAt.IsZero() || t.rot.WakeAt.Sub(now) >= lookEvery)
 	}
 	return false

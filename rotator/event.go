@@ -50,6 +50,9 @@ const (
 	EventRotationFailed    EventKind = "rotation_failed"
 	EventRolledBack        EventKind = "rolled_back"
 	EventForeignCredential EventKind = "foreign_credential"
+	// EventNoDelivery tells that an app is not rotated, because nothing would bring
+	// the new pair to its consumer.
+	EventNoDelivery EventKind = "no_delivery"
 	// EventRenewalAtRisk tells of what would keep the next renewal from working.
 	EventRenewalAtRisk      EventKind = "renewal_at_risk"
 	EventCertificateMissing EventKind = "certificate_missing"
@@ -77,7 +80,7 @@ const (
 func EventKinds() []EventKind {
 	return []EventKind{
 		EventExpiring, EventRotationStarted, EventRotated, EventRotationFailed, EventRolledBack, EventHandOffReady,
-		EventHandOffOverdue, EventForeignCredential, EventCertificateMissing, EventRenewalAtRisk,
+		EventHandOffOverdue, EventForeignCredential, EventCertificateMissing, EventRenewalAtRisk, EventNoDelivery,
 		EventOldCertificateInUse, EventRecovered, EventStopped,
 		EventChannelFailing, EventStoreFailing, EventTest,
 	}

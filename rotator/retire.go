@@ -39,6 +39,9 @@ func (t *turn) retire(ctx context.Context) (*wait, error) {
 		// Confirmed without asking Entra: the overlap runs from now on.
 		return nil, t.record(ctx, "", func(rec *Records) { rec.Rotation.RetiresAt = at.UTC().Add(t.policy.Overlap) })
 	}
+	if w := t.deliverable(); w != nil && t.rot.Confirmation == ConfirmAutomatic && t.rot.Old != nil && at.Before(t.rot.Old.NotAfter) {
+		return w, nil // its deliveries were taken away: nothing shows that its consumer has the new pair
+	}
 	if at.Before(t.rot.RetiresAt) {
 		// This host's clock is a little fast.
 		return &wait{WaitingOverlap, time.Now().UTC().Add(t.rot.RetiresAt.Sub(at))}, nil

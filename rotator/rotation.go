@@ -102,6 +102,7 @@ type Rotation struct {
 const (
 	WaitingPropagation = "propagation"
 	WaitingProof       = "proof"
+	WaitingDelivery    = "delivery"
 	WaitingReload      = "reload"
 	WaitingCommand     = "command"
 	WaitingPerson      = "person"

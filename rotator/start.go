@@ -206,6 +206,9 @@ func (r *Rotator) mayStart(ctx context.Context, app *App, state *State, policy P
 	if app.Mode == ModeMonitor {
 		return watchedOnly(app)
 	}
+	if r.lacksDelivery(app) {
+		return noDelivery(app)
+	}
 	if state.ReadOnly {
 		return refusedf("app %s: nothing starts: %s; look at what differs, then \"rotate resume --all\"", app.Name, state.Stopped)
 	}

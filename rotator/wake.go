@@ -37,16 +37,16 @@ func (r *Rotator) wakes(app *App, rot *Rotation) []Wake {
 		}
 		return wakes
 	}
-	if app.Mode != ModeMonitor {
-		add(WakeStart, r.startAt(app))
+	if at := r.startAt(app); !at.IsZero() {
+		add(WakeStart, at)
 	}
 	return wakes
 }
 
 // startAt is when the app's next rotation is due, after pauses of its own.
-// Zero: never, for it is only watched.
+// Zero: never, for it is only watched, or has no delivery.
 func (r *Rotator) startAt(app *App) time.Time {
-	if app.Mode == ModeMonitor {
+	if app.Mode == ModeMonitor || r.lacksDelivery(app) {
 		return time.Time{}
 	}
 	policy := policyOf(app, r.settings().Defaults)

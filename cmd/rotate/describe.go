@@ -171,6 +171,8 @@ func waiting(r control.Rotation, now time.Time) string {
 		return "Entra does not know it everywhere yet; next look" + strings.Replace(until, " until", " at", 1)
 	case rotator.WaitingProof:
 		return fmt.Sprintf("%s so far; the next", count(r.Proofs, "sign-in", "sign-ins")) + strings.Replace(until, " until", " at", 1)
+	case rotator.WaitingDelivery:
+		return "it has no delivery, so its consumer would never get the new key: rotate app edit " + r.App + " --deliver-file PATH"
 	case rotator.WaitingReload:
 		return "the consumer has time to read its files" + until
 	case rotator.WaitingCommand:

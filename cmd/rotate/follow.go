@@ -105,6 +105,9 @@ func (f *follower) judge(r control.Rotation, now time.Time) (outcome, bool) {
 		left = r.WaitingUntil.Sub(now)
 	}
 	switch *r.WaitingFor {
+	case rotator.WaitingDelivery:
+		o.why = "no delivery: its consumer would never get the new key; rotate app edit " + r.App + " --deliver-file PATH"
+		return o, true
 	case rotator.WaitingPerson:
 		o.why = "waiting for a person: " + r.NextStep
 		return o, true
