@@ -47,6 +47,9 @@ func (c *Client) Keys(ctx context.Context, as rotator.Access, withKeys bool) (ro
 		At: x.date(), ObjectID: rotator.ObjectID(text(app.GetId())), ClientID: rotator.ClientID(text(app.GetAppId())),
 		DisplayName: text(app.GetDisplayName()), Secrets: len(app.GetPasswordCredentials()),
 	}
+	if err := k.sameApp(listing.ObjectID, listing.ClientID); err != nil {
+		return rotator.Listing{}, err
+	}
 	for _, e := range app.GetKeyCredentials() {
 		if e != nil {
 			listing.Entries = append(listing.Entries, entryOf(e))
@@ -207,6 +210,16 @@ func (k call) needObjectID() error {
 			"the object ID of the app is not known; the Entra admin centre shows it under App registrations")
 	}
 	return nil
+}
+
+// sameApp refuses an answer about another registration than the client ID names:
+// an object ID that a person mistyped would let its certificates be changed.
+func (k call) sameApp(object rotator.ObjectID, client rotator.ClientID) error {
+	if k.ClientID == "" || client == "" || strings.EqualFold(string(k.ClientID), string(client)) {
+		return nil
+	}
+	return k.fix(nil, "correct it: rotate app edit "+k.App+" --object-id ID; the Entra admin centre shows it under App registrations, the app, Overview",
+		"the object ID %s is that of another app registration (client ID %s), not of this one (client ID %s); nothing was changed", object, client, k.ClientID)
 }
 
 func keyID(id *uuid.UUID) rotator.KeyID {

@@ -26,10 +26,14 @@ func (c *Client) PatchKeys(ctx context.Context, as rotator.Access, seen []rotato
 	}
 	var before struct {
 		// Nil if the answer has no such property.
-		KeyCredentials []rawEntry `json:"keyCredentials"`
+		KeyCredentials []rawEntry       `json:"keyCredentials"`
+		ClientID       rotator.ClientID `json:"appId"`
 	}
 	x, err := c.read(ctx, call{Access: as, what: readKeys}, &before, "/applications/{id}")
 	if err != nil {
+		return "", err
+	}
+	if err := k.sameApp(k.ObjectID, before.ClientID); err != nil {
 		return "", err
 	}
 	if before.KeyCredentials == nil {

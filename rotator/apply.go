@@ -3,6 +3,7 @@ package rotator
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -38,6 +39,11 @@ func (r *Rotator) Edit(ctx context.Context, name string, edit Edit, by string) (
 	if wanted.Mode == ModeSelf && wanted.ObjectID == "" {
 		return App{}, nil, usagef("app %s: self mode needs its object ID: --object-id", name)
 	}
+	if edit.ObjectID != nil && wanted.ObjectID != app.ObjectID {
+		if err := r.checkObjectID(ctx, &wanted); err != nil {
+			return App{}, nil, err
+		}
+	}
 	var fields []string
 	err = r.change(ctx, name, func(rec *Records) error {
 		if rec.App == nil {
@@ -68,6 +74,33 @@ func (r *Rotator) Edit(ctx context.Context, name string, edit Edit, by string) (
 	})
 	r.wake()
 	return app, fields, err
+}
+
+// checkObjectID compares an object ID that a person typed with the registration
+// that carries it, where that can be read. Each reading compares it again.
+func (r *Rotator) checkObjectID(ctx context.Context, app *App) error {
+	if err := r.checkHosts(ctx, app.Tenant); err != nil {
+		return err
+	}
+	as := Access{Registration: app.registration()}
+	if app.Mode == ModeSelf && app.Current != nil {
+		pair, err := r.Store.KeyPair(ctx, app.Current.ThumbprintSHA256)
+		if err != nil {
+			return fmt.Errorf("app %s: %w", app.Name, err)
+		}
+		as.As = pair
+	}
+	_, err := r.settings().Entra.Keys(ctx, as, false)
+	f, ok := errors.AsType[*Failure](err)
+	switch {
+	case err == nil, !ok:
+		return err
+	case f.Reason == ReasonAppNotFound:
+		return usagef("app %s: the tenant has no app registration with the object ID %s (that may be the one of the enterprise application)", app.Name, app.ObjectID)
+	case f.Reason == ReasonOther && f.Class == ClassFix:
+		return usagef("%s", f.Message)
+	}
+	return nil // it cannot be read now
 }
 
 // tellKeyID notes the KeyID that a person read in the portal, for the one

@@ -138,7 +138,7 @@ func (t *turn) gate(ctx context.Context) (*wait, error) {
 	if err := t.r.checkHosts(ctx, t.app.Tenant); err != nil {
 		return nil, err
 	}
-	outward := t.rot.Phase == PhaseProven || t.rot.Phase == PhaseConfirmed
+	outward := t.rot.Phase.leadsOutward() || t.rot.Redeliver
 	if !outward || t.rot.Compromised != nil {
 		return nil, nil //nolint:nilnil // nothing holds it back
 	}
@@ -146,11 +146,26 @@ func (t *turn) gate(ctx context.Context) (*wait, error) {
 	if w == nil || err != nil {
 		return nil, err
 	}
+	if t.rot.Phase == PhaseRollingBack {
+		return w, nil // it stands on the previous pair, which each of its steps looks at
+	}
 	// While it is held, its facts are looked at all the same.
 	if looked, err := t.look(ctx); looked != nil || err != nil || t.rot.Phase.IsEnd() {
 		return looked, err
 	}
 	return w, nil
+}
+
+// leadsOutward reports whether the step after the phase changes what others see:
+// delivers a pair, or removes a certificate. A pause and a closed window hold it.
+// An upload only adds, and a proof and a confirmation only look.
+func (p Phase) leadsOutward() bool {
+	switch p {
+	case PhaseProven, PhaseConfirmed, PhaseRollingBack:
+		return true
+	case PhasePlanned, PhaseUploaded, PhaseDelivered, PhaseRetired, PhaseRolledBack:
+	}
+	return false
 }
 
 // refresh reads what may hold the app back and is changed without a claim, where

@@ -10,6 +10,9 @@ import (
 var (
 	// ErrNotFound says that no such app, rotation or key pair is stored.
 	ErrNotFound = errors.New("not found")
+	// ErrNoTenant says that the configuration in force has no such tenant: nothing is
+	// known about what is in it, so it is never [ErrNotFound].
+	ErrNoTenant = errors.New("the tenant is not in the configuration")
 	// ErrExists says that the name or the registration is tracked already.
 	ErrExists = errors.New("is tracked already")
 	// ErrRotating says that a rotation of the app is open.

@@ -164,7 +164,7 @@ type Hosts struct {
 // method has a deadline of its own and is safe for concurrent use. No method
 // repeats a request that changes something: the engine decides that.
 type Entra interface {
-	// Hosts of a tenant; [ErrNotFound] if the configuration has no such tenant.
+	// Hosts of a tenant; [ErrNoTenant] if the configuration has no such tenant.
 	Hosts(tenant string) (Hosts, error)
 	// SignIn gets a cold token with the pair (a new credential object, no
 	// shared cache) and asks each probe path with it. The error is that of the

@@ -104,6 +104,7 @@ func settingsOf(cfg *config.Config, s *service, keys *store.Store, schedule rota
 		Entra: entra, Inventory: entra, Tenants: names, Registrar: entra, Rights: entra, Identities: entra,
 		Deliverer: &deliver.Deliverer{Encoder: encoder{}, Hooks: hooksOf(cfg.Hooks), RuntimeDir: runtimeDir, Logger: log},
 		Defaults:  defaults, MaxStartsPerDay: int(cfg.Defaults.MaxStartsPerDay), Workers: int(cfg.Workers), Schedule: schedule,
+		Expected: cfg.Schedule,
 	}, entra, nil
 }
 
