@@ -191,7 +191,7 @@ func (r *Rotator) checkApp(ctx context.Context, app *App) ([]string, error) {
 	if err := r.checkIdentity(app); err != nil {
 		return nil, err
 	}
-	policy := policyOf(app, r.settings().Defaults)
+	policy := wishOf(app, r.settings().Defaults)
 	if err := policy.Check(app.ConfirmRule()); err != nil {
 		return nil, fmt.Errorf("app %s: %w", app.Name, err)
 	}

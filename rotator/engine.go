@@ -61,7 +61,7 @@ func (r *Rotator) open(ctx context.Context, name string) (*turn, error) {
 		return nil, fmt.Errorf("app %s: read rotation %s: %w", name, app.Rotation, err)
 	}
 	return &turn{
-		r: r, app: app, rot: rot, policy: policyOf(&app, r.settings().Defaults),
+		r: r, app: app, rot: rot, policy: policyWith(&app, &rot, r.settings().Defaults),
 		pairs: map[Thumbprint]KeyPair{},
 		log:   r.log().With("app", app.Name, "rotation_id", rot.ID),
 	}, nil
@@ -257,7 +257,7 @@ func (t *turn) record(ctx context.Context, what string, change func(rec *Records
 		return fmt.Errorf("app %s: %w %q: %w", t.app.Name, errRecord, what, err)
 	}
 	t.learnt = nil
-	t.policy = policyOf(&t.app, t.r.settings().Defaults)
+	t.policy = policyWith(&t.app, &t.rot, t.r.settings().Defaults)
 	t.r.announce()
 	return nil
 }

@@ -83,6 +83,8 @@ const (
 	ReasonForbidden Reason = "forbidden"
 	// ReasonPolicy means: the tenant's app management policy refuses the certificate.
 	ReasonPolicy Reason = "policy"
+	// ReasonTooShort means: the lifetime that the tenant allows holds no rotation.
+	ReasonTooShort Reason = "lifetime_too_short"
 	// ReasonAppNotFound means: no such app registration (404) or no such client in
 	// the tenant (AADSTS700016).
 	ReasonAppNotFound Reason = "app_not_found"

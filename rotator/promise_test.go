@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-f0abd057/rotate/emulator"
 	"github.com/seed-f0abd057/rotate/rotator"
 )
 
@@ -105,6 +106,66 @@ func TestP21ScheduleOfReload(t *testing.T) {
 		}
 		if len(s.Problems) > 0 {
 			t.Errorf("problems %v although the schedule in force asks for a check a day", s.Problems)
+		}
+		stop()
+	})
+}
+
+// TestP7PolicyShorterThanOverlap has the tenant allow certificates for less time
+// than the overlap: none expires in its own overlap, and each gets its successor.
+// Where not even a rotation fits, none starts, and that is critical at once.
+func TestP7PolicyShorterThanOverlap(t *testing.T) {
+	slow := rotator.PolicyOverride{Prove: &rotator.ProvePolicy{Successes: 3, Spacing: 30 * time.Second, Within: 6 * time.Hour}}
+	for _, mode := range []rotator.Mode{rotator.ModeManaged, rotator.ModeSelf} {
+		bubble(t, "10 days, "+string(mode), options{mode: mode, defaults: slow}, func(w *world, r *rotator.Rotator) {
+			t := w.t
+			w.tenant.SetDefaultPolicy(&emulator.Policy{MaxLifetime: 10 * 24 * time.Hour})
+			if mode == rotator.ModeSelf {
+				// A refusal of an earlier rotation, or a person, told the limit.
+				err := r.Store.Change(t.Context(), "app-1", func(rec *rotator.Records) error {
+					rec.App.LifetimeLimit = 10 * 24 * time.Hour
+					return nil
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			stop := run(t, r)
+			for range 60 {
+				time.Sleep(24 * time.Hour)
+				if why := w.lockedOut(w.apps[0]); why != "" {
+					t.Fatal(why)
+				}
+				app, err := r.Store.App(t.Context(), "app-1")
+				if err != nil {
+					t.Fatal(err)
+				}
+				if app.Current.NotAfter.Before(time.Now()) {
+					t.Fatalf("the certificate in service expired on %s", app.Current.NotAfter)
+				}
+			}
+			rotations, err := r.Store.Rotations(t.Context(), "app-1", 0)
+			if err != nil || len(rotations) < 6 {
+				t.Errorf("%d rotations in 60 days (%v), want one in each half lifetime", len(rotations), err)
+			}
+			stop()
+		})
+	}
+	bubble(t, "a day", options{mode: rotator.ModeManaged, defaults: slow}, func(w *world, r *rotator.Rotator) {
+		t := w.t
+		w.tenant.SetDefaultPolicy(&emulator.Policy{MaxLifetime: 24 * time.Hour})
+		stop := run(t, r)
+		time.Sleep(2 * time.Hour)
+		app, err := r.Store.App(t.Context(), "app-1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if app.LastRotation != "" || app.Trouble == nil || app.Trouble.Reason != rotator.ReasonTooShort {
+			t.Errorf("rotation %q, trouble %+v; want none planned, and why", app.LastRotation, app.Trouble)
+		}
+		events := told(t, r, rotator.EventRotationFailed)
+		if len(events) != 1 || events[0].Severity != rotator.SeverityCritical {
+			t.Errorf("%d events, want one that is critical", len(events))
 		}
 		stop()
 	})

@@ -142,7 +142,11 @@ func (r *Rotator) trouble(ctx context.Context, app string, f *Failure) error {
 			Attempts: attempts, RetryAt: now.Add(retryIn(f, attempts, left, spread())),
 		}
 		if !known {
-			rec.Events = append(rec.Events, newEvent(rec.App, nil, EventRotationFailed, SeverityWarning, f.Message, f.Next))
+			severity := SeverityWarning
+			if f.Reason == ReasonTooShort {
+				severity = SeverityCritical // no time will pass by which it gets better
+			}
+			rec.Events = append(rec.Events, newEvent(rec.App, nil, EventRotationFailed, severity, f.Message, f.Next))
 		}
 		return nil
 	})

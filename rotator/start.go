@@ -138,6 +138,11 @@ func (r *Rotator) plan(ctx context.Context, name string, open *turn, req StartRe
 	if err := r.mayStart(ctx, &app, &state, policy, open, req, by, now); err != nil {
 		return Rotation{}, err
 	}
+	app.LifetimeLimit = r.lifetimeLimit(ctx, &app)
+	policy = policyOf(&app, r.settings().Defaults)
+	if err := policy.checkLifetime(name, app.ConfirmRule()); err != nil {
+		return Rotation{}, err
+	}
 	pair, credential, err := r.newPair(ctx, &app, policy, now)
 	if err != nil {
 		return Rotation{}, err
@@ -183,6 +188,7 @@ func (r *Rotator) plan(ctx context.Context, name string, open *turn, req StartRe
 		if rec.App.CorrelationID == "" {
 			rec.App.CorrelationID = string(newGUID())
 		}
+		rec.App.LifetimeLimit = app.LifetimeLimit
 		giveUp(rec.App, &rot)
 		rec.Rotation = &rot
 		rec.App.Rotation, rec.App.LastRotation = rot.ID, rot.ID
@@ -219,7 +225,7 @@ func (r *Rotator) mayStart(ctx context.Context, app *App, state *State, policy P
 		return err
 	}
 	rule := app.ConfirmRule()
-	if err := policy.Check(rule); err != nil {
+	if err := wishOf(app, r.settings().Defaults).Check(rule); err != nil {
 		return fmt.Errorf("app %s: %w", app.Name, err)
 	}
 	var lastSafe time.Time
@@ -318,7 +324,7 @@ const backdate = 15 * time.Minute
 // newPair makes a key, a certificate and the files that will be delivered.
 func (r *Rotator) newPair(ctx context.Context, app *App, policy Policy, now time.Time) (KeyPair, Credential, error) {
 	notBefore, notAfter := now.Add(-backdate), now.Add(policy.Validity)
-	if limit := r.lifetimeLimit(ctx, app); limit > 0 && notAfter.Sub(notBefore) > limit {
+	if limit := app.LifetimeLimit; limit > 0 && notAfter.Sub(notBefore) > limit {
 		notAfter = notBefore.Add(limit)
 	}
 	key, err := r.newKey(policy.KeyBits)
