@@ -144,6 +144,10 @@ func holds(kind EventKind, rec *Records, thumbprint Thumbprint) bool {
 	case EventHandOffReady, EventHandOffOverdue:
 		return open && rot.Confirmation == "" && (rot.Phase == PhaseProven || rot.Phase == PhaseDelivered ||
 			rot.Phase == PhaseRollingBack && rot.Back != nil && rot.Back.Confirmed.IsZero())
+	case EventRemovalUnconfirmed:
+		return slices.ContainsFunc(app.Removals, func(m Removal) bool {
+			return m.IsPending() && (m.GivenUp || !m.ReportedAt.IsZero())
+		})
 	case EventExpiring:
 		return app.Current != nil && (thumbprint == "" || thumbprint == app.Current.ThumbprintSHA256)
 	}
@@ -170,6 +174,8 @@ func over(a *Alert, rec *Records) string {
 			return ""
 		}
 		return "the consumer uses the new certificate; it had used the old one since " + since
+	case EventRemovalUnconfirmed:
+		return "the certificate whose removal was not confirmed since " + since + " is not accepted any more"
 	case EventHandOffOverdue:
 		if rot == nil || rot.Confirmation == "never" || rot.Phase == PhaseRolledBack {
 			return ""

@@ -14,7 +14,7 @@ func (t *turn) deliver(ctx context.Context) (*wait, error) {
 	if w, err := t.look(ctx); w != nil || err != nil || t.rot.Phase != PhaseProven {
 		return w, err
 	}
-	if c := t.rot.Compromised; c != nil && c.CutNow && c.RemovedAt.IsZero() {
+	if c := t.rot.Compromised; c != nil && c.CutNow && !c.isDone() {
 		if err := t.cut(ctx); err != nil {
 			return nil, err
 		}
