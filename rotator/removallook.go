@@ -279,7 +279,7 @@ func (l *removalLook) trySignIn(ctx context.Context, m *Removal, now time.Time) 
 		return nil // the list shows it sooner than a refusal counts
 	}
 	every := s.signInEvery(l.times)
-	if m.Refused.Reads > 0 && m.At.Sub(m.Refused.Last) < every {
+	if m.Readable && m.Refused.Reads > 0 && m.At.Sub(m.Refused.Last) < every {
 		return nil
 	}
 	pair, err := l.pair(ctx, &m.Credential)
@@ -404,9 +404,9 @@ func (l *removalLook) mayBeSent(m *Removal, now time.Time) bool {
 // next is when a removal is checked next.
 func (l *removalLook) next(m *Removal, now time.Time) time.Time {
 	s := m.seen()
-	at := now.Add(s.refusedOver(l.times)/(refusals-1) + inexact)
+	at := now.Add(pauseOf(s.signInEvery(l.times)))
 	if m.Readable && !m.Absent.lasts(absentReads, l.times.Reads) {
-		at = now.Add(s.readEvery(l.times) + inexact)
+		at = now.Add(pauseOf(s.readEvery(l.times)))
 	} else if from := s.refusedFrom(l.times); m.Held && now.Before(from) {
 		at = from.Add(inexact)
 		if !m.Readable {
@@ -436,10 +436,10 @@ func (l *removalLook) from(m *Removal, now time.Time) time.Time {
 	}
 	at := time.Time{}
 	if s.Readable {
-		at = now.Add(time.Duration(max(0, absentReads-s.Absent.Reads)) * (s.readEvery(l.times) + inexact))
+		at = now.Add(time.Duration(max(0, absentReads-s.Absent.Reads)) * pauseOf(s.readEvery(l.times)))
 	}
 	if s.Held {
-		end := now.Add(time.Duration(max(0, refusals-s.Refused.Reads)) * (s.signInEvery(l.times) + inexact))
+		end := now.Add(time.Duration(max(0, refusals-s.Refused.Reads)) * pauseOf(s.signInEvery(l.times)))
 		if s.Refused.Reads == 0 {
 			end = s.earliest(l.times, m.LookAt)
 		}

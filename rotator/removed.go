@@ -137,6 +137,10 @@ func (s *removalSeen) signInEvery(times RemovalTimes) time.Duration {
 	return s.refusedOver(times) / (refusals - 1)
 }
 
+// pauseOf is the pause between two answers that should be that far apart: Entra's
+// times are whole seconds, so that a little more is needed.
+func pauseOf(every time.Duration) time.Duration { return every + min(every, inexact) }
+
 // inexact is what the whole seconds of Entra's times may lack.
 const inexact = time.Second
 
@@ -145,14 +149,14 @@ const inexact = time.Second
 func (s *removalSeen) earliest(times RemovalTimes, first time.Time) time.Time {
 	var at time.Time
 	if s.Readable {
-		at = first.Add((absentReads - 1) * (s.readEvery(times) + inexact))
+		at = first.Add((absentReads - 1) * pauseOf(s.readEvery(times)))
 	}
 	if s.Held {
 		begin := first
 		if from := s.refusedFrom(times); from.After(begin) {
 			begin = from
 		}
-		if end := begin.Add((refusals - 1) * (s.signInEvery(times) + inexact)); end.After(at) {
+		if end := begin.Add((refusals - 1) * pauseOf(s.signInEvery(times))); end.After(at) {
 			at = end
 		}
 	}
