@@ -2,6 +2,8 @@ package graph
 
 import (
 	"context"
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/pem"
 	"strings"
 	"time"
@@ -128,6 +130,7 @@ func entryOf(e models.KeyCredentialable) rotator.Entry {
 		KeyID: keyID(e.GetKeyId()), DisplayName: text(e.GetDisplayName()),
 		NotBefore: instant(e.GetStartDateTime()), NotAfter: instant(e.GetEndDateTime()), Usage: text(e.GetUsage()),
 	}
+	entry.Hint = sha1Hint(e.GetCustomKeyIdentifier())
 	// The key itself is the only proof of identity: customKeyIdentifier can be
 	// written by anybody and holds hex, raw bytes or even a name.
 	if der := e.GetKey(); len(der) > 0 {
@@ -138,6 +141,20 @@ func entryOf(e models.KeyCredentialable) rotator.Entry {
 		entry.Thumbprint = rotator.ThumbprintOf(der)
 	}
 	return entry
+}
+
+// sha1Hint reads a SHA-1 thumbprint from a customKeyIdentifier, which the SDK takes
+// for base64 and decodes. Two forms are in circulation: base64 of the 20 bytes, and 40
+// hex digits, which as base64 are 30 bytes. Anything else is no hint.
+func sha1Hint(id []byte) string {
+	if len(id) == 20 {
+		return strings.ToUpper(hex.EncodeToString(id))
+	}
+	text := base64.StdEncoding.EncodeToString(id)
+	if _, err := hex.DecodeString(text); err != nil || len(text) != 40 {
+		return ""
+	}
+	return strings.ToUpper(text)
 }
 
 // AddKey adds one certificate with addKey. The KeyID is empty if the answer did

@@ -2,6 +2,7 @@ package page
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -124,13 +125,30 @@ func meaning(p rotator.Phase) string {
 	case rotator.PhaseConfirmed:
 		return "the consumer uses the new key"
 	case rotator.PhaseRetired:
-		return "the old certificate is gone"
+		return "the removal of the old certificate was sent"
 	case rotator.PhaseRollingBack:
 		return "going back to the previous certificate"
 	case rotator.PhaseRolledBack:
-		return "the new certificate is gone again"
+		return "the removal of the new certificate was sent"
 	}
 	return ""
+}
+
+// removal says where the removal of a certificate stands.
+func removal(c *rotator.Credential, now time.Time) string {
+	switch {
+	case !c.RemovedAt.IsZero():
+		return "removed, confirmed " + c.RemovedAt.UTC().Format(minuteLayout)
+	case !c.LeftAt.IsZero():
+		return "left on the app"
+	case !now.Before(c.NotAfter):
+		return "expired " + c.NotAfter.UTC().Format(minuteLayout)
+	case c.RemovalSentAt.IsZero():
+		return "on the app"
+	case c.RemovalFrom.IsZero():
+		return "removal sent; it cannot be confirmed from here, check the Entra admin centre"
+	}
+	return "removal sent; confirmed from " + c.RemovalFrom.UTC().Format(minuteLayout) + " on"
 }
 
 // fact is what the journal knows about a phase that was reached.
@@ -170,7 +188,7 @@ func fact(p rotator.Phase, r *rotator.Rotation) string {
 		if r.Old == nil {
 			return "there was no earlier certificate"
 		}
-		return "old certificate " + r.Old.ThumbprintSHA1 + " is gone from Entra"
+		return "old certificate " + r.Old.ThumbprintSHA1 + ": " + removal(r.Old, time.Now())
 	case rotator.PhaseRollingBack:
 		return "a person asked for the previous certificate"
 	case rotator.PhaseRolledBack:
@@ -274,8 +292,17 @@ func reason(a *rotator.AppStatus, now time.Time) string {
 		return "the last safe start has passed: a renewal no longer fits with its full overlap"
 	case a.App.Hold != "":
 		return "held: " + a.App.Hold
+	case isUnconfirmed(a):
+		return "a certificate may still be accepted although its removal was sent"
 	case len(a.App.Orphans) > 0:
 		return "a certificate is left on the app that only a person can remove"
 	}
 	return "nothing is written to Entra"
+}
+
+// isUnconfirmed reports whether a removal needs a person.
+func isUnconfirmed(a *rotator.AppStatus) bool {
+	return slices.ContainsFunc(a.App.Removals, func(m rotator.Removal) bool {
+		return m.IsPending() && (m.GivenUp || !m.ReportedAt.IsZero())
+	})
 }

@@ -341,7 +341,6 @@ func (r *Rotator) locate(ctx context.Context, app *App, pair KeyPair, added *Add
 	}
 	if time.Now().After(app.Current.NotAfter) {
 		added.Warnings = append(added.Warnings, "the expired certificate is no longer listed on the app")
-		app.Current.RemovedAt = time.Now().UTC()
 		return nil
 	}
 	return fix(ReasonNotRegistered, "upload the certificate to the app, or add the app with the file that its consumer uses",

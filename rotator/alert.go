@@ -146,6 +146,10 @@ func (r *Rotator) holds(kind EventKind, rec *Records, thumbprint Thumbprint) boo
 			rot.Phase == PhaseRollingBack && rot.Back != nil && rot.Back.Confirmed.IsZero())
 	case EventNoDelivery:
 		return r.lacksDelivery(app)
+	case EventRemovalUnconfirmed:
+		return slices.ContainsFunc(app.Removals, func(m Removal) bool {
+			return m.IsPending() && (m.GivenUp || !m.ReportedAt.IsZero())
+		})
 	case EventExpiring:
 		return app.Current != nil && (thumbprint == "" || thumbprint == app.Current.ThumbprintSHA256)
 	}
@@ -172,6 +176,8 @@ func over(a *Alert, rec *Records) string {
 			return ""
 		}
 		return "the consumer uses the new certificate; it had used the old one since " + since
+	case EventRemovalUnconfirmed:
+		return "the certificate whose removal was not confirmed since " + since + " is not accepted any more"
 	case EventHandOffOverdue:
 		if rot == nil || rot.Confirmation == "never" || rot.Phase == PhaseRolledBack {
 			return ""

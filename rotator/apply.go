@@ -121,7 +121,7 @@ func tellKeyID(app *App, rot *Rotation, id KeyID) error {
 		}
 	}
 	switch {
-	case rot != nil && rot.Old != nil && rot.Old.RemovedAt.IsZero() && (rot.Old.KeyID == "" || rot.Old.Adopted):
+	case rot != nil && rot.Old != nil && !rot.Old.isLeaving() && (rot.Old.KeyID == "" || rot.Old.Adopted):
 		tell(rot.Old.ThumbprintSHA256)
 	case app.Current != nil && (app.Current.KeyID == "" || app.Current.Adopted):
 		tell(app.Current.ThumbprintSHA256)

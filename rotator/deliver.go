@@ -17,7 +17,7 @@ func (t *turn) deliver(ctx context.Context) (*wait, error) {
 	if w := t.deliverable(); w != nil {
 		return w, nil
 	}
-	if c := t.rot.Compromised; c != nil && c.CutNow && c.RemovedAt.IsZero() {
+	if c := t.rot.Compromised; c != nil && c.CutNow && !c.isDone() {
 		if err := t.cut(ctx); err != nil {
 			return nil, err
 		}

@@ -63,6 +63,11 @@ const (
 	// EventOldCertificateInUse tells that the sign-in log shows the consumer with the
 	// certificate that was replaced.
 	EventOldCertificateInUse EventKind = "old_certificate_in_use"
+	// EventRemovalUnconfirmed tells that a certificate may still be on the app although
+	// its removal was sent, and that a person should check.
+	EventRemovalUnconfirmed EventKind = "removal_unconfirmed"
+	// EventRemoved tells that a removal was confirmed.
+	EventRemoved EventKind = "certificate_removed"
 	// EventRecovered tells that what an earlier event told of is over.
 	EventRecovered EventKind = "recovered"
 	// EventStopped tells that nothing starts unasked before a person resumes.
@@ -81,7 +86,7 @@ func EventKinds() []EventKind {
 	return []EventKind{
 		EventExpiring, EventRotationStarted, EventRotated, EventRotationFailed, EventRolledBack, EventHandOffReady,
 		EventHandOffOverdue, EventForeignCredential, EventCertificateMissing, EventRenewalAtRisk, EventNoDelivery,
-		EventOldCertificateInUse, EventRecovered, EventStopped,
+		EventOldCertificateInUse, EventRemovalUnconfirmed, EventRemoved, EventRecovered, EventStopped,
 		EventChannelFailing, EventStoreFailing, EventTest,
 	}
 }

@@ -97,6 +97,8 @@ const (
 	WakeForget WakeKind = "forget"
 	// WakeOpen lists every open rotation, at the time it was started.
 	WakeOpen WakeKind = "open"
+	// WakeRemoval means: a removal that was sent must be checked.
+	WakeRemoval WakeKind = "removal"
 	// WakeAlert means: the app's alerts must be looked at.
 	WakeAlert WakeKind = "alert"
 )
@@ -263,6 +265,9 @@ type Entry struct {
 	// Thumbprint is that of the certificate if the reading asked for it; empty
 	// otherwise.
 	Thumbprint Thumbprint
+	// Hint is the SHA-1 thumbprint, upper-case hex, that the entry's customKeyIdentifier
+	// names; empty: none. Anybody can write it, so it proves nothing.
+	Hint string
 	// Usage is Verify for sign-in certificates.
 	Usage string
 }

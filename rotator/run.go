@@ -55,6 +55,7 @@ func (r *Rotator) Run(ctx context.Context) error {
 			}
 		}
 		until := r.dispatch(ctx, &work, slots)
+		until = earlier(until, r.dispatchLooks(ctx, &work, slots))
 		starts = r.begin(ctx, &work, slots, starts)
 		r.ahead.prepare(ctx, &work, min(len(starts), 2*cap(slots)), r.generateKey)
 		if r.Schedule != nil && nextCheck.Before(until) {

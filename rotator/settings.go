@@ -23,6 +23,8 @@ type Settings struct {
 	Registrar  Registrar
 	Rights     Rights
 	Identities Identities
+	// RemovalTimes is that of [Rotator].
+	RemovalTimes map[string]RemovalTimes
 }
 
 // Reconfigure puts other settings in force without stopping a rotation: a step
@@ -50,7 +52,7 @@ func (r *Rotator) settings() *Settings {
 		Entra: r.Entra, Deliverer: r.Deliverer, Defaults: r.Defaults,
 		MaxStartsPerDay: r.MaxStartsPerDay, Workers: r.Workers, Schedule: r.Schedule, Expected: r.Expected,
 		Inventory: r.Inventory, Tenants: r.Tenants,
-		Registrar: r.Registrar, Rights: r.Rights, Identities: r.Identities,
+		Registrar: r.Registrar, Rights: r.Rights, Identities: r.Identities, RemovalTimes: r.RemovalTimes,
 	}
 }
 

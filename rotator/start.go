@@ -407,7 +407,7 @@ func (r *Rotator) newRotation(app *App, open *turn, next Credential, req StartRe
 	for _, c := range earlier {
 		// What an earlier rotation may have left is taken along.
 		taken := func(e Credential) bool { return e.ThumbprintSHA256 == c.ThumbprintSHA256 }
-		if c.RemovedAt.IsZero() && (c.KeyID != "" || c.AskedKeyID != "") && !slices.ContainsFunc(rot.Extra, taken) {
+		if !c.isLeaving() && (c.KeyID != "" || c.AskedKeyID != "") && !slices.ContainsFunc(rot.Extra, taken) {
 			rot.Extra = append(rot.Extra, c)
 		}
 	}
@@ -427,10 +427,10 @@ func (r *Rotator) newRotation(app *App, open *turn, next Credential, req StartRe
 func (t *turn) leftovers() []Credential {
 	var left []Credential
 	if c := t.app.Current; c != nil && c.ThumbprintSHA256 == t.rot.New.ThumbprintSHA256 {
-		if t.rot.Old != nil && t.rot.Old.RemovedAt.IsZero() {
+		if t.rot.Old != nil && !t.rot.Old.isLeaving() {
 			left = append(left, *t.rot.Old)
 		}
-	} else if uploaded := !t.rot.PhaseAt[PhaseUploaded].IsZero() || !t.rot.Upload.SentAt.IsZero(); uploaded && t.rot.New.RemovedAt.IsZero() {
+	} else if uploaded := !t.rot.PhaseAt[PhaseUploaded].IsZero() || !t.rot.Upload.SentAt.IsZero(); uploaded && !t.rot.New.isLeaving() {
 		c := t.rot.New
 		if c.AskedKeyID == "" {
 			c.AskedKeyID = t.rot.Upload.Chosen
@@ -438,7 +438,7 @@ func (t *turn) leftovers() []Credential {
 		left = append(left, c)
 	}
 	for _, c := range t.rot.Extra {
-		if c.RemovedAt.IsZero() {
+		if !c.isLeaving() {
 			left = append(left, c)
 		}
 	}

@@ -112,7 +112,15 @@ func (r *Rotator) appStatus(ctx context.Context, app *App, state *State, now tim
 		s.Warnings = append(s.Warnings, fmt.Sprintf("the certificate %s is left on the app (%s); remove it in the Entra portal, then rotate app edit %s --forget-orphan %s",
 			o.ThumbprintSHA1, o.Reason, app.Name, o.ThumbprintSHA1))
 	}
-	s.Attention = missing || s.NoDelivery || r.isEnding(app, now) || atRisk || s.Trouble.needsPerson() || s.Late || s.WaitingFor == WaitingPerson ||
+	unconfirmed := false
+	for i := range app.Removals {
+		m := &app.Removals[i]
+		if m.IsPending() {
+			s.Warnings = append(s.Warnings, m.about()+": "+m.State(app, now))
+			unconfirmed = unconfirmed || m.GivenUp || !m.ReportedAt.IsZero()
+		}
+	}
+	s.Attention = missing || unconfirmed || s.NoDelivery || r.isEnding(app, now) || atRisk || s.Trouble.needsPerson() || s.Late || s.WaitingFor == WaitingPerson ||
 		app.Hold != "" || app.Differs != "" || len(app.Orphans) > 0 ||
 		s.Open && !s.Rotation.Missing.IsZero() || state.ReadOnly
 	return s, nil

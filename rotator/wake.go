@@ -14,6 +14,9 @@ func (r *Rotator) wakes(app *App, rot *Rotation) []Wake {
 	}
 	forget := time.Time{}
 	earliest := func(c Credential) {
+		if app.pendingOf(c.ThumbprintSHA256) != nil {
+			return // its key is needed until the removal is settled
+		}
 		if !c.ForgetAt.IsZero() && (forget.IsZero() || c.ForgetAt.Before(forget)) {
 			forget = c.ForgetAt
 		}
@@ -26,6 +29,15 @@ func (r *Rotator) wakes(app *App, rot *Rotation) []Wake {
 	}
 	if !forget.IsZero() {
 		add(WakeForget, forget)
+	}
+	look := time.Time{}
+	for i := range app.Removals {
+		if m := &app.Removals[i]; m.IsPending() && !m.LookAt.IsZero() && (look.IsZero() || m.LookAt.Before(look)) {
+			look = m.LookAt
+		}
+	}
+	if !look.IsZero() {
+		add(WakeRemoval, look)
 	}
 	if at := r.alertAt(app, rot); !at.IsZero() {
 		add(WakeAlert, at)

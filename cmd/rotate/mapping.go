@@ -102,6 +102,28 @@ func tenantsOf(tenants []config.Tenant, keys *store.Store) ([]graph.Tenant, erro
 	return all, nil
 }
 
+// removalTimesOf are how long removals are checked, of the tenants that say so.
+func removalTimesOf(tenants []config.Tenant) map[string]rotator.RemovalTimes {
+	all := map[string]rotator.RemovalTimes{}
+	for _, t := range tenants {
+		r := t.Cloud.Removal
+		if t.Cloud.Name != "" || r == nil {
+			continue
+		}
+		times := rotator.DefaultRemovalTimes()
+		for _, d := range []struct {
+			to   *time.Duration
+			from *config.Duration
+		}{{&times.Reads, r.Reads}, {&times.SignIns, r.SignIns}, {&times.Young, r.Young}} {
+			if d.from != nil {
+				*d.to = time.Duration(*d.from)
+			}
+		}
+		all[t.Name] = times
+	}
+	return all
+}
+
 func identityOf(t config.Tenant, keys *store.Store) graph.Identity {
 	id := t.Identity
 	if id == nil {
