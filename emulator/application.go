@@ -213,7 +213,7 @@ func (t *Tenant) apply(o *object, body map[string]any) *graphError {
 				return err
 			}
 			sent, _ := value.([]any)
-			list, added, err := replaceKeys(o.keys, sent, t.now(), t.IgnoreKeyID)
+			list, added, err := replaceKeys(o.keys, sent, t.now())
 			if err != nil {
 				return err
 			}

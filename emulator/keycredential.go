@@ -221,7 +221,7 @@ func certificateOf(sent map[string]any) ([]byte, error) {
 // was sent. Existing entries must be unchanged; those not sent again are lost.
 //
 // https://github.com/microsoftgraph/microsoft-graph-docs/pull/19674
-func replaceKeys(have []keyCredential, sent []any, now time.Time, ignoreKeyID bool) ([]keyCredential, []keyCredential, *graphError) {
+func replaceKeys(have []keyCredential, sent []any, now time.Time) ([]keyCredential, []keyCredential, *graphError) {
 	var list, added []keyCredential
 	used := map[string]bool{}
 	for _, item := range sent {
@@ -248,9 +248,6 @@ func replaceKeys(have []keyCredential, sent []any, now time.Time, ignoreKeyID bo
 			var refusal *graphError
 			if k, refusal = acceptKey(entry, now); refusal != nil {
 				return nil, nil, refusal
-			}
-			if ignoreKeyID {
-				k.KeyID = uuid.NewString()
 			}
 			added = append(added, k)
 		}

@@ -85,6 +85,9 @@ const (
 	ReasonAppNotFound Reason = "app_not_found"
 	// ReasonNoSuchKey means: removeKey found no entry with the KeyID.
 	ReasonNoSuchKey Reason = "no_such_key"
+	// ReasonKeyIDRefused means: a PATCH was refused because its new entry carries a
+	// KeyID of ours.
+	ReasonKeyIDRefused Reason = "key_id_refused"
 	// ReasonBadProof means: the proof of possession was refused (401).
 	ReasonBadProof Reason = "bad_proof"
 	// ReasonThrottled means: 429.

@@ -143,8 +143,10 @@ func (t *turn) remove(ctx context.Context, signer KeyPair, c Credential, listed 
 	case len(ids) > 0:
 	case c.KeyID != "":
 		ids = []KeyID{c.KeyID}
-	case c.AskedKeyID != "":
-		ids = []KeyID{c.AskedKeyID}
+	case c.RequestedKeyID != "":
+		ids = []KeyID{c.RequestedKeyID}
+	case c.ThumbprintSHA256 == t.rot.New.ThumbprintSHA256 && !t.rot.Upload.SentAt.IsZero():
+		return t.unfound(ctx, c, time.Time{})
 	default:
 		return nil, t.orphan(ctx, c, "nobody could tell its KeyID (self mode reads no list)")
 	}
@@ -186,8 +188,8 @@ func (t *turn) markGone(what string, c Credential) {
 	})
 }
 
-// unfound decides about a certificate that is not under the KeyID that we chose
-// for it: an earlier removal of ours may have taken it, or Entra gave it another
+// unfound decides about a certificate whose KeyID is not known, or that is not under
+// the one that a PATCH asked for: an earlier removal of ours may have taken it, or Entra gave it another
 // KeyID. Whether it still gets a token tells, once that had time to spread.
 func (t *turn) unfound(ctx context.Context, c Credential, sentBefore time.Time) (*wait, error) {
 	pair, err := t.pair(ctx, &c)
@@ -209,7 +211,7 @@ func (t *turn) unfound(ctx context.Context, c Credential, sentBefore time.Time) 
 	case !there, !sentBefore.IsZero() && now.Sub(sentBefore) < t.policy.Prove.Within:
 		return &wait{WaitingAnswer, now.Add(time.Minute)}, nil
 	}
-	return nil, t.orphan(ctx, c, "Entra gave its entry a KeyID of its own, and the answer that named it was lost")
+	return nil, t.orphan(ctx, c, "Entra chose the KeyID of its entry, and the answer that named it was lost")
 }
 
 // proofRefused decides about a refused proof of a removal: right after an upload

@@ -194,8 +194,8 @@ func (t *turn) takeAway(ctx context.Context) (*wait, error) {
 			return w, err
 		}
 		if c := t.rot.New; c.RemovedAt.IsZero() {
-			if c.AskedKeyID == "" {
-				c.AskedKeyID = t.rot.Upload.Chosen
+			if c.RequestedKeyID == "" {
+				c.RequestedKeyID = t.rot.Upload.RequestedKeyID
 			}
 			list = append(list, c)
 		}
