@@ -222,6 +222,9 @@ func (t *Tenant) apply(o *object, body map[string]any) *graphError {
 					return err
 				}
 			}
+			if err := checkSize(list); err != nil {
+				return err
+			}
 			o.keys = list
 		case name == "passwordCredentials":
 			sent, _ := value.([]any)

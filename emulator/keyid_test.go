@@ -40,6 +40,42 @@ func TestL1KeyIDs(t *testing.T) {
 	}
 }
 
+// TestL12BadCredentials: the texts of a certificate that is none and of a list of
+// the wrong shape.
+func TestL12BadCredentials(t *testing.T) {
+	tenant := newTenant(t)
+	app := addApp(t, tenant, emulator.Application{}, fresh(t, 0))
+	admin := newClient(t, tenant).as(addAdmin(t, tenant, "Application.ReadWrite.All"))
+	path := "applications/" + app.ObjectID
+	bad := with(fresh(t, 1).entry(), map[string]any{"key": "AAAA"})
+	a := admin.want(400, "PATCH", path, map[string]any{"keyCredentials": []any{bad}})
+	if a.code() != "Request_BadRequest" || a.message() != "Invalid credential value. Error: Cannot find the requested object." {
+		t.Errorf("no certificate: %s", a.raw)
+	}
+	a = admin.want(400, "PATCH", path, map[string]any{"keyCredentials": map[string]any{"0": bad}})
+	if a.code() != "BadRequest" || a.message() != "Property keyCredentials in payload has a value that does not match schema." {
+		t.Errorf("no list: %s", a.raw)
+	}
+}
+
+// TestL5TooManyKeys refuses the 601st certificate.
+func TestL5TooManyKeys(t *testing.T) {
+	tenant := newTenant(t)
+	old := fresh(t, 0)
+	app := addApp(t, tenant, emulator.Application{}, old)
+	for range 599 {
+		if _, err := tenant.AddKeyCredential(app.ClientID, emulator.KeyCredential{Certificate: old.cert.Raw}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a := newClient(t, tenant).as(app).want(403, "POST", "applications/"+app.ObjectID+"/addKey", map[string]any{
+		"keyCredential": fresh(t, 1).entry(), "passwordCredential": nil, "proof": old.proof(t, app.ObjectID),
+	})
+	if a.code() != "Directory_ResourceSizeExceeded" {
+		t.Errorf("the 601st: %s", a.raw)
+	}
+}
+
 // TestL2AnswerOfAddKey has the shape that was captured live.
 func TestL2AnswerOfAddKey(t *testing.T) {
 	tenant := newTenant(t)

@@ -73,6 +73,9 @@ func (t *Tenant) addKey(c *call) (*response, *graphError) {
 	}
 	next := o.with()
 	next.keys = append(next.keys, k)
+	if err := checkSize(next.keys); err != nil {
+		return nil, err
+	}
 	t.change(next)
 	// Seen live: dates in whole seconds, and no key.
 	// https://github.com/sg1888/postfix-m365-relay
