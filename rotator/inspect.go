@@ -356,7 +356,7 @@ func differ(app *App, rot *Rotation, found []FoundCredential, now time.Time) dif
 	for _, c := range found {
 		if isOneOf(app, rot, c) {
 			present = present || app.Current != nil &&
-				(c.Thumbprint == app.Current.ThumbprintSHA256 || c.KeyID != "" && (c.KeyID == app.Current.KeyID || c.KeyID == app.Current.AskedKeyID))
+				(c.Thumbprint == app.Current.ThumbprintSHA256 || c.KeyID != "" && (c.KeyID == app.Current.KeyID || c.KeyID == app.Current.RequestedKeyID))
 			continue
 		}
 		f := Foreign{Kind: c.Kind, KeyID: c.KeyID, DisplayName: c.DisplayName, NotAfter: c.NotAfter}
