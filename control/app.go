@@ -88,6 +88,9 @@ type App struct {
 	Previous *Credential  `json:"previous"`
 	Former   []Credential `json:"former"`
 	Orphans  []Orphan     `json:"orphans"`
+	// Others are the credentials on the app that rotate did not make; null: no
+	// inspection has read the app yet.
+	Others *Others `json:"others"`
 	// RotationID is the open rotation; null: none.
 	RotationID  *string    `json:"rotation_id"`
 	PausedUntil *time.Time `json:"paused_until"`
@@ -109,7 +112,7 @@ func appOf(a rotator.App, policy *rotator.Policy) App {
 		Policy: PolicyOf(a.Policy), Deliveries: []Delivery{}, Probe: list(a.Probe),
 		Confirm: Confirm{a.Confirm.Rule, a.Confirm.Hook},
 		Current: credentialOf(a.Current), Previous: credentialOf(a.Previous),
-		Former: []Credential{}, Orphans: []Orphan{},
+		Former: []Credential{}, Orphans: []Orphan{}, Others: othersOf(a.Listed),
 		RotationID: present(a.Rotation), PausedUntil: instant(a.PausedUntil),
 		AddedAt: a.AddedAt.UTC(), AddedBy: a.AddedBy, NewPassword: a.NewPassword, Evidence: a.Evidence,
 	}

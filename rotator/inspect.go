@@ -48,7 +48,7 @@ type Foreign struct {
 
 func (f Foreign) text() string {
 	if f.IsFederated() {
-		return fmt.Sprintf("federated credential %s (%s, for %s)", f.KeyID, shownName(f.DisplayName), f.trusted())
+		return fmt.Sprintf("federated credential %s (%s, for %s)", f.KeyID, shownName(f.DisplayName), f.Trusted())
 	}
 	return fmt.Sprintf("%s %s (%s)", f.Kind, f.KeyID, shownName(f.DisplayName))
 }

@@ -106,6 +106,9 @@ func writeApp(t *terminal, tracked control.App) {
 	for _, o := range tracked.Orphans {
 		row("left behind", credentialText(&o.Credential, now)+": "+o.Reason)
 	}
+	for _, text := range othersText(tracked.Others) {
+		row("others'", text)
+	}
 	for _, d := range tracked.Deliveries {
 		row("delivery", deliveryText(d))
 	}
