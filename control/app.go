@@ -146,6 +146,9 @@ type App struct {
 	Orphans    []Orphan     `json:"orphans"`
 	// Removals are certificates whose removal was sent, and the last that were confirmed.
 	Removals []Removal `json:"removals"`
+	// Others are the credentials on the app that rotate did not make; null: no
+	// inspection has read the app yet.
+	Others *Others `json:"others"`
 	// RotationID is the open rotation; null: none.
 	RotationID  *string    `json:"rotation_id"`
 	PausedUntil *time.Time `json:"paused_until"`
@@ -167,7 +170,7 @@ func appOf(a rotator.App, policy *rotator.Policy) App {
 		Policy: PolicyOf(a.Policy), Deliveries: []Delivery{}, Probe: list(a.Probe),
 		Confirm: Confirm{a.Confirm.Rule, a.Confirm.Hook},
 		Current: credentialOf(a.Current), Previous: credentialOf(a.Previous),
-		Former: []Credential{}, Orphans: []Orphan{}, Removals: removalsOf(&a),
+		Former: []Credential{}, Orphans: []Orphan{}, Removals: removalsOf(&a), Others: othersOf(a.Listed),
 		RotationID: present(a.Rotation), PausedUntil: instant(a.PausedUntil),
 		AddedAt: a.AddedAt.UTC(), AddedBy: a.AddedBy, NewPassword: a.NewPassword, Evidence: a.Evidence,
 		NoConsumer: a.NoConsumer,

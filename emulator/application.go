@@ -35,7 +35,7 @@ func (t *Tenant) listObjects(c *call) (*response, *graphError) {
 	if !c.query.count {
 		count = -1
 	}
-	return c.collection(c.set(), values, next, count), nil
+	return c.brokenOff(c.collection(c.set(), values, next, count)), nil
 }
 
 func (t *Tenant) getObject(c *call) (*response, *graphError) {
@@ -97,6 +97,12 @@ func (t *Tenant) render(o *object, q query) map[string]any {
 	maps.Copy(m, o.props)
 	if q.owners {
 		m["owners"] = t.expandOwners(o)
+	}
+	if q.federated {
+		m["federatedIdentityCredentials"] = o.expandFederated()
+	}
+	if o.blueprint {
+		m["@odata.type"] = blueprintType
 	}
 	return m
 }
@@ -348,7 +354,9 @@ func (t *Tenant) listOwnedObjects(c *call) (*response, *graphError) {
 // directoryObject returns an object as a member of a mixed list, with its type.
 func (t *Tenant) directoryObject(o *object) map[string]any {
 	m := t.render(o, query{})
-	m["@odata.type"] = "#microsoft.graph." + o.kind
+	if !o.blueprint {
+		m["@odata.type"] = "#microsoft.graph." + o.kind
+	}
 	return m
 }
 

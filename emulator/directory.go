@@ -28,6 +28,8 @@ type object struct {
 	secrets   []Secret
 	owners    []string // ids of service principals
 	policy    string   // id of the custom app management policy; may be empty
+	federated []Federated
+	blueprint bool // an application that is an agent identity blueprint
 }
 
 // with returns a copy that may be changed.
@@ -37,6 +39,7 @@ func (o *object) with() *object {
 	c.keys = slices.Clone(o.keys)
 	c.secrets = slices.Clone(o.secrets)
 	c.owners = slices.Clone(o.owners)
+	c.federated = slices.Clone(o.federated)
 	return &c
 }
 

@@ -60,6 +60,7 @@ func TestWalk(t *testing.T) {
 		t.Errorf("the app has %d policies, want 1", n)
 	}
 	c.want(200, "GET", principal+"/appManagementPolicies", nil)
+	c.want(200, "GET", app+"/federatedIdentityCredentials", nil)
 
 	// The service principal needs a certificate before it can roll its own.
 	c.want(204, "PATCH", principal, map[string]any{"keyCredentials": []any{old.entry()}})
@@ -113,7 +114,7 @@ func TestUnknownRequestIsLoud(t *testing.T) {
 		{"GET", "/v1.0/applications(appId='x'"},
 		{"POST", "/v1.0/$batch"},
 		{"PUT", "/v1.0/applications"},
-		{"GET", "/beta/applications"},
+		{"GET", "/beta/groups"},
 		{"GET", "/v1.0/applications?$expand=extensionProperties"},
 		{"GET", "/v1.0/applications?select=id"},
 		{"GET", "/nowhere"},

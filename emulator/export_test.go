@@ -76,6 +76,12 @@ func (c *Checker) checkOne(typ string, object map[string]any) error {
 	if named, ok := object["@odata.type"].(string); ok {
 		typ = strings.TrimPrefix(named, "#microsoft.graph.")
 	}
+	if expanded, ok := object["federatedIdentityCredentials"].([]any); ok {
+		delete(object, "federatedIdentityCredentials")
+		if err := c.dir.schema.checkValue("Collection(graph.federatedIdentityCredential)", false, expanded, ""); err != nil {
+			return err
+		}
+	}
 	return c.dir.schema.checkObject(typ, object, "")
 }
 

@@ -78,6 +78,7 @@ func routes() []route {
 		{http.MethodPost, "applications", createApplications(), kindApplication, kindApplication, false, (*Tenant).createApplication},
 		{http.MethodPost, "servicePrincipals", createApplications(), kindServicePrincipal, kindServicePrincipal, false, (*Tenant).createServicePrincipal},
 		{http.MethodGet, "servicePrincipals/*/ownedObjects", readApplications(), "", kindApplication, true, (*Tenant).listOwnedObjects},
+		{http.MethodGet, "applications/*/federatedIdentityCredentials", readApplications(), "", "federatedIdentityCredential", true, (*Tenant).listFederated},
 	}
 	for _, kind := range []string{kindApplication, kindServicePrincipal} {
 		set := kind + "s"
@@ -115,7 +116,9 @@ const refBody = "$ref"
 // find returns the route of a request and the references in its path.
 func (d *directory) find(method, path string) (*route, []reference) {
 	below, _ := strings.CutPrefix(path, "/v1.0/")
-	if strings.HasPrefix(path, "/beta/") {
+	if strings.HasPrefix(path, "/beta/applications") {
+		below = strings.TrimPrefix(path, "/beta/")
+	} else if strings.HasPrefix(path, "/beta/") {
 		below = strings.TrimPrefix(path, "/")
 	}
 	segments := strings.Split(below, "/")

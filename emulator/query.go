@@ -31,8 +31,13 @@ type query struct {
 	skip     int
 	count    bool
 	filter   filter
-	owners   bool   // $expand=owners
-	unknown  string // a parameter that the tenant does not know
+	owners   bool // $expand=owners
+	// federated says the same of federatedIdentityCredentials: one relationship can be
+	// expanded in a request.
+	//
+	// https://learn.microsoft.com/graph/query-parameters#expand
+	federated bool
+	unknown   string // a parameter that the tenant does not know
 }
 
 // A filter is one comparison; property is empty if there is none.
@@ -85,11 +90,15 @@ func (t *Tenant) parseQuery(c *call) (query, *graphError) {
 				return q, &graphError{status: http.StatusBadRequest, code: "Request_UnsupportedQuery", message: "$count is not currently supported without the header ConsistencyLevel: eventual."}
 			}
 		case name == "$expand":
-			if value != "owners" || c.route.answer != kindApplication && c.route.answer != kindServicePrincipal {
+			switch {
+			case value == "owners" && (c.route.answer == kindApplication || c.route.answer == kindServicePrincipal):
+				q.owners = true
+			case value == "federatedIdentityCredentials" && c.route.answer == kindApplication:
+				q.federated = true
+			default:
 				q.unknown = name + "=" + value
 				return q, nil
 			}
-			q.owners = true
 		case name == "$filter":
 			f, ok := parseFilter(value)
 			if !ok {
@@ -165,6 +174,12 @@ func (q query) project(object map[string]any) map[string]any {
 	}
 	if q.owners {
 		out["owners"] = object["owners"]
+	}
+	if q.federated {
+		out["federatedIdentityCredentials"] = object["federatedIdentityCredentials"]
+	}
+	if kind, ok := object["@odata.type"]; ok {
+		out["@odata.type"] = kind
 	}
 	return out
 }

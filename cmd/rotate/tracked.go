@@ -109,6 +109,9 @@ func writeApp(t *terminal, tracked control.App) {
 	for _, m := range tracked.Removals {
 		row("removal", shortThumbprint(m.ThumbprintSHA1)+": "+m.State)
 	}
+	for _, text := range othersText(tracked.Others) {
+		row("others'", text)
+	}
 	for _, d := range tracked.Deliveries {
 		row("delivery", deliveryText(d))
 	}
