@@ -374,5 +374,5 @@ func (c *call) pageOf(set string, rows iter.Seq2[int, row]) *response {
 	if !c.query.count {
 		count = -1
 	}
-	return c.collection(set, values, next, count)
+	return c.brokenOff(c.collection(set, values, next, count))
 }

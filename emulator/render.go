@@ -158,13 +158,7 @@ func (t *Tenant) related(typ, name string) *relation {
 	case kindApplication + " owners", kindServicePrincipal + " owners":
 		return &relation{"directoryObject", func(o *object) []map[string]any { return t.ownersOf(o, view{present: true}) }}
 	case kindApplication + " " + federatedSet, kindServicePrincipal + " " + federatedSet:
-		return &relation{federated, func(o *object) []map[string]any {
-			var list []map[string]any
-			for _, f := range o.federated {
-				list = append(list, f.json())
-			}
-			return list
-		}}
+		return &relation{federated, (*object).federatedJSON}
 	case kindServicePrincipal + " appRoleAssignedTo":
 		return &relation{"appRoleAssignment", func(o *object) []map[string]any { return t.assignmentsOf(o, true) }}
 	case kindServicePrincipal + " appRoleAssignments":
