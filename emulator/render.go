@@ -77,6 +77,7 @@ func (t *Tenant) renderApplication(o *object, m map[string]any) {
 		"api":                       api,
 		"createdDateTime":           formatTime(o.createdAt),
 		"identifierUris":            []any{},
+		"managerApplications":       []any{},
 		"oauth2RequirePostResponse": false,
 		"parentalControlSettings":   map[string]any{"countriesBlockedForMinors": []any{}, "legalAgeGroupRule": "Allow"},
 		"publicClient":              map[string]any{"redirectUris": []any{}},
