@@ -56,7 +56,11 @@ func (c *Checker) Check(method, path string, body []byte) error {
 		return err
 	}
 	if !r.list {
-		return c.checkOne(r.answer, object)
+		answer := r.answer
+		if answer == "" {
+			answer = r.body // an upsert that made something
+		}
+		return c.checkOne(answer, object)
 	}
 	values, ok := object["value"].([]any)
 	if !ok {

@@ -43,7 +43,9 @@ func (t *Tenant) render(o *object, q query) map[string]any {
 		t.renderServicePrincipal(o, m)
 	}
 	for name, value := range o.props {
-		m[name] = merged(m[name], value)
+		if name != "appRoles" || o.kind == kindApplication {
+			m[name] = merged(m[name], value)
+		}
 	}
 	if o.blueprint {
 		m["@odata.type"] = "#" + namespace + blueprint
@@ -128,14 +130,16 @@ func (t *Tenant) renderServicePrincipal(o *object, m map[string]any) {
 	})
 }
 
-// appRolesOf returns the roles of a service principal: its own, or those of its
+// appRolesOf returns the roles of a service principal: its own and those of its
 // application.
 func (t *Tenant) appRolesOf(sp *object) []any {
-	roles, own := sp.props["appRoles"].([]any)
-	if app := t.dir.client(kindApplication, sp.clientID, view{present: true}); !own && app != nil {
-		roles, _ = app.props["appRoles"].([]any)
+	own, _ := sp.props["appRoles"].([]any)
+	roles := append([]any{}, own...) // an empty list, not null
+	if app := t.dir.client(kindApplication, sp.clientID, view{present: true}); app != nil {
+		more, _ := app.props["appRoles"].([]any)
+		roles = append(roles, more...)
 	}
-	return append([]any{}, roles...) // an empty list, not null
+	return roles
 }
 
 // nulls is an object whose properties are all null.
