@@ -1,7 +1,6 @@
 package config
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +12,8 @@ import (
 	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
+
+	"github.com/seed-f0abd057/rotate/textfile"
 )
 
 // maxBytes is the size of the largest file that is read: some thousand apps.
@@ -28,9 +29,14 @@ func decode(r io.Reader, file string, into any) (*source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
-	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
-	data = bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n"))
+	decoded, wrong := textfile.Decode(data)
+	if wrong == nil {
+		data = decoded
+	}
 	s := &source{file: file, lines: strings.Split(string(data), "\n")}
+	if wrong != nil {
+		return nil, s.place(&Error{Message: wrong.Error()}, 0, 0)
+	}
 	if err := s.precheck(data); err != nil {
 		return nil, err
 	}

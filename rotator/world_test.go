@@ -72,6 +72,9 @@ func (encoder) Decode(data []byte, password string) (rotator.KeyPair, error) {
 	if errors.Is(err, pfx.ErrMismatch) {
 		err = errors.Join(err, rotator.ErrMismatch)
 	}
+	if errors.Is(err, pfx.ErrWrongPassword) {
+		err = errors.Join(err, rotator.ErrWrongPassword)
+	}
 	if err != nil {
 		return rotator.KeyPair{}, err
 	}

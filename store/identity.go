@@ -14,6 +14,7 @@ import (
 	"filippo.io/age"
 
 	"github.com/seed-f0abd057/rotate/rotator"
+	"github.com/seed-f0abd057/rotate/textfile"
 )
 
 // maxIdentityBytes bounds an identity file; one has about 200 bytes.
@@ -109,6 +110,9 @@ func readIdentity(path string) (identities []*age.X25519Identity, err error) {
 	text, err := io.ReadAll(io.LimitReader(file, maxIdentityBytes))
 	if err != nil {
 		return nil, fmt.Errorf("identity file: %w", err)
+	}
+	if text, err = textfile.Decode(text); err != nil {
+		return nil, fmt.Errorf("identity file %s: %w", path, err)
 	}
 	return parseIdentities(text, path)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/seed-f0abd057/rotate/control"
 	"github.com/seed-f0abd057/rotate/pfx"
 	"github.com/seed-f0abd057/rotate/rotator"
+	"github.com/seed-f0abd057/rotate/textfile"
 )
 
 func newAppAddCommand(a *app) *cobra.Command {
@@ -76,7 +77,7 @@ managed, makes it an app that is.`,
 			}
 			if certificate != "" {
 				var err error
-				if spec.Certificate, err = readFile(certificate, pfx.MaxBytes); err != nil {
+				if spec.Certificate, err = readCertificate(certificate); err != nil {
 					return &usageError{fmt.Sprintf("app %s: %v", spec.Name, err)}
 				}
 			}
@@ -172,4 +173,16 @@ func rolesText(roles []string) string {
 		return "works; it carries no permission"
 	}
 	return "works; it carries " + strings.Join(roles, ", ")
+}
+
+// readCertificate reads a certificate, DER or PEM.
+func readCertificate(path string) ([]byte, error) {
+	data, err := readFile(path, pfx.MaxBytes)
+	if err != nil || len(data) > 0 && data[0] == 0x30 {
+		return data, err
+	}
+	if data, err = textfile.Decode(data); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return data, nil
 }

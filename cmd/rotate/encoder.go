@@ -31,8 +31,11 @@ func (encoder) Encode(encoding string, key *rsa.PrivateKey, certificate []byte, 
 // Decode implements [rotator.Encoder].
 func (encoder) Decode(data []byte, password string) (rotator.KeyPair, error) {
 	p, err := pfx.Decode(data, password)
-	if errors.Is(err, pfx.ErrMismatch) {
-		err = &mismatch{err}
+	switch {
+	case errors.Is(err, pfx.ErrMismatch):
+		err = &known{err, rotator.ErrMismatch}
+	case errors.Is(err, pfx.ErrWrongPassword):
+		err = &known{err, rotator.ErrWrongPassword}
 	}
 	if err != nil {
 		return rotator.KeyPair{}, err
@@ -44,10 +47,13 @@ func (encoder) Decode(data []byte, password string) (rotator.KeyPair, error) {
 	return pair, nil
 }
 
-// mismatch is [rotator.ErrMismatch] in the words of package pfx.
-type mismatch struct{ error }
+// known is an error that the domain branches on, in the words of package pfx.
+type known struct {
+	error
+	domain error
+}
 
-func (e *mismatch) Unwrap() []error { return []error{e.error, rotator.ErrMismatch} }
+func (e *known) Unwrap() []error { return []error{e.error, e.domain} }
 
 // NewPassword implements [rotator.Encoder].
 func (encoder) NewPassword() (string, error) { return pfx.NewPassword() }

@@ -19,6 +19,7 @@ import (
 	"github.com/seed-f0abd057/rotate/pfx"
 	"github.com/seed-f0abd057/rotate/rotator"
 	"github.com/seed-f0abd057/rotate/store"
+	"github.com/seed-f0abd057/rotate/textfile"
 )
 
 // This file turns values of package config into those of the other packages.
@@ -214,12 +215,20 @@ const maxPasswordBytes = 4 << 10
 // readPassword reads a file that holds one password; one line end after it is
 // not part of it.
 func readPassword(path string) (string, error) {
-	data, err := readFile(path, maxPasswordBytes)
+	data, err := readText(path, maxPasswordBytes)
+	return string(bytes.TrimSuffix(data, []byte("\n"))), err
+}
+
+// readText is [readFile] for text, which may be UTF-16 with CRLF.
+func readText(path string, limit int64) ([]byte, error) {
+	data, err := readFile(path, limit)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	data = bytes.TrimSuffix(data, []byte("\n"))
-	return string(bytes.TrimSuffix(data, []byte("\r"))), nil
+	if data, err = textfile.Decode(data); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return data, nil
 }
 
 func secretOf(value config.Secret, path string) (string, error) {
