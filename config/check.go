@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 const (
@@ -236,6 +237,9 @@ func (c *checker) app(p string, a *App) {
 	c.texts(p+".tags", a.Tags)
 	if !printable(a.Owner) {
 		c.add(p+".owner", "%q holds control characters", a.Owner)
+	}
+	if !printable(a.FriendlyName) || utf8.RuneCountInString(a.FriendlyName) > 128 {
+		c.add(p+".friendly_name", "%q is not one printable line of at most 128 characters", a.FriendlyName)
 	}
 	c.uses(p+".", *a)
 }

@@ -94,6 +94,8 @@ type App struct {
 	AddedAt     time.Time  `json:"added_at"`
 	AddedBy     string     `json:"added_by,omitempty"`
 	NewPassword bool       `json:"new_password,omitempty"`
+	// FriendlyName of the key in delivered files, if it was set.
+	FriendlyName string `json:"friendly_name,omitempty"`
 }
 
 // Apps is the answer to listing apps.
@@ -111,7 +113,7 @@ func appOf(a rotator.App, policy *rotator.Policy) App {
 		Current: credentialOf(a.Current), Previous: credentialOf(a.Previous),
 		Former: []Credential{}, Orphans: []Orphan{},
 		RotationID: present(a.Rotation), PausedUntil: instant(a.PausedUntil),
-		AddedAt: a.AddedAt.UTC(), AddedBy: a.AddedBy, NewPassword: a.NewPassword, Evidence: a.Evidence,
+		AddedAt: a.AddedAt.UTC(), AddedBy: a.AddedBy, NewPassword: a.NewPassword, Evidence: a.Evidence, FriendlyName: a.FriendlyName,
 	}
 	app.Confirm.Rule = a.ConfirmRule()
 	if a.HandOff.Consumer != "" || len(a.HandOff.Steps) > 0 {
@@ -150,6 +152,10 @@ type AppSpec struct {
 	Confirm     Confirm     `json:"confirm"`
 	HandOff     HandOffText `json:"handoff,omitzero"`
 	Evidence    bool        `json:"evidence,omitempty"`
+	// FriendlyName of the key in delivered files; empty: that of the adopted file.
+	FriendlyName string `json:"friendly_name,omitempty"`
+	// NewPassword has the first rotation make a password of its own.
+	NewPassword bool `json:"new_password,omitempty"`
 	// PFX is a PKCS#12 or PEM file with the current pair, base64 in JSON; empty
 	// in managed mode: the first pair is made.
 	PFX      []byte `json:"pfx,omitempty"`
@@ -178,7 +184,7 @@ func (s AppSpec) spec() (rotator.AppSpec, error) {
 		Permissions: s.Permissions, Tags: s.Tags, Owner: s.Owner, Policy: policy,
 		Deliveries: deliveries(s.Deliveries), Probe: s.Probe,
 		Confirm: rotator.Confirmation(s.Confirm), HandOff: rotator.HandOffText(s.HandOff), Evidence: s.Evidence, PFX: s.PFX, Password: s.Password,
-		Certificate: s.Certificate,
+		Certificate: s.Certificate, FriendlyName: s.FriendlyName, NewPassword: s.NewPassword,
 	}, nil
 }
 
@@ -221,13 +227,15 @@ type Edit struct {
 	// has removed.
 	ForgetOrphan string `json:"forget_orphan,omitempty"`
 	NewPassword  *bool  `json:"new_password,omitempty"`
+	// FriendlyName of the key in files from the next rotation on.
+	FriendlyName *string `json:"friendly_name,omitempty"`
 }
 
 func (e Edit) edit() (rotator.Edit, error) {
 	edit := rotator.Edit{
 		Mode: (*rotator.Mode)(e.Mode), ObjectID: (*rotator.ObjectID)(e.ObjectID), KeyID: (*rotator.KeyID)(e.KeyID),
 		Permissions: e.Permissions, Tags: e.Tags, Owner: e.Owner, Probe: e.Probe,
-		Confirm: (*rotator.Confirmation)(e.Confirm), HandOff: (*rotator.HandOffText)(e.HandOff), ForgetOrphan: e.ForgetOrphan, NewPassword: e.NewPassword, Evidence: e.Evidence,
+		Confirm: (*rotator.Confirmation)(e.Confirm), HandOff: (*rotator.HandOffText)(e.HandOff), ForgetOrphan: e.ForgetOrphan, NewPassword: e.NewPassword, Evidence: e.Evidence, FriendlyName: e.FriendlyName,
 	}
 	if e.Policy != nil {
 		policy, err := e.Policy.override()

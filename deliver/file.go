@@ -350,6 +350,10 @@ func overwrite(app, path string) string {
 // passwordAt prepares the password file. It refuses to replace what is no password
 // of ours; a line end after the password is left as it is.
 func passwordAt(t *target, f *folder, p rotator.Package) (*placement, error) {
+	if !rotator.IsDeliverable(p.Pair.Password) {
+		return nil, fixf("have a new one made: rotate app edit "+p.App+" --new-password",
+			"the password of the key pair is not one printable line of at most 128 characters; it is not written to %s", t.passwordPath)
+	}
 	o, err := t.place(f, filepath.Base(t.passwordPath), []byte(p.Pair.Password))
 	if err != nil {
 		return nil, err

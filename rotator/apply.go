@@ -131,6 +131,10 @@ func edited(app App, e Edit) (App, error) {
 		return App{}, evidenceMode(app.Name)
 	}
 	set(&app.NewPassword, e.NewPassword)
+	set(&app.FriendlyName, e.FriendlyName)
+	if err := checkFriendlyName(app.Name, app.FriendlyName); err != nil {
+		return App{}, err
+	}
 	if e.ForgetOrphan != "" {
 		isIt := func(o Orphan) bool {
 			return strings.EqualFold(o.ThumbprintSHA1, e.ForgetOrphan) || strings.EqualFold(string(o.ThumbprintSHA256), e.ForgetOrphan)
@@ -175,6 +179,7 @@ func differences(old, next *App) []string {
 	add("confirm", old.Confirm, next.Confirm)
 	add("handoff", old.HandOff, next.HandOff)
 	add("evidence", old.Evidence, next.Evidence)
+	add("friendly_name", old.FriendlyName, next.FriendlyName)
 	add("new_password", old.NewPassword, next.NewPassword)
 	add("orphans", len(old.Orphans), len(next.Orphans))
 	return list
@@ -239,7 +244,7 @@ func (r *Rotator) applyOne(ctx context.Context, spec AppSpec, dryRun bool, by st
 	edit := Edit{
 		Mode: &wanted.Mode, Permissions: &wanted.Permissions, Tags: &wanted.Tags, Owner: &wanted.Owner,
 		Policy: &wanted.Policy, Deliveries: &wanted.Deliveries, Probe: &wanted.Probe, Confirm: &wanted.Confirm, HandOff: &wanted.HandOff,
-		Evidence: &wanted.Evidence,
+		Evidence: &wanted.Evidence, FriendlyName: &wanted.FriendlyName,
 	}
 	if wanted.ObjectID != "" {
 		edit.ObjectID = &wanted.ObjectID

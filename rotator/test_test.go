@@ -209,7 +209,7 @@ func newConnecting(t *testing.T) *connecting {
 		Password: password, Policy: rotator.DefaultPolicy(), Untracked: true,
 	}
 	var err error
-	if s.c.File, err = (encoder{}).Encode("modern", keys()[0], s.der, nil, password); err != nil {
+	if s.c.File, err = (encoder{}).Encode("modern", keys()[0], s.der, nil, password, ""); err != nil {
 		t.Fatal(err)
 	}
 	return s
@@ -235,7 +235,7 @@ func (s *connecting) pfx(t *testing.T, key *rsa.PrivateKey, left time.Duration, 
 	if uploaded {
 		s.spec.KeyCredentials = append(s.spec.KeyCredentials, emulator.KeyCredential{Certificate: der})
 	}
-	file, err := encoder{}.Encode("modern", key, der, nil, password)
+	file, err := encoder{}.Encode("modern", key, der, nil, password, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -58,7 +58,7 @@ managed, makes it an app that is.`,
 			}
 			spec.Mode, spec.ObjectID, spec.KeyID, spec.Owner = flags.mode, flags.objectID, flags.keyID, flags.owner
 			spec.Permissions, spec.Tags, spec.Probe = flags.permissions, flags.tags, flags.probe
-			spec.Evidence = flags.evidence
+			spec.Evidence, spec.FriendlyName = flags.evidence, flags.friendlyName
 			spec.Deliveries, spec.Confirm, spec.Policy.Encoding = flags.deliveries, flags.confirm.Confirm, flags.encoding
 			if profile != "" {
 				p, err := a.profile(profile)
@@ -105,6 +105,7 @@ managed, makes it an app that is.`,
 	f.StringVar(&pair, "pfx", "", "PFX or PEM file with the certificate and key in use")
 	f.StringVar(&certificate, "from-certificate", "", "certificate file (PEM or DER) where nobody has the key: only watched, never rotated")
 	f.StringVar(&passwordFile, "password-file", "", "file with the password of the PFX")
+	f.BoolVar(&spec.NewPassword, "new-password", false, "have the first rotation make a password of its own; needed if the one of the file is not one printable line")
 	flags.register(cmd)
 	format.flag(cmd)
 	return cmd

@@ -14,7 +14,7 @@ import (
 type encoder struct{}
 
 // Encode implements [rotator.Encoder].
-func (encoder) Encode(encoding string, key *rsa.PrivateKey, certificate []byte, chain [][]byte, password string) ([]byte, error) {
+func (encoder) Encode(encoding string, key *rsa.PrivateKey, certificate []byte, chain [][]byte, password, name string) ([]byte, error) {
 	leaf, err := x509.ParseCertificate(certificate)
 	if err != nil {
 		return nil, fmt.Errorf("read certificate: %w", err)
@@ -25,7 +25,7 @@ func (encoder) Encode(encoding string, key *rsa.PrivateKey, certificate []byte, 
 			return nil, fmt.Errorf("read certificate %d of the chain: %w", i+1, err)
 		}
 	}
-	return pfx.Encode(pfx.Encoding(encoding), key, leaf, above, password)
+	return pfx.EncodeNamed(pfx.Encoding(encoding), key, leaf, above, password, name)
 }
 
 // Decode implements [rotator.Encoder].
@@ -41,6 +41,11 @@ func (encoder) Decode(data []byte, password string) (rotator.KeyPair, error) {
 		return rotator.KeyPair{}, err
 	}
 	pair := rotator.KeyPair{Key: p.Key, Certificate: p.Certificate.Raw, Password: password}
+	// One that could not be written again is left behind: nothing else about the file
+	// is wrong.
+	if pfx.CheckFriendlyName(p.FriendlyName) == nil {
+		pair.FriendlyName = p.FriendlyName
+	}
 	for _, c := range p.Chain {
 		pair.Chain = append(pair.Chain, c.Raw)
 	}
