@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 	"unicode/utf16"
 
 	"github.com/seed-f0abd057/rotate/config"
@@ -33,5 +34,72 @@ func TestB8Configuration(t *testing.T) {
 				t.Errorf("SocketOf = %q, %t", socket, ok)
 			}
 		})
+	}
+}
+
+// TestB6SkippedHour has schedules that name a time which clocks leave out on 28 March
+// 2027 in Berlin.
+func TestB6SkippedHour(t *testing.T) {
+	zone, err := time.LoadLocation("Europe/Berlin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ cron, from, want string }{
+		{"30 2 * * *", "2027-03-27 20:00", "2027-03-28 03:00"},
+		{"30 2 * * *", "2027-03-28 03:00", "2027-03-29 02:30"}, // once
+		{"30 2 * * 0", "2027-03-27 20:00", "2027-03-28 03:00"},
+		{"0 2 * * *", "2027-03-27 20:00", "2027-03-28 03:00"},
+		{"0 2 * * *", "2027-03-26 20:00", "2027-03-27 02:00"},
+		{"30 2 28 3 *", "2027-01-01 20:00", "2027-03-28 03:00"},
+		{"0 3 * * *", "2027-03-27 20:00", "2027-03-28 03:00"},
+		{"59 1 * * *", "2027-03-28 01:59", "2027-03-29 01:59"},
+		{"30 * * * *", "2027-03-28 01:45", "2027-03-28 03:30"}, // every hour: nothing is missed
+		{"30 2 * * *", "2027-10-30 20:00", "2027-10-31 02:30"},
+		{"30 2 29 2 *", "2027-03-01 00:00", "2028-02-29 02:30"},
+	} {
+		s, err := config.Window{Cron: tt.cron, Zone: "Europe/Berlin"}.Schedule()
+		if err != nil {
+			t.Fatal(err)
+		}
+		from, err := time.ParseInLocation("2006-01-02 15:04", tt.from, zone)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := s.Next(from).In(zone).Format("2006-01-02 15:04"); got != tt.want {
+			t.Errorf("%q after %s opens at %s, want %s", tt.cron, tt.from, got, tt.want)
+		}
+	}
+}
+
+// TestB13Sunday has 7 for Sunday, as crontab(5) has.
+func TestB13Sunday(t *testing.T) {
+	for seven, zero := range map[string]string{
+		"0 2 * * 7": "0 2 * * 0", "0 2 * * 5-7": "0 2 * * 5,6,0", "0 2 * * 1,7": "0 2 * * 1,0", "0 2 * * 1-7": "0 2 * * *",
+		"0 2 * * 1-7/2": "0 2 * * 1,3,5,0", "CRON_TZ=Europe/Berlin 0 2 * * 7": "CRON_TZ=Europe/Berlin 0 2 * * 0", "0 2 7 * *": "0 2 7 * *",
+	} {
+		a, err := config.ParseSchedule(seven)
+		if err != nil {
+			t.Errorf("%q: %v", seven, err)
+			continue
+		}
+		if a.String() != seven {
+			t.Errorf("%q is shown as %q", seven, a)
+		}
+		b, err := config.ParseSchedule(zero)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x := time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)
+		y := x
+		for range 20 {
+			if x, y = a.Next(x), b.Next(y); !x.Equal(y) {
+				t.Fatalf("%q comes at %v, %q at %v", seven, x, zero, y)
+			}
+		}
+	}
+	for _, wrong := range []string{"0 2 * * 8", "0 2 * * 7-9", "0 2 * * 77", "0 2 * * 7/2"} {
+		if _, err := config.ParseSchedule(wrong); err == nil {
+			t.Errorf("%q is accepted", wrong)
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 	"unicode/utf16"
@@ -49,5 +50,28 @@ func TestB10Year9999(t *testing.T) {
 	}
 	if got, want := daysUntil(end, now), 2912109; got != want {
 		t.Errorf("daysUntil = %d, want %d", got, want)
+	}
+}
+
+func TestB3ProxyThatIsNoURL(t *testing.T) {
+	for value, ok := range map[string]bool{
+		"": true, "http://proxy.contoso.example:3128": true, "proxy.contoso.example:3128": true, "proxy.contoso.example": true,
+		"http://user:p%40ss@proxy.contoso.example:3128": true, "socks5://127.0.0.1:1080": true,
+		`http://dom\user:p@ss:w%rd@proxy.contoso.example:3128`: false, "http://": false, "http://a b:1": false,
+	} {
+		for _, name := range []string{"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"} {
+			err := checkProxies(func(asked string) string {
+				if asked == name {
+					return value
+				}
+				return ""
+			})
+			switch {
+			case (err == nil) != ok:
+				t.Errorf("%s=%q: %v", name, value, err)
+			case err != nil && (!strings.Contains(err.Error(), name) || strings.Contains(err.Error(), "rd@")):
+				t.Errorf("%s=%q: the message %q must name it and not show it", name, value, err)
+			}
+		}
 	}
 }
