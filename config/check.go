@@ -106,7 +106,11 @@ func (a *Apps) problems() []*Error {
 
 func (c *checker) tenant(p string, t *Tenant) {
 	c.name(p+".name", t.Name)
-	c.guid(p+".id", t.ID)
+	if strings.Contains(t.ID, ".") && !isGUID(t.ID) {
+		c.add(p+".id", "%q is a domain; write the tenant's ID, a GUID: it is in the Entra portal under Overview, and in the token_endpoint of https://login.microsoftonline.com/%s/v2.0/.well-known/openid-configuration", t.ID, url.PathEscape(t.ID))
+	} else {
+		c.guid(p+".id", t.ID)
+	}
 	switch {
 	case t.Cloud.Name != "":
 		c.oneOf(p+".cloud", t.Cloud.Name, Clouds()...)

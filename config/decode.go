@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"strings"
 	"unicode/utf8"
 
@@ -22,6 +23,39 @@ const maxBytes = 16 << 20
 // maxDepth is how deeply brackets may be nested. No key needs more than five.
 const maxDepth = 32
 
+// maxBlockDepth is how deeply blocks may be nested: the parser takes time with the square
+// of it.
+const maxBlockDepth = 100
+
+// tooDeep returns the first line that is nested more than that by its indentation and by
+// the dashes before it; 0: none is.
+func tooDeep(lines []string) int {
+	var above []int
+	for i, line := range lines {
+		rest := strings.TrimLeft(line, " ")
+		if rest == "" {
+			continue
+		}
+		indent := len(line) - len(rest)
+		for len(above) > 0 && above[len(above)-1] >= indent {
+			above = above[:len(above)-1]
+		}
+		for above = append(above, indent); ; above = append(above, indent) {
+			after, isEntry := strings.CutPrefix(rest, "- ")
+			after = strings.TrimLeft(after, " ")
+			if !isEntry || len(above) > maxBlockDepth {
+				break
+			}
+			indent += len(rest) - len(after)
+			rest = after
+		}
+		if len(above) > maxBlockDepth {
+			return i + 1
+		}
+	}
+	return 0
+}
+
 // decode reads exactly one YAML document into a value that holds its defaults. It
 // returns the source for the places of later problems.
 func decode(r io.Reader, file string, into any) (*source, error) {
@@ -33,7 +67,7 @@ func decode(r io.Reader, file string, into any) (*source, error) {
 	if wrong == nil {
 		data = decoded
 	}
-	s := &source{file: file, lines: strings.Split(string(data), "\n")}
+	s := &source{file: file, lines: strings.Split(string(data), "\n"), keys: keysOf(reflect.TypeOf(into))}
 	if wrong != nil {
 		return nil, s.place(&Error{Message: wrong.Error()}, 0, 0)
 	}
@@ -101,6 +135,9 @@ func (s *source) precheck(data []byte) error {
 	}
 	if strings.TrimSpace(string(data)) == "" {
 		return s.empty()
+	}
+	if line := tooDeep(s.lines); line > 0 {
+		return s.place(&Error{Message: fmt.Sprintf("it is nested more than %d deep", maxBlockDepth)}, line, 0)
 	}
 	depth := 0
 	for _, t := range lexer.Tokenize(string(data)) {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 	"unicode/utf16"
@@ -101,5 +102,49 @@ func TestB13Sunday(t *testing.T) {
 		if _, err := config.ParseSchedule(wrong); err == nil {
 			t.Errorf("%q is accepted", wrong)
 		}
+	}
+}
+
+// TestS17Depth has blocks nested by the thousand, which the parser needs seconds for.
+func TestS17Depth(t *testing.T) {
+	blocks := func(n int) string {
+		var b strings.Builder
+		for i := range n {
+			b.WriteString(strings.Repeat(" ", i) + "a:\n")
+		}
+		return b.String()
+	}
+	for name, text := range map[string]string{
+		"mappings": blocks(3000), "dashes": strings.Repeat("- ", 3000) + "a", "a list in a list": "a:\n" + strings.Repeat("  ", 1) + strings.Repeat("- ", 200) + "b",
+	} {
+		began := time.Now()
+		_, err := config.Load(strings.NewReader(text))
+		if err == nil || !strings.Contains(err.Error(), "nested more than 100 deep") {
+			t.Errorf("%s: Load = %.200v", name, err)
+		}
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("%s: it took %v", name, took)
+		}
+	}
+	if _, err := config.Load(strings.NewReader(blocks(90))); err == nil || strings.Contains(err.Error(), "nested more") {
+		t.Errorf("90 blocks: %.200v", err)
+	}
+}
+
+// TestB9DidYouMean has keys that are nearly right, and a tenant given as a domain.
+func TestB9DidYouMean(t *testing.T) {
+	for text, want := range map[string]string{
+		"wrokers: 3\n":                          "did you mean workers?",
+		"tenant: []\n":                          "did you mean tenants?",
+		"store: {identiy_file: x}\n":            "did you mean identity_file?",
+		"defaults: {renew_befor: 3d}\n":         "did you mean renew_before?",
+		"tenants: [{name: a, id: contoso.com}]": "openid-configuration",
+	} {
+		if _, err := config.Load(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+	if _, err := config.Load(strings.NewReader("colour: red\n")); err == nil || strings.Contains(err.Error(), "did you mean") {
+		t.Errorf("what is like nothing: %v", err)
 	}
 }

@@ -77,7 +77,8 @@ func checkProxies(getenv func(string) string) error {
 			continue
 		}
 		u, err := url.Parse(value)
-		if err != nil || u.Host == "" || !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, u.Scheme) {
+		hasScheme := strings.Contains(value, "://")
+		if !hasScheme && (err != nil || u.Host == "" || !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, u.Scheme)) {
 			u, err = url.Parse("http://" + value) // HOST:PORT, as the library reads it
 		}
 		if err != nil || u.Hostname() == "" {
