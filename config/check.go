@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 const (
@@ -105,7 +106,11 @@ func (a *Apps) problems() []*Error {
 
 func (c *checker) tenant(p string, t *Tenant) {
 	c.name(p+".name", t.Name)
-	c.guid(p+".id", t.ID)
+	if strings.Contains(t.ID, ".") && !isGUID(t.ID) {
+		c.add(p+".id", "%q is a domain; write the tenant's ID, a GUID: it is in the Entra portal under Overview, and in the token_endpoint of https://login.microsoftonline.com/%s/v2.0/.well-known/openid-configuration", t.ID, url.PathEscape(t.ID))
+	} else {
+		c.guid(p+".id", t.ID)
+	}
 	switch {
 	case t.Cloud.Name != "":
 		c.oneOf(p+".cloud", t.Cloud.Name, Clouds()...)
@@ -280,6 +285,9 @@ func (c *checker) app(p string, a *App) {
 	c.texts(p+".tags", a.Tags)
 	if !printable(a.Owner) {
 		c.add(p+".owner", "%q holds control characters", a.Owner)
+	}
+	if !printable(a.FriendlyName) || utf8.RuneCountInString(a.FriendlyName) > 128 {
+		c.add(p+".friendly_name", "%q is not one printable line of at most 128 characters", a.FriendlyName)
 	}
 	c.uses(p+".", *a)
 }

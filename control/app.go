@@ -155,6 +155,8 @@ type App struct {
 	AddedAt     time.Time  `json:"added_at"`
 	AddedBy     string     `json:"added_by,omitempty"`
 	NewPassword bool       `json:"new_password,omitempty"`
+	// FriendlyName of the key in delivered files, if it was set.
+	FriendlyName string `json:"friendly_name,omitempty"`
 }
 
 // Apps is the answer to listing apps.
@@ -173,7 +175,7 @@ func appOf(a rotator.App, policy *rotator.Policy) App {
 		Former: []Credential{}, Orphans: []Orphan{}, Removals: removalsOf(&a), Others: othersOf(a.Listed),
 		RotationID: present(a.Rotation), PausedUntil: instant(a.PausedUntil),
 		AddedAt: a.AddedAt.UTC(), AddedBy: a.AddedBy, NewPassword: a.NewPassword, Evidence: a.Evidence,
-		NoConsumer: a.NoConsumer,
+		NoConsumer: a.NoConsumer, FriendlyName: a.FriendlyName,
 	}
 	app.Confirm.Rule = a.ConfirmRule()
 	if a.HandOff.Consumer != "" || len(a.HandOff.Steps) > 0 {
@@ -215,6 +217,10 @@ type AppSpec struct {
 	// NoConsumer says that no program signs in with its certificates; an app without a
 	// delivery needs it.
 	NoConsumer bool `json:"no_consumer,omitempty"`
+	// FriendlyName of the key in delivered files; empty: that of the adopted file.
+	FriendlyName string `json:"friendly_name,omitempty"`
+	// NewPassword has the first rotation make a password of its own.
+	NewPassword bool `json:"new_password,omitempty"`
 	// PFX is a PKCS#12 or PEM file with the current pair, base64 in JSON; empty
 	// in managed mode: the first pair is made.
 	PFX      []byte `json:"pfx,omitempty"`
@@ -243,7 +249,7 @@ func (s AppSpec) spec() (rotator.AppSpec, error) {
 		Permissions: s.Permissions, Tags: s.Tags, Owner: s.Owner, Policy: policy,
 		Deliveries: deliveries(s.Deliveries), Probe: s.Probe,
 		Confirm: rotator.Confirmation(s.Confirm), HandOff: rotator.HandOffText(s.HandOff), Evidence: s.Evidence, PFX: s.PFX, Password: s.Password,
-		Certificate: s.Certificate, NoConsumer: s.NoConsumer,
+		Certificate: s.Certificate, NoConsumer: s.NoConsumer, FriendlyName: s.FriendlyName, NewPassword: s.NewPassword,
 	}, nil
 }
 
@@ -287,6 +293,8 @@ type Edit struct {
 	// has removed.
 	ForgetOrphan string `json:"forget_orphan,omitempty"`
 	NewPassword  *bool  `json:"new_password,omitempty"`
+	// FriendlyName of the key in files from the next rotation on.
+	FriendlyName *string `json:"friendly_name,omitempty"`
 }
 
 func (e Edit) edit() (rotator.Edit, error) {
@@ -294,7 +302,7 @@ func (e Edit) edit() (rotator.Edit, error) {
 		Mode: (*rotator.Mode)(e.Mode), ObjectID: (*rotator.ObjectID)(e.ObjectID), KeyID: (*rotator.KeyID)(e.KeyID),
 		Permissions: e.Permissions, Tags: e.Tags, Owner: e.Owner, Probe: e.Probe,
 		Confirm: (*rotator.Confirmation)(e.Confirm), HandOff: (*rotator.HandOffText)(e.HandOff), ForgetOrphan: e.ForgetOrphan, NewPassword: e.NewPassword, Evidence: e.Evidence,
-		NoConsumer: e.NoConsumer,
+		NoConsumer: e.NoConsumer, FriendlyName: e.FriendlyName,
 	}
 	if e.Policy != nil {
 		policy, err := e.Policy.override()

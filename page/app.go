@@ -90,7 +90,7 @@ func sentence(a *rotator.AppStatus, now time.Time) node {
 	case a.Open:
 		return nodes{text("Its certificate is being replaced. The one in service is valid until "), date(a.NotAfter), text(".")}
 	}
-	return nodes{text("Safe until "), date(a.NotAfter), text(", " + span(a.NotAfter.Sub(now)) + " from now. Its renewal " + renewal(&r, now) + ".")}
+	return nodes{text("Safe until "), date(a.NotAfter), text(", " + distance(now, a.NotAfter) + " from now. Its renewal " + renewal(&r, now) + ".")}
 }
 
 // next is what a person should do.

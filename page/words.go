@@ -66,10 +66,20 @@ func relative(t, now time.Time) string {
 	case d.Abs() < time.Second:
 		return "now"
 	case d > 0:
-		return "in " + span(d)
+		return "in " + distance(now, t)
 	default:
-		return span(d) + " ago"
+		return distance(t, now) + " ago"
 	}
+}
+
+// distance is span of the time between two instants, which may be more than the 292
+// years of a [time.Duration]: certificates without an end have the year 9999.
+func distance(from, to time.Time) string {
+	if d := to.Sub(from); d < 2*day {
+		return span(d)
+	}
+	n := (to.Unix() - from.Unix() + int64(12*time.Hour/time.Second)) / int64(day/time.Second)
+	return fmt.Sprintf("%d days", n)
 }
 
 // count is a number with its noun.

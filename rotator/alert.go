@@ -202,16 +202,22 @@ func (e *Event) dated(c *Credential, now time.Time) {
 		return
 	}
 	e.NotAfter = c.NotAfter
-	e.Days = new(wholeDays(c.NotAfter.Sub(now)))
+	e.Days = new(wholeDays(c.NotAfter, now))
 }
 
-// wholeDays rounds down, also below zero.
-func wholeDays(d time.Duration) int {
-	n := int(d / day)
-	if d < 0 && d%day != 0 {
+// wholeDays is how many whole days an instant is away, rounded down, also below zero. A
+// [time.Duration] ends after 292 years, and certificates without an end in the year 9999.
+func wholeDays(until, now time.Time) int {
+	const daySeconds = int64(day / time.Second)
+	left := until.Unix() - now.Unix()
+	if until.Nanosecond() < now.Nanosecond() {
+		left--
+	}
+	n := left / daySeconds
+	if left < 0 && left%daySeconds != 0 {
 		n--
 	}
-	return n
+	return int(n)
 }
 
 // lastSafeOf is the last instant at which everything still fits before the

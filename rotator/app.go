@@ -170,6 +170,8 @@ type App struct {
 	// log shows and nobody knows. Empty in records of older versions until the next
 	// rotation.
 	CorrelationID string `json:"correlation_id,omitempty"`
+	// FriendlyName of the key in delivered files; empty: that of the pair in service.
+	FriendlyName string `json:"friendly_name,omitempty"`
 	// NewPassword asks the next rotation for a password of its own.
 	NewPassword bool `json:"new_password,omitempty"`
 	// NoConsumer tells that a person said: no program signs in with the app's pairs,

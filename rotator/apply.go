@@ -174,6 +174,10 @@ func edited(app App, e Edit) (App, error) {
 	if e.NoConsumer == nil && e.Deliveries != nil && len(*e.Deliveries) > 0 {
 		app.NoConsumer = false // who names a place for the keys names their consumer
 	}
+	set(&app.FriendlyName, e.FriendlyName)
+	if err := checkFriendlyName(app.Name, app.FriendlyName); err != nil {
+		return App{}, err
+	}
 	if e.ForgetOrphan != "" {
 		isIt := func(o Orphan) bool {
 			return strings.EqualFold(o.ThumbprintSHA1, e.ForgetOrphan) || strings.EqualFold(string(o.ThumbprintSHA256), e.ForgetOrphan)
@@ -219,6 +223,7 @@ func differences(old, next *App) []string {
 	add("handoff", old.HandOff, next.HandOff)
 	add("evidence", old.Evidence, next.Evidence)
 	add("no_consumer", old.NoConsumer, next.NoConsumer)
+	add("friendly_name", old.FriendlyName, next.FriendlyName)
 	add("new_password", old.NewPassword, next.NewPassword)
 	add("orphans", len(old.Orphans), len(next.Orphans))
 	return list
@@ -283,7 +288,7 @@ func (r *Rotator) applyOne(ctx context.Context, spec AppSpec, dryRun bool, by st
 	edit := Edit{
 		Mode: &wanted.Mode, Permissions: &wanted.Permissions, Tags: &wanted.Tags, Owner: &wanted.Owner,
 		Policy: &wanted.Policy, Deliveries: &wanted.Deliveries, Probe: &wanted.Probe, Confirm: &wanted.Confirm, HandOff: &wanted.HandOff,
-		Evidence: &wanted.Evidence, NoConsumer: &wanted.NoConsumer,
+		Evidence: &wanted.Evidence, NoConsumer: &wanted.NoConsumer, FriendlyName: &wanted.FriendlyName,
 	}
 	if wanted.ObjectID != "" {
 		edit.ObjectID = &wanted.ObjectID

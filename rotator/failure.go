@@ -21,6 +21,8 @@ var (
 	ErrCannotTell = errors.New("the target cannot be looked at")
 	// ErrMismatch says that key and certificate of a file do not belong together.
 	ErrMismatch = errors.New("key and certificate do not belong together")
+	// ErrWrongPassword says that a password does not open a file.
+	ErrWrongPassword = errors.New("the password does not open the file")
 	// ErrUsage says that the request itself is wrong; nothing was done.
 	ErrUsage = errors.New("wrong usage")
 	// ErrRefused says that the request is understood and not allowed now.

@@ -330,10 +330,12 @@ type Package struct {
 
 // Encoder makes and opens the files that consumers get.
 type Encoder interface {
-	// Encode returns the file for one encoding; an unknown one is an error.
-	Encode(encoding string, key *rsa.PrivateKey, certificate []byte, chain [][]byte, password string) ([]byte, error)
+	// Encode returns the file for one encoding; an unknown one is an error. name is
+	// the friendly name of the key in it; empty: none.
+	Encode(encoding string, key *rsa.PrivateKey, certificate []byte, chain [][]byte, password, name string) ([]byte, error)
 	// Decode opens a file (PKCS#12 or PEM), checks that key and certificate
-	// belong together ([ErrMismatch]), and returns the pair without Encoded.
+	// belong together ([ErrMismatch]), and returns the pair without Encoded. A
+	// password that does not open it is [ErrWrongPassword].
 	Decode(data []byte, password string) (KeyPair, error)
 	// NewPassword returns a fresh random password.
 	NewPassword() (string, error)

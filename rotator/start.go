@@ -1,6 +1,7 @@
 package rotator
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -340,7 +341,7 @@ func (r *Rotator) newPair(ctx context.Context, app *App, policy Policy, now time
 		return KeyPair{}, Credential{}, err
 	}
 	pair := KeyPair{Key: key, Certificate: der, Encoded: map[string][]byte{}}
-	if pair.Password, err = r.passwordFor(ctx, app); err != nil {
+	if pair.Password, pair.FriendlyName, err = r.passwordFor(ctx, app); err != nil {
 		return KeyPair{}, Credential{}, err
 	}
 	encodings := []string{policy.Encoding}
@@ -350,7 +351,7 @@ func (r *Rotator) newPair(ctx context.Context, app *App, policy Policy, now time
 		}
 	}
 	for _, e := range encodings {
-		if pair.Encoded[e], err = r.Encoder.Encode(e, key, der, nil, pair.Password); err != nil {
+		if pair.Encoded[e], err = r.Encoder.Encode(e, key, der, nil, pair.Password, pair.FriendlyName); err != nil {
 			return KeyPair{}, Credential{}, fmt.Errorf("app %s: encode the new pair as %s: %w", app.Name, e, err)
 		}
 	}
@@ -370,17 +371,22 @@ func (r *Rotator) lifetimeLimit(ctx context.Context, app *App) time.Duration {
 	return limit
 }
 
-// passwordFor keeps the password across rotations, so that the consumer's
-// switch is one rename of one file.
-func (r *Rotator) passwordFor(ctx context.Context, app *App) (string, error) {
-	if app.Current == nil || app.NewPassword {
-		return r.Encoder.NewPassword()
+// passwordFor keeps password and friendly name across rotations: so the consumer's
+// switch is one rename of one file, and what it looks the key up by stays.
+func (r *Rotator) passwordFor(ctx context.Context, app *App) (password, name string, err error) {
+	var current KeyPair
+	if app.Current != nil {
+		current, err = r.Store.KeyPair(ctx, app.Current.ThumbprintSHA256)
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return "", "", err
+		}
 	}
-	current, err := r.Store.KeyPair(ctx, app.Current.ThumbprintSHA256)
-	if errors.Is(err, ErrNotFound) {
-		return r.Encoder.NewPassword()
+	name = cmp.Or(app.FriendlyName, current.FriendlyName)
+	if current.IsZero() || app.NewPassword {
+		password, err = r.Encoder.NewPassword()
+		return password, name, err
 	}
-	return current.Password, err
+	return current.Password, name, nil
 }
 
 // newRotation makes the journal record.

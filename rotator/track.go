@@ -17,6 +17,11 @@ type AppSpec struct {
 	Confirm     Confirmation
 	HandOff     HandOffText
 	Evidence    bool
+	// FriendlyName of the key in delivered files; empty: that of the adopted pair.
+	FriendlyName string
+	// NewPassword allows a password that cannot be delivered: the first rotation
+	// makes one of its own.
+	NewPassword bool
 	// PFX is the file with the current pair (PKCS#12 or PEM); nil in managed
 	// mode means that rotate makes the first pair of its own. Ignored for an
 	// app that is tracked already.
@@ -43,6 +48,8 @@ type Edit struct {
 	Confirm     *Confirmation
 	HandOff     *HandOffText
 	Evidence    *bool
+	// FriendlyName of the key in files delivered from the next rotation on.
+	FriendlyName *string
 	// ForgetOrphan is a thumbprint (SHA-1 or SHA-256) that a person has removed in
 	// the portal; empty: none.
 	ForgetOrphan string

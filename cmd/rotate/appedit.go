@@ -46,6 +46,7 @@ the whole list. A policy of the app's own is set with "rotate apply".`,
 			set("object-id", &edit.ObjectID, &flags.objectID)
 			set("key-id", &edit.KeyID, &flags.keyID)
 			set("owner", &edit.Owner, &flags.owner)
+			set("friendly-name", &edit.FriendlyName, &flags.friendlyName)
 			setAll("permission", &edit.Permissions, &flags.permissions)
 			setAll("tag", &edit.Tags, &flags.tags)
 			setAll("probe", &edit.Probe, &flags.probe)

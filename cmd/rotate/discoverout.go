@@ -255,7 +255,8 @@ func stamp(t *time.Time) string {
 	return t.UTC().Format(time.RFC3339)
 }
 
-func daysUntil(t, now time.Time) int { return int(t.Sub(now) / day) }
+// daysUntil counts whole days. A [time.Duration] ends after 292 years.
+func daysUntil(t, now time.Time) int { return int((t.Unix() - now.Unix()) / int64(day/time.Second)) }
 
 func whose(c control.FoundCredential) string {
 	if c.Ours {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/seed-f0abd057/rotate/config"
+	"github.com/seed-f0abd057/rotate/config/textfile"
 	"github.com/seed-f0abd057/rotate/control"
 	"github.com/seed-f0abd057/rotate/deliver"
 	"github.com/seed-f0abd057/rotate/graph"
@@ -185,7 +186,7 @@ func specOf(a config.App, p *config.Profile, base config.Policy, tracked bool) (
 	spec := control.AppSpec{
 		Name: a.Name, Tenant: a.Tenant, ClientID: a.ClientID, ObjectID: a.ObjectID, KeyID: a.KeyID, Mode: a.Mode,
 		Permissions: a.Permissions, Tags: a.Tags, Owner: a.Owner, Policy: control.PolicyOf(policy),
-		Evidence: a.Evidence, NoConsumer: a.Consumer == "none",
+		Evidence: a.Evidence, NoConsumer: a.Consumer == "none", FriendlyName: a.FriendlyName,
 		Probe: a.Probe, Confirm: control.Confirm{Rule: a.Confirm.Rule, Hook: a.Confirm.Hook},
 		HandOff: control.HandOffText{Consumer: a.HandOff.Consumer, Steps: a.HandOff.Steps},
 	}
@@ -236,12 +237,20 @@ const maxPasswordBytes = 4 << 10
 // readPassword reads a file that holds one password; one line end after it is
 // not part of it.
 func readPassword(path string) (string, error) {
-	data, err := readFile(path, maxPasswordBytes)
+	data, err := readText(path, maxPasswordBytes)
+	return string(bytes.TrimSuffix(data, []byte("\n"))), err
+}
+
+// readText is [readFile] for text, which may be UTF-16 with CRLF.
+func readText(path string, limit int64) ([]byte, error) {
+	data, err := readFile(path, limit)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	data = bytes.TrimSuffix(data, []byte("\n"))
-	return string(bytes.TrimSuffix(data, []byte("\r"))), nil
+	if data, err = textfile.Decode(data); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return data, nil
 }
 
 func secretOf(value config.Secret, path string) (string, error) {
