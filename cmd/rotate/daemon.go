@@ -38,6 +38,9 @@ and for "rotate reload", it reads its configuration again.`,
 			// configuration: the service manager would not start it again. So it ends
 			// by the signal.
 			debug.SetTraceback("crash")
+			if err := canServe(); err != nil {
+				return err
+			}
 			a.tuneRuntime()
 			cfg, err := a.loadConfig()
 			if err != nil {
