@@ -5,6 +5,7 @@ import (
 	"crypto/rsa"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"sync"
 	"testing"
@@ -96,9 +97,13 @@ func (d crashDeliverer) Deliver(ctx context.Context, to rotator.Delivery, p rota
 
 // TestCrashTable kills a rotation before and after each of its effects, opens
 // the store again and lets it run to its end: forward and rolled back, in every
-// mode, with and without lagging reads, with the KeyID kept and ignored. The
-// loop ends when a run no longer reaches the effect, so that new steps are
-// covered without anybody remembering.
+// mode, with and without lagging reads, with the KeyID kept and ignored. A run that
+// no longer reaches the effect is the last, so that new steps are covered without
+// anybody remembering.
+//
+// With the tag e2e each line is run, which takes minutes. Without it each combination
+// gets crashShare: as many of its lines as fit, others each time. What fails names the
+// combination and the line; with the tag it is found again.
 func TestCrashTable(t *testing.T) {
 	keys()
 	modes := []struct {
@@ -115,34 +120,58 @@ func TestCrashTable(t *testing.T) {
 	for _, m := range modes {
 		for _, lag := range []time.Duration{0, 2 * time.Second} {
 			for _, ignore := range []bool{false, true} {
-				if !everyTenant && ignore != (lag > 0) {
-					continue // the plain run takes the diagonal
-				}
-				if testing.Short() && (ignore || m.o.noKey || m.o.left < 0 || m.o.permissions != nil) {
-					continue // the race detector looks at the code, not at every tenant
-				}
 				for _, back := range []bool{false, true} {
 					if back && (m.o.noKey || m.o.left < 0) {
 						continue // there is no pair to go back to
 					}
-					if testing.Short() && back != (m.name == "self" || m.o.spec != nil) {
-						continue // one way in each mode
-					}
 					name := fmt.Sprintf("%s/lag=%s/ignore_key_id=%v/back=%v", m.name, lag, ignore, back)
 					t.Run(name, func(t *testing.T) {
 						t.Parallel()
-						for at := 1; ; at++ {
-							if !crashAt(t, m.o, lag, ignore, back, at, false) {
-								break
+						if everyLine {
+							for at := 1; crashBoth(t, m.o, lag, ignore, back, at); at++ {
 							}
-							crashAt(t, m.o, lag, ignore, back, at, true)
-							if t.Failed() {
-								t.Fatalf("stopped at effect %d", at)
-							}
+							return
 						}
+						crashSome(t, func(at int, after bool) bool { return crashAt(t, m.o, lag, ignore, back, at, after) })
 					})
 				}
 			}
+		}
+	}
+}
+
+// crashBoth runs the two lines of one effect. It reports whether the run reached it.
+func crashBoth(t *testing.T, o options, lag time.Duration, ignore, back bool, at int) bool {
+	t.Helper()
+	if !crashAt(t, o, lag, ignore, back, at, false) {
+		return false
+	}
+	crashAt(t, o, lag, ignore, back, at, true)
+	if t.Failed() {
+		t.Fatalf("stopped at effect %d", at)
+	}
+	return true
+}
+
+// crashShare is how long one combination of the crash table may begin new lines; all of
+// them take some 20 seconds on two cores.
+const crashShare = 800 * time.Millisecond
+
+// crashSome runs lines that chance picks, at least one, until the share is used up. Where
+// the run ends is not known: a line past it halves the range, and the effects at the
+// end are met as often as those at the beginning.
+func crashSome(t *testing.T, line func(at int, after bool) (reached bool)) {
+	t.Helper()
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	chance := rand.New(rand.NewPCG(seed, 0))
+	most := 32
+	for begun := time.Now(); !t.Failed(); {
+		at := 1 + chance.IntN(most)
+		if !line(at, chance.IntN(2) == 0) {
+			most = max(1, at-1)
+		} else if time.Since(begun) > crashShare {
+			return
 		}
 	}
 }
