@@ -127,12 +127,7 @@ func TestCrashTable(t *testing.T) {
 					name := fmt.Sprintf("%s/lag=%s/ignore_key_id=%v/back=%v", m.name, lag, ignore, back)
 					t.Run(name, func(t *testing.T) {
 						t.Parallel()
-						if everyLine {
-							for at := 1; crashBoth(t, m.o, lag, ignore, back, at); at++ {
-							}
-							return
-						}
-						crashSome(t, func(at int, after bool) bool { return crashAt(t, m.o, lag, ignore, back, at, after) })
+						crashLines(t, crashShare, func(at int, after bool) bool { return crashAt(t, m.o, lag, ignore, back, at, after) })
 					})
 				}
 			}
@@ -140,38 +135,42 @@ func TestCrashTable(t *testing.T) {
 	}
 }
 
-// crashBoth runs the two lines of one effect. It reports whether the run reached it.
-func crashBoth(t *testing.T, o options, lag time.Duration, ignore, back bool, at int) bool {
-	t.Helper()
-	if !crashAt(t, o, lag, ignore, back, at, false) {
-		return false
-	}
-	crashAt(t, o, lag, ignore, back, at, true)
-	if t.Failed() {
-		t.Fatalf("stopped at effect %d", at)
-	}
-	return true
-}
-
 // crashShare is how long one combination of the crash table may begin new lines; all of
 // them take some 20 seconds on two cores.
 const crashShare = 800 * time.Millisecond
 
-// crashSome runs lines that chance picks, at least one, until the share is used up. Where
-// the run ends is not known: a line past it halves the range, and the effects at the
-// end are met as often as those at the beginning.
-func crashSome(t *testing.T, line func(at int, after bool) (reached bool)) {
+// crashLines runs the lines of a crash table: with the tag e2e each, the process dying
+// before and after each effect; else those that chance picks, at least one, until the
+// share is used up. How many effects there are is not known: the range grows until a run
+// ends before the effect, and shrinks then.
+func crashLines(t *testing.T, share time.Duration, line func(at int, after bool) (reached bool)) {
 	t.Helper()
+	if everyLine {
+		for at := 1; line(at, false); at++ {
+			line(at, true)
+			if t.Failed() {
+				t.Fatalf("stopped at effect %d", at)
+			}
+		}
+		return
+	}
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	chance := rand.New(rand.NewPCG(seed, 0))
-	most := 32
-	for begun := time.Now(); !t.Failed(); {
-		at := 1 + chance.IntN(most)
-		if !line(at, chance.IntN(2) == 0) {
-			most = max(1, at-1)
-		} else if time.Since(begun) > crashShare {
+	most, known := 32, false
+	for begun := time.Now(); ; {
+		at, after := 1+chance.IntN(most), chance.IntN(2) == 0
+		reached := line(at, after)
+		if t.Failed() {
+			t.Fatalf("stopped at effect %d, after=%v", at, after)
+		}
+		switch {
+		case !reached:
+			most, known = max(1, at-1), true
+		case time.Since(begun) > share:
 			return
+		case !known && at > most/2:
+			most *= 2
 		}
 	}
 }
