@@ -7,9 +7,6 @@ import (
 	"net"
 	"os/user"
 	"strconv"
-	"unsafe"
-
-	"golang.org/x/sys/unix"
 )
 
 // A peer is who asks.
@@ -41,7 +38,7 @@ func peerOf(ctx context.Context) peer {
 	return p
 }
 
-// peerOfConn asks the kernel who is at the other end (SO_PEERCRED, unix(7)).
+// peerOfConn asks the kernel who is at the other end.
 func peerOfConn(c net.Conn) peer {
 	conn, ok := c.(*net.UnixConn)
 	if !ok {
@@ -51,43 +48,14 @@ func peerOfConn(c net.Conn) peer {
 	if err != nil {
 		return peer{err: err}
 	}
-	var (
-		credentials *unix.Ucred
-		groups      []uint32
-		asked       error
-	)
-	err = raw.Control(func(fd uintptr) {
-		credentials, asked = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-		if asked == nil {
-			groups, asked = peerGroups(fd)
-		}
-	})
+	p := peer{}
+	var asked error
+	err = raw.Control(func(fd uintptr) { p.uid, p.groups, asked = credentials(fd) })
 	if err = errors.Join(err, asked); err != nil {
 		return peer{err: err}
 	}
-	return peer{uid: credentials.Uid, groups: append(groups, credentials.Gid), by: UserName(credentials.Uid)}
-}
-
-// maxGroups is the most that a process can have (NGROUPS_MAX, setgroups(2)).
-const maxGroups = 65536
-
-// peerGroups returns the supplementary groups of the process at the other end
-// (SO_PEERGROUPS, Linux 4.13); SO_PEERCRED tells only the first one.
-func peerGroups(fd uintptr) ([]uint32, error) {
-	for n := 64; n <= maxGroups; n *= 4 {
-		groups := make([]uint32, n)
-		size := uint32(4 * n)
-		_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_PEERGROUPS,
-			uintptr(unsafe.Pointer(&groups[0])), uintptr(unsafe.Pointer(&size)), 0) //nolint:gosec // x/sys/unix has no call that returns numbers
-		if errno == 0 {
-			return groups[:size/4], nil
-		}
-		if errno == unix.ERANGE {
-			continue // more groups than there is room for
-		}
-		return nil, fmt.Errorf("ask for the peer's groups: %w", errno)
-	}
-	return nil, errors.New("ask for the peer's groups: there are too many")
+	p.by = UserName(p.uid)
+	return p
 }
 
 // UserName returns "NAME (uid N)", or "uid N" if the name is not known.

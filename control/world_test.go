@@ -16,7 +16,6 @@ import (
 	"github.com/seed-f0abd057/rotate/control"
 	"github.com/seed-f0abd057/rotate/deliver"
 	"github.com/seed-f0abd057/rotate/emulator"
-	"github.com/seed-f0abd057/rotate/graph"
 	"github.com/seed-f0abd057/rotate/pfx"
 	"github.com/seed-f0abd057/rotate/rotator"
 	"github.com/seed-f0abd057/rotate/store"
@@ -70,16 +69,9 @@ func newWorld(t *testing.T, overlap time.Duration) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	entra, err := graph.New(graph.Config{Tenants: []graph.Tenant{{
-		Name: "contoso", ID: tenant.TenantID(),
-		Cloud: graph.Cloud{Login: "https://tenant.test", Graph: "https://tenant.test", Transport: tenant.Transport()},
-	}}})
-	if err != nil {
-		t.Fatal(err)
-	}
 	zero := time.Duration(0)
 	r := &rotator.Rotator{
-		Store: keys, Entra: entra, Encoder: encoder{},
+		Store: keys, Entra: entra{tenant: tenant}, Encoder: encoder{},
 		Deliverer: &deliver.Deliverer{Encoder: encoder{}, RuntimeDir: filepath.Join(dir, "run")},
 		Defaults: rotator.PolicyOverride{
 			Overlap: &overlap, ReloadWithin: &zero,

@@ -105,6 +105,9 @@ func (d *Deliverer) hook(name string) (Hook, error) {
 
 // checkProgram refuses what somebody other than root and the service could exchange.
 func (d *Deliverer) checkProgram(h Hook) error {
+	if !canKillGroups {
+		return fixf("run rotate on Linux, or deliver to a file", "hooks are run on Linux only, and this is %s", runtime.GOOS)
+	}
 	if len(h.Command) == 0 || !filepath.IsAbs(h.Command[0]) {
 		return fixf("begin its command with the absolute path of a program",
 			"the command %.80q does not begin with an absolute path", strings.Join(h.Command, " "))
@@ -209,7 +212,7 @@ func (h Hook) execute(ctx context.Context, env []string, out *output) error {
 	cmd.Env = env
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.WaitDelay = outputDelay
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = ownGroup()
 
 	// The group is killed only while its leader is not reaped yet, else its number
 	// might be another group's by then.
@@ -225,17 +228,12 @@ func (h Hook) execute(ctx context.Context, env []string, out *output) error {
 	}
 	cmd.Cancel = kill
 
-	runtime.LockOSThread() // Pdeathsig is about the thread that starts the program
+	runtime.LockOSThread() // ownGroup is about the thread that starts the program
 	defer runtime.UnlockOSThread()
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	for {
-		// WNOWAIT leaves the leader to cmd.Wait.
-		if err := unix.Waitid(unix.P_PID, cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil); !errors.Is(err, unix.EINTR) {
-			break
-		}
-	}
+	awaitEnd(cmd.Process.Pid)
 	_ = kill() // what it left behind; usually nothing
 	mu.Lock()
 	reaped = true

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -73,6 +72,9 @@ func (x *Exec) Send(ctx context.Context, m Message) (string, error) {
 			}
 		}
 	}
+	if !canKillGroups {
+		return "", &Error{Op: "run " + x.Command[0], Permanent: true, Err: &notSent{text: "programs are run on Linux only, and this is " + runtime.GOOS}}
+	}
 	out := &lastBytes{}
 	err = x.run(limited, env, append(body, '\n'), out)
 	said := s.clean(out.lastLine())
@@ -109,7 +111,7 @@ func (x *Exec) run(ctx context.Context, env []string, input []byte, out *lastByt
 	cmd.Stdin = bytes.NewReader(input)
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.WaitDelay = outputDelay
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = ownGroup()
 
 	// The group is killed only while its leader is not reaped yet, else its number
 	// might be another group's by then.
@@ -125,17 +127,12 @@ func (x *Exec) run(ctx context.Context, env []string, input []byte, out *lastByt
 	}
 	cmd.Cancel = kill
 
-	runtime.LockOSThread() // Pdeathsig is about the thread that starts the program
+	runtime.LockOSThread() // ownGroup is about the thread that starts the program
 	defer runtime.UnlockOSThread()
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	for {
-		// WNOWAIT leaves the leader to cmd.Wait.
-		if err := unix.Waitid(unix.P_PID, cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil); !errors.Is(err, unix.EINTR) {
-			break
-		}
-	}
+	awaitEnd(cmd.Process.Pid)
 	_ = kill() // what it left behind; usually nothing
 	mu.Lock()
 	reaped = true

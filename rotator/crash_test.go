@@ -5,6 +5,7 @@ import (
 	"crypto/rsa"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"sync"
 	"testing"
@@ -96,8 +97,12 @@ func (d crashDeliverer) Deliver(ctx context.Context, to rotator.Delivery, p rota
 
 // TestCrashTable kills a rotation before and after each of its effects, opens
 // the store again and lets it run to its end: forward and rolled back, in every
-// mode, with and without lagging reads. The loop ends when a run no longer reaches
-// the effect, so that new steps are covered without anybody remembering.
+// mode, with and without lagging reads. A run that no longer reaches the effect is the
+// last, so that new steps are covered without anybody remembering.
+//
+// With the tag e2e each line is run, which takes minutes. Without it each combination
+// gets crashShare: as many of its lines as fit, others each time. What fails names the
+// combination and the line; with the tag it is found again.
 func TestCrashTable(t *testing.T) {
 	keys()
 	modes := []struct {
@@ -113,30 +118,56 @@ func TestCrashTable(t *testing.T) {
 	}
 	for _, m := range modes {
 		for _, lag := range []time.Duration{0, 2 * time.Second} {
-			if testing.Short() && (lag > 0 || m.o.noKey || m.o.left < 0 || m.o.permissions != nil) {
-				continue // the race detector looks at the code, not at every tenant
-			}
 			for _, back := range []bool{false, true} {
 				if back && (m.o.noKey || m.o.left < 0) {
 					continue // there is no pair to go back to
 				}
-				if testing.Short() && back != (m.name == "self" || m.o.spec != nil) {
-					continue // one way in each mode
-				}
 				name := fmt.Sprintf("%s/lag=%s/back=%v", m.name, lag, back)
 				t.Run(name, func(t *testing.T) {
 					t.Parallel()
-					for at := 1; ; at++ {
-						if !crashAt(t, m.o, lag, back, at, false) {
-							break
-						}
-						crashAt(t, m.o, lag, back, at, true)
-						if t.Failed() {
-							t.Fatalf("stopped at effect %d", at)
-						}
-					}
+					crashLines(t, crashShare, func(at int, after bool) bool { return crashAt(t, m.o, lag, back, at, after) })
 				})
 			}
+		}
+	}
+}
+
+// crashShare is how long one combination of the crash table may begin new lines; all of
+// them take some 20 seconds on two cores.
+const crashShare = 800 * time.Millisecond
+
+// crashLines runs the lines of a crash table: with the tag e2e each, the process dying
+// before and after each effect; else those that chance picks, at least one, until the
+// share is used up. How many effects there are is not known: the range grows until a run
+// ends before the effect, and shrinks then.
+func crashLines(t *testing.T, share time.Duration, line func(at int, after bool) (reached bool)) {
+	t.Helper()
+	if everyLine {
+		for at := 1; line(at, false); at++ {
+			line(at, true)
+			if t.Failed() {
+				t.Fatalf("stopped at effect %d", at)
+			}
+		}
+		return
+	}
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	chance := rand.New(rand.NewPCG(seed, 0))
+	most, known := 32, false
+	for begun := time.Now(); ; {
+		at, after := 1+chance.IntN(most), chance.IntN(2) == 0
+		reached := line(at, after)
+		if t.Failed() {
+			t.Fatalf("stopped at effect %d, after=%v", at, after)
+		}
+		switch {
+		case !reached:
+			most, known = max(1, at-1), true
+		case time.Since(begun) > share:
+			return
+		case !known && at > most/2:
+			most *= 2
 		}
 	}
 }

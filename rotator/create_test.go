@@ -179,20 +179,9 @@ func TestCreateCrashTable(t *testing.T) {
 	keys()
 	for _, lag := range []time.Duration{0, 10 * time.Second} {
 		for _, plain := range []bool{false, true} {
-			if testing.Short() && plain != (lag > 0) {
-				continue
-			}
 			t.Run(fmt.Sprintf("lag=%s/without_upsert=%v", lag, plain), func(t *testing.T) {
 				t.Parallel()
-				for at := 1; ; at++ {
-					if !createCrashAt(t, lag, plain, at, false) {
-						break
-					}
-					createCrashAt(t, lag, plain, at, true)
-					if t.Failed() {
-						t.Fatalf("stopped at effect %d", at)
-					}
-				}
+				crashLines(t, 2*time.Second, func(at int, after bool) bool { return createCrashAt(t, lag, plain, at, after) })
 			})
 		}
 	}

@@ -88,44 +88,36 @@ func TestOwnIdentity(t *testing.T) {
 // process that follows can sign in as the identity at once, and brings it to its
 // end.
 func TestOwnIdentityCrash(t *testing.T) {
-	for at := 1; ; at++ {
-		reached := false
-		for _, after := range []bool{false, true} {
-			if testing.Short() && after == (at%2 == 0) {
-				continue // the race detector looks at the code, not at every line
+	crashLines(t, 4*time.Second, func(at int, after bool) (reached bool) {
+		synctest.Test(t, func(t *testing.T) {
+			w := ownIdentity(t)
+			own := w.wrap
+			c := &crasher{at: at, after: after, dead: make(chan struct{})}
+			w.wrap = func(r *rotator.Rotator) {
+				own(r)
+				r.Store, r.Entra, r.Deliverer = crashStore{r.Store, c}, crashEntra{r.Entra, c}, crashDeliverer{r.Deliverer, c}
 			}
-			synctest.Test(t, func(t *testing.T) {
-				w := ownIdentity(t)
-				own := w.wrap
-				c := &crasher{at: at, after: after, dead: make(chan struct{})}
-				w.wrap = func(r *rotator.Rotator) {
-					own(r)
-					r.Store, r.Entra, r.Deliverer = crashStore{r.Store, c}, crashEntra{r.Entra, c}, crashDeliverer{r.Deliverer, c}
-				}
-				r, closeStore := w.rotator()
-				stop := run(t, r)
-				live(t, w, r, c, false, rotator.PhaseRetired)
-				stop()
-				closeStore()
-				reached = reached || c.reached()
-				w.wrap = own
-				r, closeStore = w.rotator()
-				if err := w.reads(r); err != nil {
-					t.Errorf("died at effect %d (%s), after=%v: the identity does not work: %v", at, c.what, after, err)
-				}
-				stop = run(t, r)
-				await(t, r, "app-1", 48*time.Hour, "retired", phaseIs(rotator.PhaseRetired))
-				must(t, w.reads(r))
-				await(t, r, "app-2", 48*time.Hour, "retired", phaseIs(rotator.PhaseRetired))
-				stop()
-				closeStore()
-				w.checkTenant()
-			})
-		}
-		if t.Failed() || !reached {
-			return
-		}
-	}
+			r, closeStore := w.rotator()
+			stop := run(t, r)
+			live(t, w, r, c, false, rotator.PhaseRetired)
+			stop()
+			closeStore()
+			reached = c.reached()
+			w.wrap = own
+			r, closeStore = w.rotator()
+			if err := w.reads(r); err != nil {
+				t.Errorf("died at effect %d (%s), after=%v: the identity does not work: %v", at, c.what, after, err)
+			}
+			stop = run(t, r)
+			await(t, r, "app-1", 48*time.Hour, "retired", phaseIs(rotator.PhaseRetired))
+			must(t, w.reads(r))
+			await(t, r, "app-2", 48*time.Hour, "retired", phaseIs(rotator.PhaseRetired))
+			stop()
+			closeStore()
+			w.checkTenant()
+		})
+		return reached
+	})
 }
 
 // TestOwnIdentityHolds: while the identity cannot sign in anew, its old certificate

@@ -147,7 +147,7 @@ func (f *full) start(tb testing.TB) (*exec.Cmd, time.Duration) {
 	}
 	cmd := exec.Command(path, "daemon", "--config", filepath.Join(f.dir, "config.yaml"))
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = diesWithUs()
 	log, err := cmd.StderrPipe()
 	if err != nil {
 		tb.Fatal(err)

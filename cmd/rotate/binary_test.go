@@ -104,7 +104,7 @@ func launchCommand(t *testing.T, dir string, env []string, path string, args ...
 	p.cmd.Dir, p.cmd.Env = dir, env
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
 	p.cmd.WaitDelay = time.Minute
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	p.cmd.SysProcAttr = diesWithUs()
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -37,7 +37,7 @@ func TestRotationInBrowser(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "demo")
 	program := must1(buildProgram())(t)
 	demo := exec.Command(program, "demo", "--dir", dir, "--keep")
-	demo.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	demo.SysProcAttr = diesWithUs()
 	var stderr bytes.Buffer
 	demo.Stderr = &stderr
 	said := must1(demo.StdoutPipe())(t)
@@ -106,7 +106,7 @@ func browse(t *testing.T, node, what, address string) *exec.Cmd {
 	pictures := t.ArtifactDir()
 	t.Log("pictures:", pictures)
 	cmd := exec.CommandContext(t.Context(), "node", filepath.Join(node, "browser.mjs"), what, address, pictures)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = diesWithUs()
 	return cmd
 }
 

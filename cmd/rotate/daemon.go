@@ -38,6 +38,11 @@ and for "rotate reload", it reads its configuration again.`,
 			// configuration: the service manager would not start it again. So it ends
 			// by the signal.
 			debug.SetTraceback("crash")
+			if !canServe {
+				return withHint(
+					&unusable{fmt.Errorf("the service needs Linux, and this is %s: rights by group, hooks and access lists are not there", runtime.GOOS)},
+					"here you can try \"rotate demo\", \"rotate emulator\" and the commands without a daemon")
+			}
 			a.tuneRuntime()
 			cfg, err := a.loadConfig()
 			if err != nil {

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -175,7 +174,7 @@ func newReader(t *testing.T) *reader {
 	r := &reader{env: []string{"PATH=" + path, "HOME=" + dir, "TMPDIR=" + dir, "NO_COLOR=1"}}
 	shell := exec.Command("sh")
 	shell.Dir, shell.Env = dir, r.env
-	shell.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	shell.SysProcAttr = diesWithUs()
 	stdin := must1(shell.StdinPipe())(t)
 	stdout := must1(shell.StdoutPipe())(t)
 	if err := shell.Start(); err != nil {
