@@ -112,10 +112,48 @@ func (c *checker) tenant(p string, t *Tenant) {
 	default:
 		c.host(p+".cloud.login", t.Cloud.Login)
 		c.host(p+".cloud.graph", t.Cloud.Graph)
+		if r := t.Cloud.Removal; r != nil {
+			c.removal(p+".cloud.removal", r, t.Cloud)
+		}
 	}
 	if t.Identity != nil {
 		c.identity(p+".identity", t.Identity)
 	}
+}
+
+// removal checks how long a removal is checked: shorter times than Entra's rule are
+// for clouds that are not Entra.
+func (c *checker) removal(p string, r *RemovalTimes, cloud Cloud) {
+	for _, host := range []string{cloud.Login, cloud.Graph} {
+		if isMicrosofts(host) {
+			c.add(p, "it is not allowed for %s: in Microsoft's clouds an entry that was removed may still be accepted for a while", host)
+			return
+		}
+	}
+	for _, d := range []struct {
+		key  string
+		time *Duration
+		most Duration
+	}{{"reads", r.Reads, Duration(2 * time.Minute)}, {"sign_ins", r.SignIns, Duration(10 * time.Minute)}, {"young", r.Young, maxDuration}} {
+		c.span(p+"."+d.key, d.time, 1)
+		if d.time != nil && *d.time > d.most {
+			c.add(p+"."+d.key, "%s is not allowed; allowed is up to %s", *d.time, d.most)
+		}
+	}
+}
+
+// isMicrosofts reports whether a URL is in a domain of Microsoft's clouds.
+func isMicrosofts(text string) bool {
+	u, err := url.Parse(text)
+	if err != nil {
+		return false
+	}
+	host := "." + strings.ToLower(strings.TrimSuffix(u.Hostname(), "."))
+	domains := []string{
+		"microsoft.com", "microsoft.us", "microsoftonline.com", "microsoftonline.us", "microsoftonline.cn", "chinacloudapi.cn", "windows.net",
+		"sovcloud-identity.fr", "sovcloud-identity.de", "sovcloud-api.fr", "sovcloud-api.de",
+	}
+	return slices.ContainsFunc(domains, func(domain string) bool { return strings.HasSuffix(host, "."+domain) })
 }
 
 func (c *checker) identity(p string, i *Identity) {
@@ -222,6 +260,12 @@ func (c *checker) window(p string, w *Window) {
 func (c *checker) app(p string, a *App) {
 	if a.Evidence && a.Mode != "managed" {
 		c.add(p+".evidence", "it needs mode managed: the tenant's identity reads the sign-in log")
+	}
+	if a.Consumer != "" {
+		c.oneOf(p+".consumer", a.Consumer, "none")
+	}
+	if a.Consumer == "none" && len(a.Deliveries) > 0 {
+		c.add(p+".consumer", "none does not go with deliveries: they bring the keys to a consumer")
 	}
 	c.appName(p+".name", a.Name)
 	c.name(p+".tenant", a.Tenant)

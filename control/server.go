@@ -411,7 +411,11 @@ func (s *Server) events(stop context.Context, w http.ResponseWriter, r *http.Req
 	encoder := json.NewEncoder(w)
 	control := http.NewResponseController(w)
 	begun := false
-	for rotation, err := range s.Rotator.Follow(ctx, r.PathValue("id")) { //nolint:contextcheck // the request's context; stop only ends it
+	follow := s.Rotator.Follow
+	if r.URL.Query().Has("removals") {
+		follow = s.Rotator.FollowRemovals
+	}
+	for rotation, err := range follow(ctx, r.PathValue("id")) { //nolint:contextcheck // the request's context; stop only ends it
 		switch {
 		case err != nil && !begun:
 			writeError(w, err)

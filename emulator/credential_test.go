@@ -166,7 +166,7 @@ func TestRollKeys(t *testing.T) {
 	if a := remove(id, next); a.status != 401 {
 		t.Errorf("removeKey signed by the key it removes: %d %s, want 401", a.status, a.raw)
 	}
-	if a := remove(uuid.NewString(), old); a.status != 400 || a.message() != "No credentials found to be removed" {
+	if a := remove(uuid.NewString(), old); a.status != 400 || a.message() != "No credentials found to be removed." {
 		t.Errorf("unknown keyId: %d %s", a.status, a.raw)
 	}
 	tenant.Configure(func(t *emulator.Tenant) { t.LenientProof, t.RemoveUnknownStatus = true, 404 })

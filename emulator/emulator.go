@@ -99,6 +99,18 @@ type Tenant struct {
 	// https://github.com/blackadi/GraphAPI_addKey_API_SP
 	RemoveUnknownStatus int
 
+	// RemoveNotFound is how many removals of an entry that is there are answered 400
+	// "No credentials found to be removed." and not done, before one is: reads and
+	// writes meet different replicas. RemoveNotFoundPercent is how many of 100 are,
+	// besides.
+	//
+	// Seen live on 2026-08-21 by https://github.com/sg1888/postfix-m365-relay
+	RemoveNotFound, RemoveNotFoundPercent int
+
+	// RemoveAgain is how many removals of an entry are answered 204 and have no effect,
+	// before one has: the exact same removal is needed again. Seen there, too.
+	RemoveAgain int
+
 	// DeniedError is the OAuth "error" of a refusal for a disabled app
 	// (AADSTS7000112) or by Conditional Access (AADSTS53003). If empty,
 	// "unauthorized_client" and "invalid_grant". Not documented for client
@@ -187,6 +199,8 @@ type Tenant struct {
 	turn  uint64 // of the replicas of the token service
 	read  uint64 // of the replicas of Graph
 	reads window // of requests that name keyCredentials in $select
+	// removals counts those of one entry that had no effect, by keyId.
+	removals map[string]int
 	// grants are authorization codes.
 	grants map[string]*grant
 	// signIns is the log of sign-ins, oldest first.

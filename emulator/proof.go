@@ -97,15 +97,13 @@ func (t *Tenant) removeKey(c *call) (*response, *graphError) {
 	next := o.with()
 	next.keys = slices.DeleteFunc(next.keys, func(k keyCredential) bool { return k.KeyID == id })
 	if len(next.keys) == len(o.keys) {
-		// https://github.com/blackadi/GraphAPI_addKey_API_SP
-		refusal := badRequest("No credentials found to be removed")
-		if t.RemoveUnknownStatus != 0 {
-			refusal.status = t.RemoveUnknownStatus
-		}
-		return nil, refusal
+		return nil, t.noCredentials()
 	}
 	if signer == id && !t.LenientProof {
 		return nil, badProof()
+	}
+	if done, refusal := t.removalFails(id); refusal != nil || done {
+		return noContent(), refusal
 	}
 	t.change(next)
 	return noContent(), nil

@@ -55,11 +55,11 @@ func TestHosts(t *testing.T) {
 	if err != nil || hosts.Login != entraURL || hosts.Graph != entraURL {
 		t.Errorf("Hosts = %v, %v", hosts, err)
 	}
-	if _, err := w.client.Hosts("other"); !errors.Is(err, rotator.ErrNotFound) {
-		t.Errorf("Hosts of an unknown tenant: %v, want ErrNotFound", err)
+	if _, err := w.client.Hosts("other"); !errors.Is(err, rotator.ErrNoTenant) {
+		t.Errorf("Hosts of an unknown tenant: %v, want ErrNoTenant", err)
 	}
 	_, err = w.client.Keys(t.Context(), rotator.Access{Registration: rotator.Registration{App: "a", Tenant: "other"}}, false)
-	if f := failure(t, err); f.Class != rotator.ClassFix || !errors.Is(err, rotator.ErrNotFound) {
+	if f := failure(t, err); f.Class != rotator.ClassFix || !errors.Is(err, rotator.ErrNoTenant) {
 		t.Errorf("Keys with an unknown tenant: %v %v", f.Class, err)
 	}
 }

@@ -26,12 +26,16 @@ func (c *Client) PatchKeys(ctx context.Context, as rotator.Access, seen []rotato
 	}
 	var before struct {
 		// Nil if the answer has no such property.
-		KeyCredentials []rawEntry `json:"keyCredentials"`
-		Type           string     `json:"@odata.type"`
-		Name           string     `json:"displayName"`
+		KeyCredentials []rawEntry       `json:"keyCredentials"`
+		ClientID       rotator.ClientID `json:"appId"`
+		Type           string           `json:"@odata.type"`
+		Name           string           `json:"displayName"`
 	}
 	x, err := c.read(ctx, call{Access: as, what: readKeys}, &before, "/applications/{id}")
 	if err != nil {
+		return "", err
+	}
+	if err := k.sameApp(k.ObjectID, before.ClientID); err != nil {
 		return "", err
 	}
 	if before.Type == blueprintType {

@@ -161,15 +161,17 @@ func certificates(a *rotator.AppStatus, now time.Time) node {
 	if a.Open {
 		once("Next", &a.Rotation.New, "being introduced")
 	}
-	// The records call these removed: there is nothing more to do about them here.
 	for i := range a.App.Orphans {
 		once("Left behind", &a.App.Orphans[i].Credential, a.App.Orphans[i].Reason)
 	}
 	replaced := func(c *rotator.Credential, listed string) string {
-		if c.RemovedAt.IsZero() {
-			return listed
+		switch {
+		case !c.RemovedAt.IsZero():
+			return "removed from Entra, confirmed " + relative(c.RemovedAt, now)
+		case !c.RemovalSentAt.IsZero():
+			return removal(c, now)
 		}
-		return "removed from Entra " + relative(c.RemovedAt, now)
+		return listed
 	}
 	if a.Open && a.Rotation.Old != nil {
 		once("Previous", a.Rotation.Old, replaced(a.Rotation.Old, "accepted until it is retired"))

@@ -93,6 +93,9 @@ func (r *Rotator) examine(ctx context.Context, spec AppSpec) (App, KeyPair, Adde
 	if added.Warnings, err = r.checkApp(ctx, &app); err != nil {
 		return none(err)
 	}
+	if err := r.checkConsumer(&app); err != nil {
+		return none(err)
+	}
 	var pair KeyPair
 	if app.Mode == ModeMonitor {
 		added.Warnings = nil // they are about rotations
@@ -157,7 +160,7 @@ func (r *Rotator) appOf(spec AppSpec) (App, error) {
 		Name: spec.Name, Tenant: spec.Tenant, Mode: spec.Mode,
 		ClientID: ClientID(strings.ToLower(string(spec.ClientID))), ObjectID: ObjectID(strings.ToLower(string(spec.ObjectID))),
 		Permissions: spec.Permissions, Tags: spec.Tags, Owner: spec.Owner, Policy: spec.Policy,
-		Deliveries: spec.Deliveries, Probe: spec.Probe, Confirm: spec.Confirm, HandOff: spec.HandOff,
+		Deliveries: spec.Deliveries, Probe: spec.Probe, Confirm: spec.Confirm, HandOff: spec.HandOff, NoConsumer: spec.NoConsumer,
 	}, nil
 }
 
@@ -188,7 +191,7 @@ func (r *Rotator) checkApp(ctx context.Context, app *App) ([]string, error) {
 	if err := r.checkIdentity(app); err != nil {
 		return nil, err
 	}
-	policy := policyOf(app, r.settings().Defaults)
+	policy := wishOf(app, r.settings().Defaults)
 	if err := policy.Check(app.ConfirmRule()); err != nil {
 		return nil, fmt.Errorf("app %s: %w", app.Name, err)
 	}
@@ -229,13 +232,10 @@ func (r *Rotator) checkApp(ctx context.Context, app *App) ([]string, error) {
 			return nil, fmt.Errorf("app %s: %w", app.Name, err)
 		}
 	}
-	if len(app.Deliveries) == 0 && app.ConfirmRule() == ConfirmAutomatic {
-		warnings = append(warnings, "no delivery: rotate keeps the new key in its store only and retires the old one after the overlap; a consumer that signs in with this certificate would be cut off. Add a delivery (--deliver-file) or let a person confirm (--confirm person)")
-	}
 	if policy.Overlap == 0 {
 		warnings = append(warnings, "overlap 0s: the old certificate is removed as soon as the new one is confirmed")
 	}
-	if policy.ReloadWithin == 0 && app.ConfirmRule() == ConfirmAutomatic {
+	if policy.ReloadWithin == 0 && app.ConfirmRule() == ConfirmAutomatic && !app.NoConsumer {
 		warnings = append(warnings, "reload_within 0s: the consumer is taken to read its files at once")
 	}
 	return warnings, nil
@@ -341,7 +341,6 @@ func (r *Rotator) locate(ctx context.Context, app *App, pair KeyPair, added *Add
 	}
 	if time.Now().After(app.Current.NotAfter) {
 		added.Warnings = append(added.Warnings, "the expired certificate is no longer listed on the app")
-		app.Current.RemovedAt = time.Now().UTC()
 		return nil
 	}
 	return fix(ReasonNotRegistered, "upload the certificate to the app, or add the app with the file that its consumer uses",

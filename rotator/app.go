@@ -53,10 +53,31 @@ type Credential struct {
 	// GivenUp tells that a person called the private key compromised. Such a
 	// pair is never delivered nor rolled back to.
 	GivenUp bool `json:"given_up,omitempty"`
-	// RemovedAt is when its entry left Entra; zero while it may be there.
+	// AddedAt is when it was last sent to be added; zero: long ago, or not by us.
+	AddedAt time.Time `json:"added_at,omitzero"`
+	// RemovalSentAt is when its removal was first sent; zero: it was not. From then
+	// on nothing rests on it. RemovalFrom is the earliest time at which the removal
+	// can be confirmed; zero: it cannot be checked from here.
+	RemovalSentAt time.Time `json:"removal_sent_at,omitzero"`
+	RemovalFrom   time.Time `json:"removal_from,omitzero"`
+	// RemovedAt is when its removal was confirmed, see [isRemoved]; zero while its
+	// entry may be there.
 	RemovedAt time.Time `json:"removed_at,omitzero"`
+	// LeftAt is when it was left on the app to a person: nobody could tell its KeyID.
+	LeftAt time.Time `json:"left_at,omitzero"`
 	// ForgetAt is when the sealed private key is deleted; zero: not yet known.
 	ForgetAt time.Time `json:"forget_at,omitzero"`
+}
+
+// isLeaving reports whether nothing may rest on it any more: its removal was sent or
+// confirmed, or it is left to a person.
+func (c *Credential) isLeaving() bool {
+	return !c.RemovalSentAt.IsZero() || !c.RemovedAt.IsZero() || !c.LeftAt.IsZero()
+}
+
+// IsUnconfirmed reports whether its removal was sent and may not have happened.
+func (c *Credential) IsUnconfirmed(now time.Time) bool {
+	return !c.RemovalSentAt.IsZero() && c.RemovedAt.IsZero() && c.LeftAt.IsZero() && now.Before(c.NotAfter)
 }
 
 // Orphan is a certificate of ours that is still on the app, or may be, and
@@ -100,6 +121,9 @@ type App struct {
 	// Previous.
 	Former  []Credential `json:"former,omitempty"`
 	Orphans []Orphan     `json:"orphans,omitempty"`
+	// Removals are certificates whose removal was sent: those that are not confirmed
+	// yet, and the last that are.
+	Removals []Removal `json:"removals,omitempty"`
 
 	// Rotation is the ID of the open rotation; empty if none is open.
 	Rotation string `json:"rotation,omitempty"`
@@ -148,6 +172,10 @@ type App struct {
 	CorrelationID string `json:"correlation_id,omitempty"`
 	// NewPassword asks the next rotation for a password of its own.
 	NewPassword bool `json:"new_password,omitempty"`
+	// NoConsumer tells that a person said: no program signs in with the app's pairs,
+	// so that none has to get a new one. Without it, an app without a delivery is not
+	// rotated; see [Rotator.lacksDelivery].
+	NoConsumer bool `json:"no_consumer,omitempty"`
 }
 
 // Delivery kinds.

@@ -187,6 +187,9 @@ func (r *Rotator) newCreator(ctx context.Context, req CreateRequest, by string) 
 	if _, err := r.checkApp(ctx, &app); err != nil {
 		return nil, err
 	}
+	if err := r.checkConsumer(&app); err != nil {
+		return nil, err
+	}
 	if req.DisplayName == "" {
 		req.DisplayName = app.Name
 	}

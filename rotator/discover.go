@@ -143,6 +143,11 @@ func isOneOf(app *App, rot *Rotation, found FoundCredential) bool {
 	if rot != nil {
 		ours = append(ours, rot.New, Credential{KeyID: rot.Upload.Chosen})
 	}
+	for _, m := range app.Removals {
+		if !m.Foreign && m.Carries(found.KeyID, found.Thumbprint) {
+			return true
+		}
+	}
 	return slices.ContainsFunc(ours, func(c Credential) bool {
 		return found.KeyID != "" && (c.KeyID == found.KeyID || c.AskedKeyID == found.KeyID) ||
 			found.Thumbprint != "" && c.ThumbprintSHA256 == found.Thumbprint

@@ -10,6 +10,9 @@ import (
 var (
 	// ErrNotFound says that no such app, rotation or key pair is stored.
 	ErrNotFound = errors.New("not found")
+	// ErrNoTenant says that the configuration in force has no such tenant: nothing is
+	// known about what is in it, so it is never [ErrNotFound].
+	ErrNoTenant = errors.New("the tenant is not in the configuration")
 	// ErrExists says that the name or the registration is tracked already.
 	ErrExists = errors.New("is tracked already")
 	// ErrRotating says that a rotation of the app is open.
@@ -80,6 +83,8 @@ const (
 	ReasonForbidden Reason = "forbidden"
 	// ReasonPolicy means: the tenant's app management policy refuses the certificate.
 	ReasonPolicy Reason = "policy"
+	// ReasonTooShort means: the lifetime that the tenant allows holds no rotation.
+	ReasonTooShort Reason = "lifetime_too_short"
 	// ReasonAppNotFound means: no such app registration (404) or no such client in
 	// the tenant (AADSTS700016).
 	ReasonAppNotFound Reason = "app_not_found"

@@ -57,7 +57,7 @@ func (t *turn) remember(ctx context.Context, s *sight) error {
 		listed = append(listed, e.KeyID)
 	}
 	seen := t.rot.Upload.Seen
-	unseen := slices.DeleteFunc(slices.Clone(listed), func(id KeyID) bool { return slices.Contains(seen, id) })
+	unseen := slices.DeleteFunc(slices.Clone(listed), func(id KeyID) bool { return slices.Contains(seen, id) || t.app.isLeaving(id, "") })
 	gone := slices.DeleteFunc(slices.Clone(seen), func(id KeyID) bool { return slices.Contains(listed, id) })
 	absence := Absence{}
 	if len(gone) > 0 {
@@ -100,7 +100,7 @@ func (t *turn) remember(ctx context.Context, s *sight) error {
 // show it again.
 func (t *turn) mayAddKey(until time.Time) bool {
 	return t.app.Mode == ModeSelf || slices.ContainsFunc(t.own(), func(c *Credential) bool {
-		return c.RemovedAt.IsZero() && !c.GivenUp && until.Before(c.NotAfter)
+		return !c.isLeaving() && !c.GivenUp && until.Before(c.NotAfter)
 	})
 }
 

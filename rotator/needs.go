@@ -97,6 +97,8 @@ const (
 	WakeForget WakeKind = "forget"
 	// WakeOpen lists every open rotation, at the time it was started.
 	WakeOpen WakeKind = "open"
+	// WakeRemoval means: a removal that was sent must be checked.
+	WakeRemoval WakeKind = "removal"
 	// WakeAlert means: the app's alerts must be looked at.
 	WakeAlert WakeKind = "alert"
 )
@@ -164,7 +166,7 @@ type Hosts struct {
 // method has a deadline of its own and is safe for concurrent use. No method
 // repeats a request that changes something: the engine decides that.
 type Entra interface {
-	// Hosts of a tenant; [ErrNotFound] if the configuration has no such tenant.
+	// Hosts of a tenant; [ErrNoTenant] if the configuration has no such tenant.
 	Hosts(tenant string) (Hosts, error)
 	// SignIn gets a cold token with the pair (a new credential object, no
 	// shared cache) and asks each probe path with it. The error is that of the
@@ -266,6 +268,9 @@ type Entry struct {
 	// Thumbprint is that of the certificate if the reading asked for it; empty
 	// otherwise.
 	Thumbprint Thumbprint
+	// Hint is the SHA-1 thumbprint, upper-case hex, that the entry's customKeyIdentifier
+	// names; empty: none. Anybody can write it, so it proves nothing.
+	Hint string
 	// Usage is Verify for sign-in certificates.
 	Usage string
 }

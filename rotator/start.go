@@ -138,6 +138,11 @@ func (r *Rotator) plan(ctx context.Context, name string, open *turn, req StartRe
 	if err := r.mayStart(ctx, &app, &state, policy, open, req, by, now); err != nil {
 		return Rotation{}, err
 	}
+	app.LifetimeLimit = r.lifetimeLimit(ctx, &app)
+	policy = policyOf(&app, r.settings().Defaults)
+	if err := policy.checkLifetime(name, app.ConfirmRule()); err != nil {
+		return Rotation{}, err
+	}
 	pair, credential, err := r.newPair(ctx, &app, policy, now)
 	if err != nil {
 		return Rotation{}, err
@@ -183,6 +188,7 @@ func (r *Rotator) plan(ctx context.Context, name string, open *turn, req StartRe
 		if rec.App.CorrelationID == "" {
 			rec.App.CorrelationID = string(newGUID())
 		}
+		rec.App.LifetimeLimit = app.LifetimeLimit
 		giveUp(rec.App, &rot)
 		rec.Rotation = &rot
 		rec.App.Rotation, rec.App.LastRotation = rot.ID, rot.ID
@@ -206,6 +212,9 @@ func (r *Rotator) mayStart(ctx context.Context, app *App, state *State, policy P
 	if app.Mode == ModeMonitor {
 		return watchedOnly(app)
 	}
+	if r.lacksDelivery(app) {
+		return noDelivery(app)
+	}
 	if state.ReadOnly {
 		return refusedf("app %s: nothing starts: %s; look at what differs, then \"rotate resume --all\"", app.Name, state.Stopped)
 	}
@@ -216,7 +225,7 @@ func (r *Rotator) mayStart(ctx context.Context, app *App, state *State, policy P
 		return err
 	}
 	rule := app.ConfirmRule()
-	if err := policy.Check(rule); err != nil {
+	if err := wishOf(app, r.settings().Defaults).Check(rule); err != nil {
 		return fmt.Errorf("app %s: %w", app.Name, err)
 	}
 	var lastSafe time.Time
@@ -315,7 +324,7 @@ const backdate = 15 * time.Minute
 // newPair makes a key, a certificate and the files that will be delivered.
 func (r *Rotator) newPair(ctx context.Context, app *App, policy Policy, now time.Time) (KeyPair, Credential, error) {
 	notBefore, notAfter := now.Add(-backdate), now.Add(policy.Validity)
-	if limit := r.lifetimeLimit(ctx, app); limit > 0 && notAfter.Sub(notBefore) > limit {
+	if limit := app.LifetimeLimit; limit > 0 && notAfter.Sub(notBefore) > limit {
 		notAfter = notBefore.Add(limit)
 	}
 	key, err := r.newKey(policy.KeyBits)
@@ -398,7 +407,7 @@ func (r *Rotator) newRotation(app *App, open *turn, next Credential, req StartRe
 	for _, c := range earlier {
 		// What an earlier rotation may have left is taken along.
 		taken := func(e Credential) bool { return e.ThumbprintSHA256 == c.ThumbprintSHA256 }
-		if c.RemovedAt.IsZero() && (c.KeyID != "" || c.AskedKeyID != "") && !slices.ContainsFunc(rot.Extra, taken) {
+		if !c.isLeaving() && (c.KeyID != "" || c.AskedKeyID != "") && !slices.ContainsFunc(rot.Extra, taken) {
 			rot.Extra = append(rot.Extra, c)
 		}
 	}
@@ -418,10 +427,10 @@ func (r *Rotator) newRotation(app *App, open *turn, next Credential, req StartRe
 func (t *turn) leftovers() []Credential {
 	var left []Credential
 	if c := t.app.Current; c != nil && c.ThumbprintSHA256 == t.rot.New.ThumbprintSHA256 {
-		if t.rot.Old != nil && t.rot.Old.RemovedAt.IsZero() {
+		if t.rot.Old != nil && !t.rot.Old.isLeaving() {
 			left = append(left, *t.rot.Old)
 		}
-	} else if uploaded := !t.rot.PhaseAt[PhaseUploaded].IsZero() || !t.rot.Upload.SentAt.IsZero(); uploaded && t.rot.New.RemovedAt.IsZero() {
+	} else if uploaded := !t.rot.PhaseAt[PhaseUploaded].IsZero() || !t.rot.Upload.SentAt.IsZero(); uploaded && !t.rot.New.isLeaving() {
 		c := t.rot.New
 		if c.AskedKeyID == "" {
 			c.AskedKeyID = t.rot.Upload.Chosen
@@ -429,7 +438,7 @@ func (t *turn) leftovers() []Credential {
 		left = append(left, c)
 	}
 	for _, c := range t.rot.Extra {
-		if c.RemovedAt.IsZero() {
+		if !c.isLeaving() {
 			left = append(left, c)
 		}
 	}

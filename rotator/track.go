@@ -22,6 +22,8 @@ type AppSpec struct {
 	// app that is tracked already.
 	PFX      []byte
 	Password string
+	// NoConsumer says that no program signs in with the app's pairs.
+	NoConsumer bool
 	// Certificate is the public part alone, DER or PEM, of an app that is only
 	// watched ([ModeMonitor]).
 	Certificate []byte
@@ -46,6 +48,9 @@ type Edit struct {
 	ForgetOrphan string
 	// NewPassword asks the next rotation for a fresh PFX password.
 	NewPassword *bool
+	// NoConsumer says that no program signs in with the app's pairs, or takes that
+	// back.
+	NoConsumer *bool
 }
 
 // Added is the answer to tracking an app.

@@ -144,7 +144,7 @@ func (t *turn) signer(ctx context.Context) (KeyPair, error) {
 	now := time.Now()
 	for _, c := range t.own() {
 		if c.ThumbprintSHA256 == t.rot.New.ThumbprintSHA256 ||
-			!c.RemovedAt.IsZero() || now.Before(c.NotBefore) || now.After(c.NotAfter) {
+			c.isLeaving() || now.Before(c.NotBefore) || now.After(c.NotAfter) {
 			continue
 		}
 		pair, err := t.pair(ctx, c)
@@ -260,6 +260,7 @@ func (t *turn) send(ctx context.Context, signer KeyPair) (*wait, error) {
 		rec.App.Uploads = append(within(rec.App.Uploads, now, day), now)
 		rec.Rotation.Upload.Way, rec.Rotation.Upload.SentAt = way, now
 		rec.Rotation.Upload.Sends++
+		rec.Rotation.New.AddedAt = now
 		rec.Rotation.Absence = Absence{}
 		rec.Rotation.Force = false // it lifts the ceiling for one request
 	})
@@ -319,11 +320,19 @@ func (t *turn) refuse(ctx context.Context, f *Failure) error {
 	if f.LongestLifetime > 0 && f.LongestLifetime != t.app.LifetimeLimit {
 		retryAt = now.Add(backoff(1))
 	}
+	// This request added nothing. An earlier one, whose answer was lost, may have.
+	var earlier *Removal
+	if t.rot.Upload.Sends > 1 {
+		earlier = t.newRemoval(&t.rot.New, nil, false)
+	}
 	t.log.ErrorContext(ctx, "tenant policy refuses the certificate", "err", f.Message, "next", f.Next)
 	return t.enter(ctx, PhaseRolledBack, func(rec *Records) {
 		rec.Rotation.Outcome = "the tenant's policy refused the certificate: " + f.Message
 		rec.Rotation.Back = &Back{By: "schedule", At: now, From: PhasePlanned, Reason: "policy"}
-		rec.Rotation.New.RemovedAt = now // it was never there
+		if earlier != nil {
+			keepRemoval(rec.App, earlier)
+			noteRemoval(rec, earlier)
+		}
 		t.dropNew(rec)
 		if f.LongestLifetime > 0 {
 			rec.App.LifetimeLimit = f.LongestLifetime

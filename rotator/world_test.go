@@ -427,6 +427,7 @@ func (w *world) checkTenant() {
 	r, closeStore := w.rotator()
 	w.wrap = saved
 	defer closeStore()
+	w.settleRemovals(r)
 	for _, one := range w.apps {
 		app, err := r.Store.App(w.t.Context(), one.name)
 		if err != nil {
@@ -465,6 +466,27 @@ func (w *world) checkTenant() {
 		}
 	}
 	w.checkLeaks()
+}
+
+// settleRemovals lets the checks of removals run to their ends, and nothing else.
+func (w *world) settleRemovals(r *rotator.Rotator) {
+	w.t.Helper()
+	schedule := r.Schedule
+	r.Schedule = nil
+	stop := func() {}
+	for _, one := range w.apps {
+		app, err := r.Store.App(w.t.Context(), one.name)
+		if err != nil || len(app.Pending()) == 0 {
+			continue
+		}
+		stop()
+		r.CheckRemovalsOf(one.name)
+		stop = run(w.t, r)
+		settled := func(s rotator.AppStatus) bool { return len(s.App.Pending()) == 0 }
+		await(w.t, r, one.name, 30*24*time.Hour, "settled", settled)
+	}
+	stop()
+	r.Schedule = schedule
 }
 
 func (w *world) secrets(clientID string) []string {

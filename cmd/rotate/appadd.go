@@ -57,7 +57,7 @@ managed, makes it an app that is.`,
 			}
 			spec.Mode, spec.ObjectID, spec.KeyID, spec.Owner = flags.mode, flags.objectID, flags.keyID, flags.owner
 			spec.Permissions, spec.Tags, spec.Probe = flags.permissions, flags.tags, flags.probe
-			spec.Evidence = flags.evidence
+			spec.Evidence, spec.NoConsumer = flags.evidence, flags.noConsumer
 			spec.Deliveries, spec.Confirm, spec.Policy.Encoding = flags.deliveries, flags.confirm.Confirm, flags.encoding
 			if profile != "" {
 				p, err := a.profile(profile)
@@ -138,6 +138,9 @@ func writeAdded(t *terminal, added control.Added, status control.Status, local b
 	}
 	for _, d := range tracked.Deliveries {
 		row("delivery", deliveryText(d))
+	}
+	if tracked.NoConsumer {
+		row("delivery", noConsumerText)
 	}
 	if tracked.Mode != string(rotator.ModeMonitor) {
 		row("confirmed", confirmText(tracked.Confirm))

@@ -14,7 +14,7 @@ type appFlags struct {
 	confirm                                confirmFlag
 	permissions, tags, probe               []string
 	deliveries                             []control.Delivery
-	replace, evidence                      bool
+	replace, evidence, noConsumer          bool
 }
 
 func (f *appFlags) register(cmd *cobra.Command) {
@@ -34,6 +34,7 @@ func (f *appFlags) register(cmd *cobra.Command) {
 	handOff := &deliveryFlag{&f.deliveries, "handoff"}
 	flags.Var(handOff, "deliver-handoff", "a person brings new key pairs to the consumer (rotate handoff)")
 	flags.Lookup("deliver-handoff").NoOptDefVal = "true"
+	flags.BoolVar(&f.noConsumer, "no-consumer", false, "no program signs in with its certificates, so no delivery is needed")
 	flags.BoolVar(&f.replace, "replace", false, "overwrite a file that holds somebody else's certificate")
 }
 

@@ -19,6 +19,8 @@ type emulatorFlags struct {
 	signInDelay                               config.Duration
 	ignoreKeyID, noPremium                    bool
 	throttlePercent, losePercent, failPercent int
+	removeNotFoundPercent                     int
+	removeNotFound, removeAgain               int
 }
 
 func newEmulatorCommand(a *app) *cobra.Command {
@@ -64,6 +66,9 @@ everything is, and the key pairs of the apps.
 	f.IntVar(&flags.throttlePercent, "throttle", 0, "how many of 100 requests are answered 429")
 	f.IntVar(&flags.losePercent, "lose-answers", 0, "how many of 100 requests are done, but not answered")
 	f.IntVar(&flags.failPercent, "fail", 0, "how many of 100 requests are answered 5xx")
+	f.IntVar(&flags.removeNotFound, "remove-not-found", 0, "how often the removal of a key that is there is answered \"No credentials found to be removed.\" before it works")
+	f.IntVar(&flags.removeNotFoundPercent, "remove-not-found-percent", 0, "how many of 100 removals are answered so")
+	f.IntVar(&flags.removeAgain, "remove-again", 0, "how often the removal of a key is accepted without effect before it works")
 	f.StringVar(&flags.options.LogFile, "log", "", "file for one JSON line a request")
 	return cmd
 }
@@ -88,12 +93,16 @@ func (f *emulatorFlags) tenant() (*emulator.Tenant, error) {
 	for _, percent := range []struct {
 		flag  string
 		value int
-	}{{"throttle", f.throttlePercent}, {"lose-answers", f.losePercent}, {"fail", f.failPercent}} {
+	}{{"throttle", f.throttlePercent}, {"lose-answers", f.losePercent}, {"fail", f.failPercent}, {"remove-not-found-percent", f.removeNotFoundPercent}} {
 		if percent.value < 0 || percent.value > 100 {
 			return nil, usagef("--%s %d: use 0 to 100 percent", percent.flag, percent.value)
 		}
 	}
+	if f.removeNotFound < 0 || f.removeAgain < 0 {
+		return nil, usagef("--remove-not-found and --remove-again may not be negative")
+	}
 	return &emulator.Tenant{
+		RemoveNotFound: f.removeNotFound, RemoveNotFoundPercent: f.removeNotFoundPercent, RemoveAgain: f.removeAgain,
 		Propagation: time.Duration(f.propagation), ReadLag: time.Duration(f.readLag), Latency: time.Duration(f.latency),
 		SignInDelay: time.Duration(f.signInDelay), NoPremium: f.noPremium,
 		IgnoreKeyID: f.ignoreKeyID, ThrottlePercent: f.throttlePercent,

@@ -102,6 +102,28 @@ func tenantsOf(tenants []config.Tenant, keys *store.Store) ([]graph.Tenant, erro
 	return all, nil
 }
 
+// removalTimesOf are how long removals are checked, of the tenants that say so.
+func removalTimesOf(tenants []config.Tenant) map[string]rotator.RemovalTimes {
+	all := map[string]rotator.RemovalTimes{}
+	for _, t := range tenants {
+		r := t.Cloud.Removal
+		if t.Cloud.Name != "" || r == nil {
+			continue
+		}
+		times := rotator.DefaultRemovalTimes()
+		for _, d := range []struct {
+			to   *time.Duration
+			from *config.Duration
+		}{{&times.Reads, r.Reads}, {&times.SignIns, r.SignIns}, {&times.Young, r.Young}} {
+			if d.from != nil {
+				*d.to = time.Duration(*d.from)
+			}
+		}
+		all[t.Name] = times
+	}
+	return all
+}
+
 func identityOf(t config.Tenant, keys *store.Store) graph.Identity {
 	id := t.Identity
 	if id == nil {
@@ -163,8 +185,8 @@ func specOf(a config.App, p *config.Profile, base config.Policy, tracked bool) (
 	spec := control.AppSpec{
 		Name: a.Name, Tenant: a.Tenant, ClientID: a.ClientID, ObjectID: a.ObjectID, KeyID: a.KeyID, Mode: a.Mode,
 		Permissions: a.Permissions, Tags: a.Tags, Owner: a.Owner, Policy: control.PolicyOf(policy),
-		Evidence: a.Evidence,
-		Probe:    a.Probe, Confirm: control.Confirm{Rule: a.Confirm.Rule, Hook: a.Confirm.Hook},
+		Evidence: a.Evidence, NoConsumer: a.Consumer == "none",
+		Probe: a.Probe, Confirm: control.Confirm{Rule: a.Confirm.Rule, Hook: a.Confirm.Hook},
 		HandOff: control.HandOffText{Consumer: a.HandOff.Consumer, Steps: a.HandOff.Steps},
 	}
 	for _, d := range a.Deliveries {
