@@ -75,17 +75,6 @@ type Tenant struct {
 	// so that a client that gives up early does not know whether it was done.
 	Latency time.Duration
 
-	// IgnoreKeyID makes addKey, and PATCH for new entries, assign a keyId of the
-	// tenant's own. Zero keeps the client's. Whether Entra keeps the one sent to
-	// addKey is not documented.
-	//
-	// https://learn.microsoft.com/graph/api/application-addkey
-	IgnoreKeyID bool
-
-	// EchoKey makes the answer of addKey contain the certificate. Zero leaves
-	// key null. Not documented either way.
-	EchoKey bool
-
 	// LenientProof accepts what the proof-of-possession page does not show: PS256
 	// instead of RS256, x5t#S256 or kid alone instead of x5t, and a removeKey
 	// signed by the very key that it removes. Zero refuses all three.

@@ -246,6 +246,9 @@ func (t *Tenant) parseBody(c *call) *graphError {
 		}
 		err = t.dir.schema.checkAction(c.route.body, object)
 	default:
+		if _, isList := object["keyCredentials"].([]any); object["keyCredentials"] != nil && !isList {
+			return wrongShape("keyCredentials")
+		}
 		err = t.dir.schema.checkObject(c.route.body, object, "")
 	}
 	if err != nil {

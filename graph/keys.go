@@ -160,8 +160,9 @@ func sha1Hint(id []byte) string {
 	return strings.ToUpper(text)
 }
 
-// AddKey adds one certificate with addKey. The KeyID is empty if the answer did
-// not tell it.
+// AddKey adds one certificate with addKey. Entra alone chooses the KeyID there: it
+// refuses one of ours, in every tenant. What is returned is empty if the answer
+// did not contain it.
 // https://learn.microsoft.com/graph/api/application-addkey
 func (c *Client) AddKey(ctx context.Context, as rotator.Access, proof rotator.KeyPair, add rotator.NewKey) (rotator.KeyID, error) {
 	k := call{Access: as, what: addKey, write: true, proof: true}
@@ -169,6 +170,7 @@ func (c *Client) AddKey(ctx context.Context, as rotator.Access, proof rotator.Ke
 	if err != nil {
 		return "", err
 	}
+	add.KeyID = ""
 	body := addKeyBody{KeyCredential: newEntry(add), Proof: signed}
 	var added rotator.KeyID
 	_, err = c.do(ctx, k, func(ctx context.Context, a *khttp.NetHttpRequestAdapter) error {

@@ -40,9 +40,9 @@ const (
 type Credential struct {
 	// KeyID is empty while nobody could tell it.
 	KeyID KeyID `json:"key_id,omitempty"`
-	// AskedKeyID is the KeyID that we chose when KeyID is empty. Entra may have
-	// kept it; removing it is safe, for it is a random GUID of ours.
-	AskedKeyID KeyID `json:"asked_key_id,omitempty"`
+	// RequestedKeyID is the KeyID that a PATCH asked for when KeyID is empty. Entra
+	// may have kept it; removing it is safe, for it is a random GUID of ours.
+	RequestedKeyID KeyID `json:"asked_key_id,omitempty"`
 	// ThumbprintSHA1 is upper-case hex, as portals show it.
 	ThumbprintSHA1   string     `json:"thumbprint_sha1"`
 	ThumbprintSHA256 Thumbprint `json:"thumbprint_sha256"`

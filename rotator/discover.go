@@ -141,7 +141,7 @@ func isOneOf(app *App, rot *Rotation, found FoundCredential) bool {
 	}
 	ours := allCredentials(app, rot)
 	if rot != nil {
-		ours = append(ours, rot.New, Credential{KeyID: rot.Upload.Chosen})
+		ours = append(ours, rot.New, Credential{KeyID: rot.Upload.RequestedKeyID})
 	}
 	for _, m := range app.Removals {
 		if !m.Foreign && m.Carries(found.KeyID, found.Thumbprint) {
@@ -149,7 +149,7 @@ func isOneOf(app *App, rot *Rotation, found FoundCredential) bool {
 		}
 	}
 	return slices.ContainsFunc(ours, func(c Credential) bool {
-		return found.KeyID != "" && (c.KeyID == found.KeyID || c.AskedKeyID == found.KeyID) ||
+		return found.KeyID != "" && (c.KeyID == found.KeyID || c.RequestedKeyID == found.KeyID) ||
 			found.Thumbprint != "" && c.ThumbprintSHA256 == found.Thumbprint
 	})
 }

@@ -90,6 +90,11 @@ const (
 	ReasonAppNotFound Reason = "app_not_found"
 	// ReasonNoSuchKey means: removeKey found no entry with the KeyID.
 	ReasonNoSuchKey Reason = "no_such_key"
+	// ReasonKeyIDRefused means: a PATCH was refused because its new entry carries a
+	// KeyID of ours.
+	ReasonKeyIDRefused Reason = "key_id_refused"
+	// ReasonEndDate means: Entra refused the end date of the certificate.
+	ReasonEndDate Reason = "end_date"
 	// ReasonBadProof means: the proof of possession was refused (401).
 	ReasonBadProof Reason = "bad_proof"
 	// ReasonThrottled means: 429.
@@ -125,6 +130,9 @@ type Failure struct {
 	RetryAfter time.Duration
 	// Ambiguous tells that the request may have been carried out.
 	Ambiguous bool
+	// Transient tells that such a refusal was seen to pass within minutes: it is
+	// tried a few times before Class and Next count.
+	Transient bool
 	// LongestLifetime is what a policy allows; zero: unknown.
 	LongestLifetime time.Duration
 	// ServerTime is the Date of the refusing answer; zero: no answer.

@@ -381,7 +381,7 @@ func differ(app *App, rot *Rotation, got reading, now time.Time) difference {
 	for _, c := range got.found {
 		if isOneOf(app, rot, c) {
 			present = present || app.Current != nil &&
-				(c.Thumbprint == app.Current.ThumbprintSHA256 || c.KeyID != "" && (c.KeyID == app.Current.KeyID || c.KeyID == app.Current.AskedKeyID))
+				(c.Thumbprint == app.Current.ThumbprintSHA256 || c.KeyID != "" && (c.KeyID == app.Current.KeyID || c.KeyID == app.Current.RequestedKeyID))
 			continue
 		}
 		f := foreignOf(c)

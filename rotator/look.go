@@ -105,7 +105,7 @@ func (t *turn) mayAddKey(until time.Time) bool {
 }
 
 // isNew reports whether the entry is the rotation's certificate: by its own
-// hash, or by the KeyID that only we know or that the answer named.
+// hash, or by the KeyID that the answer named or that a PATCH of ours asked for.
 func (t *turn) isNew(e Entry) bool {
 	switch {
 	case e.Thumbprint != "":
@@ -113,7 +113,7 @@ func (t *turn) isNew(e Entry) bool {
 	case t.rot.New.KeyID != "":
 		return e.KeyID == t.rot.New.KeyID
 	}
-	return t.rot.Upload.Chosen != "" && e.KeyID == t.rot.Upload.Chosen
+	return t.rot.Upload.RequestedKeyID != "" && e.KeyID == t.rot.Upload.RequestedKeyID
 }
 
 // setKeyID notes the KeyID of the new certificate wherever it is described.

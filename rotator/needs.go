@@ -154,6 +154,9 @@ type TenantState struct {
 	Hosts Hosts `json:"hosts,omitzero"`
 	// Inspection is the last look at it.
 	Inspection Inspection `json:"inspection,omitzero"`
+	// PatchChoosesKeyID tells that a PATCH was refused because of the KeyID of its
+	// new entry: none is sent any more.
+	PatchChoosesKeyID bool `json:"patch_chooses_key_id,omitempty"`
 }
 
 // Hosts are the addresses of one tenant's cloud.
@@ -178,11 +181,14 @@ type Entra interface {
 	// Federated reads the app's federated credentials, which Keys does not show. A
 	// Failure is "not known", never "none".
 	Federated(ctx context.Context, as Access) ([]FoundCredential, error)
-	// AddKey adds one certificate with a proof signed by pair proof.
+	// AddKey adds one certificate with a proof signed by pair proof. Entra chooses
+	// the KeyID; it is empty if the answer did not contain it.
 	AddKey(ctx context.Context, as Access, proof KeyPair, add NewKey) (KeyID, error)
 	// PatchKeys adds one certificate by replacing the list: it reads the list,
 	// gives up with [ReasonStaleRead] if one of seen is not in it, and sends the
-	// list with the new entry. For apps without any valid key of ours only.
+	// list with the new entry. For apps without any valid key of ours only. A
+	// Failure with [ReasonKeyIDRefused] if Entra refuses add.KeyID; nothing was
+	// changed then.
 	PatchKeys(ctx context.Context, as Access, seen []KeyID, add NewKey) (KeyID, error)
 	// RemoveKey removes one entry with a proof signed by pair proof.
 	RemoveKey(ctx context.Context, as Access, proof KeyPair, id KeyID) error
@@ -277,7 +283,7 @@ type Entry struct {
 
 // NewKey is a certificate to add.
 type NewKey struct {
-	// KeyID that the entry should get; Entra may choose its own.
+	// KeyID that a PATCH asks for; empty: Entra chooses. AddKey never sends one.
 	KeyID       KeyID
 	DisplayName string
 	// Certificate is DER.

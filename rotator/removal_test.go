@@ -260,7 +260,7 @@ func TestRemovalOfAnUnansweredUpload(t *testing.T) {
 	for mode, o := range tenantModes() {
 		bubble(t, mode, o, func(w *world, r *rotator.Rotator) {
 			t := w.t
-			w.tenant.Configure(func(e *emulator.Tenant) { e.IgnoreKeyID, e.ReadLag = true, 10*time.Minute })
+			w.tenant.Configure(func(e *emulator.Tenant) { e.ReadLag = 10 * time.Minute })
 			w.tenant.Intercept = func(q emulator.Request) *emulator.Fault {
 				if strings.HasSuffix(q.Path, "/addKey") {
 					return &emulator.Fault{LoseAnswer: true}

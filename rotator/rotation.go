@@ -117,8 +117,9 @@ const (
 
 // Upload is what is known about sending the certificate.
 type Upload struct {
-	// KeyID that we chose for the entry; Entra may not keep it.
-	Chosen KeyID `json:"chosen,omitempty"`
+	// RequestedKeyID is the KeyID that the last PATCH asked for; empty with addKey
+	// and where the tenant refuses one.
+	RequestedKeyID KeyID `json:"chosen,omitempty"`
 	// Way is addKey or patch, set before the request.
 	Way string `json:"way,omitempty"`
 	// SentAt is when it was last sent without an answer that settles it; zero:

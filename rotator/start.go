@@ -109,8 +109,8 @@ func (r *Rotator) carryOn(ctx context.Context, t *turn, req StartRequest, told [
 			old := rot.New.KeyID
 			rot.Upload.Seen = slices.DeleteFunc(rot.Upload.Seen, func(id KeyID) bool { return id == old })
 			rot.Phase, rot.Missing, rot.Absence = PhasePlanned, time.Time{}, Absence{}
-			rot.Upload.Chosen, rot.Upload.SentAt = newGUID(), time.Time{}
-			rot.New.AskedKeyID = ""
+			rot.Upload.RequestedKeyID, rot.Upload.SentAt = "", time.Time{}
+			rot.New.RequestedKeyID = ""
 			setKeyID(rec, "")
 		}
 		rec.Audit = append(rec.Audit, AuditEntry{
@@ -390,7 +390,6 @@ func (r *Rotator) newRotation(app *App, open *turn, next Credential, req StartRe
 		ID: id, App: app.Name, ClientID: app.ClientID, Mode: app.Mode, By: by, Asked: by != bySchedule, Force: req.Force,
 		Phase: PhasePlanned, New: next, DisplayName: entryName(app.Name, r.Store.ID(), id),
 		StartedAt: now, PhaseAt: map[Phase]time.Time{PhasePlanned: now}, WakeAt: now,
-		Upload: Upload{Chosen: newGUID()},
 	}
 	if app.Current != nil {
 		old := *app.Current
@@ -407,7 +406,7 @@ func (r *Rotator) newRotation(app *App, open *turn, next Credential, req StartRe
 	for _, c := range earlier {
 		// What an earlier rotation may have left is taken along.
 		taken := func(e Credential) bool { return e.ThumbprintSHA256 == c.ThumbprintSHA256 }
-		if !c.isLeaving() && (c.KeyID != "" || c.AskedKeyID != "") && !slices.ContainsFunc(rot.Extra, taken) {
+		if !c.isLeaving() && (c.KeyID != "" || c.RequestedKeyID != "") && !slices.ContainsFunc(rot.Extra, taken) {
 			rot.Extra = append(rot.Extra, c)
 		}
 	}
@@ -432,8 +431,8 @@ func (t *turn) leftovers() []Credential {
 		}
 	} else if uploaded := !t.rot.PhaseAt[PhaseUploaded].IsZero() || !t.rot.Upload.SentAt.IsZero(); uploaded && !t.rot.New.isLeaving() {
 		c := t.rot.New
-		if c.AskedKeyID == "" {
-			c.AskedKeyID = t.rot.Upload.Chosen
+		if c.RequestedKeyID == "" {
+			c.RequestedKeyID = t.rot.Upload.RequestedKeyID
 		}
 		left = append(left, c)
 	}

@@ -256,9 +256,14 @@ func (t *turn) send(ctx context.Context, signer KeyPair) (*wait, error) {
 	if signer.IsZero() {
 		way = WayPatch
 	}
+	requested, err := t.requestedKeyID(ctx, way)
+	if err != nil {
+		return nil, err
+	}
 	err = t.record(ctx, "certificate upload begun", func(rec *Records) {
 		rec.App.Uploads = append(within(rec.App.Uploads, now, day), now)
 		rec.Rotation.Upload.Way, rec.Rotation.Upload.SentAt = way, now
+		rec.Rotation.Upload.RequestedKeyID = requested
 		rec.Rotation.Upload.Sends++
 		rec.Rotation.New.AddedAt = now
 		rec.Rotation.Absence = Absence{}
@@ -268,7 +273,7 @@ func (t *turn) send(ctx context.Context, signer KeyPair) (*wait, error) {
 		return nil, err
 	}
 	add := NewKey{
-		KeyID: t.rot.Upload.Chosen, DisplayName: t.rot.DisplayName, Certificate: next.Certificate,
+		KeyID: requested, DisplayName: t.rot.DisplayName, Certificate: next.Certificate,
 		NotBefore: t.rot.New.NotBefore, NotAfter: t.rot.New.NotAfter,
 	}
 	var id KeyID
@@ -288,15 +293,63 @@ func (t *turn) send(ctx context.Context, signer KeyPair) (*wait, error) {
 	if f.Reason == ReasonPolicy {
 		return nil, t.refuse(ctx, f)
 	}
+	withoutKeyID := f.Reason == ReasonKeyIDRefused && requested != ""
 	settled := t.record(ctx, "", func(rec *Records) {
-		rec.Rotation.Upload.SentAt = time.Time{}
-		if f.Reason == ReasonStaleRead {
-			// Nothing was sent, so nothing counts.
+		rec.Rotation.Upload.SentAt, rec.Rotation.Upload.RequestedKeyID = time.Time{}, ""
+		if f.Reason == ReasonStaleRead || withoutKeyID {
+			// Nothing was sent or changed, so nothing counts.
 			rec.App.Uploads = slices.DeleteFunc(rec.App.Uploads, now.Equal)
 			rec.Rotation.Upload.Sends--
 		}
 	})
-	return nil, errors.Join(settled, err)
+	if settled != nil || !withoutKeyID {
+		return nil, errors.Join(settled, err)
+	}
+	// The refusal is definite: nothing was changed, so it is sent again at once.
+	if err := t.r.keyIDRefused(ctx, t.app.Tenant); err != nil {
+		return nil, err
+	}
+	return t.send(ctx, signer)
+}
+
+// requestedKeyID is the KeyID that the request asks for: none with addKey, where
+// Entra alone chooses, and none where the tenant refuses it.
+func (t *turn) requestedKeyID(ctx context.Context, way string) (KeyID, error) {
+	if way != WayPatch {
+		return "", nil
+	}
+	return t.r.patchKeyID(ctx, t.app.Tenant)
+}
+
+// patchKeyID is a fresh KeyID for the new entry of a PATCH; empty where the tenant
+// refuses one.
+func (r *Rotator) patchKeyID(ctx context.Context, tenant string) (KeyID, error) {
+	known, err := r.Store.Tenant(ctx, tenant)
+	if err != nil {
+		return "", fmt.Errorf("tenant %s: %w", tenant, err)
+	}
+	if known.PatchChoosesKeyID {
+		return "", nil
+	}
+	return newGUID(), nil
+}
+
+// keyIDRefused keeps in the tenant's record that no PATCH may carry a KeyID for its
+// new entry.
+func (r *Rotator) keyIDRefused(ctx context.Context, tenant string) error {
+	ctx, cancel := lasting(ctx)
+	defer cancel()
+	err := r.write(ctx, "", func(rec *Records) error {
+		known, err := rec.Tenant(tenant)
+		if err == nil {
+			known.PatchChoosesKeyID = true
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("tenant %s: %w that it refuses key IDs: %w", tenant, errRecord, err)
+	}
+	return nil
 }
 
 // uploaded records that the app carries the new certificate. An empty KeyID
@@ -306,7 +359,7 @@ func (t *turn) uploaded(ctx context.Context, id KeyID) error {
 		rec.Rotation.Upload.SentAt = time.Time{}
 		rec.Rotation.Absence, rec.Rotation.Proof = Absence{}, Proof{}
 		rec.Rotation.LookedAt = time.Now().UTC()
-		rec.Rotation.New.AskedKeyID = rec.Rotation.Upload.Chosen
+		rec.Rotation.New.RequestedKeyID = rec.Rotation.Upload.RequestedKeyID
 		setKeyID(rec, id)
 	})
 }

@@ -99,7 +99,7 @@ func (r *Rotator) appStatus(ctx context.Context, app *App, state *State, now tim
 	if policy.Overlap == 0 && app.Mode != ModeMonitor {
 		s.Warnings = append(s.Warnings, "overlap 0s: the old certificate is removed as soon as the new one is confirmed")
 	}
-	if app.Current != nil && app.Mode != ModeMonitor && app.Current.KeyID == "" && app.Current.AskedKeyID == "" {
+	if app.Current != nil && app.Mode != ModeMonitor && app.Current.KeyID == "" && app.Current.RequestedKeyID == "" {
 		s.Warnings = append(s.Warnings, "the key ID of the present certificate is not known: after the next rotation a person must remove it in the Entra portal (or tell it: rotate app edit "+app.Name+" --key-id)")
 	}
 	ahead, atRisk := app.preflightWarnings()

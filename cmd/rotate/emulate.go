@@ -17,7 +17,7 @@ type emulatorFlags struct {
 	options                                   emulator.Options
 	notAfter, propagation, readLag, latency   config.Duration
 	signInDelay                               config.Duration
-	ignoreKeyID, noPremium                    bool
+	noPremium                                 bool
 	throttlePercent, losePercent, failPercent int
 	removeNotFoundPercent                     int
 	removeNotFound, removeAgain               int
@@ -62,7 +62,6 @@ everything is, and the key pairs of the apps.
 	f.Var((*durationFlag)(&flags.latency), "latency", "how long each request takes")
 	f.Var((*durationFlag)(&flags.signInDelay), "sign-in-delay", "how long a sign-in needs to get into the log of sign-ins")
 	f.BoolVar(&flags.noPremium, "no-premium", false, "refuse the log of sign-ins, as without a P1 licence")
-	f.BoolVar(&flags.ignoreKeyID, "ignore-key-id", false, "let addKey assign a key ID of its own")
 	f.IntVar(&flags.throttlePercent, "throttle", 0, "how many of 100 requests are answered 429")
 	f.IntVar(&flags.losePercent, "lose-answers", 0, "how many of 100 requests are done, but not answered")
 	f.IntVar(&flags.failPercent, "fail", 0, "how many of 100 requests are answered 5xx")
@@ -105,7 +104,7 @@ func (f *emulatorFlags) tenant() (*emulator.Tenant, error) {
 		RemoveNotFound: f.removeNotFound, RemoveNotFoundPercent: f.removeNotFoundPercent, RemoveAgain: f.removeAgain,
 		Propagation: time.Duration(f.propagation), ReadLag: time.Duration(f.readLag), Latency: time.Duration(f.latency),
 		SignInDelay: time.Duration(f.signInDelay), NoPremium: f.noPremium,
-		IgnoreKeyID: f.ignoreKeyID, ThrottlePercent: f.throttlePercent,
+		ThrottlePercent:    f.throttlePercent,
 		LoseAnswersPercent: f.losePercent, FailPercent: f.failPercent,
 	}, nil
 }
