@@ -21,6 +21,11 @@ import (
 //go:embed contract/graph-v1.0-subset.csdl.xml
 var csdl []byte
 
+// moreCSDL are further types of the same metadata.
+//
+//go:embed contract/graph-v1.0-more.csdl.xml
+var moreCSDL []byte
+
 // A schema says which properties and parameters exist, and of which type.
 type schema struct {
 	types   map[string]*structure // entity and complex types
@@ -29,8 +34,9 @@ type schema struct {
 }
 
 type structure struct {
-	base       string
-	properties map[string]property
+	base          string
+	properties    map[string]property
+	relationships map[string]string // types by name
 }
 
 type property struct {
@@ -48,6 +54,8 @@ type enum struct {
 type schemaError struct {
 	place string
 	text  string
+	// typ has no property of that name; both are empty for other errors.
+	typ, property string
 }
 
 func (e *schemaError) Error() string {
@@ -67,6 +75,8 @@ type csdlType struct {
 	Name     string         `xml:",attr"`
 	BaseType string         `xml:",attr"`
 	Property []csdlProperty `xml:"Property"`
+
+	NavigationProperty []csdlProperty `xml:"NavigationProperty"`
 }
 
 type csdlDocument struct {
@@ -90,14 +100,21 @@ type csdlDocument struct {
 // newSchema reads the embedded metadata. That it can be read is a property of the
 // program, so an error is a bug.
 func newSchema() *schema {
-	var doc csdlDocument
-	if err := xml.Unmarshal(csdl, &doc); err != nil {
-		panic("emulator: embedded schema: " + err.Error())
-	}
 	s := &schema{
 		types:   map[string]*structure{},
 		enums:   map[string]enum{},
 		actions: map[string]map[string]property{},
+	}
+	s.read(csdl)
+	s.read(moreCSDL)
+	return s
+}
+
+// read adds what a document says.
+func (s *schema) read(document []byte) {
+	var doc csdlDocument
+	if err := xml.Unmarshal(document, &doc); err != nil {
+		panic("emulator: embedded schema: " + err.Error())
 	}
 	properties := func(in []csdlProperty) map[string]property {
 		out := make(map[string]property, len(in))
@@ -107,7 +124,11 @@ func newSchema() *schema {
 		return out
 	}
 	for _, t := range slices.Concat(doc.Schema.ComplexType, doc.Schema.EntityType) {
-		s.types[t.Name] = &structure{shortName(t.BaseType), properties(t.Property)}
+		relationships := map[string]string{}
+		for _, n := range t.NavigationProperty {
+			relationships[n.Name] = n.Type
+		}
+		s.types[t.Name] = &structure{shortName(t.BaseType), properties(t.Property), relationships}
 	}
 	for _, e := range doc.Schema.EnumType {
 		members := make([]string, len(e.Member))
@@ -123,7 +144,6 @@ func newSchema() *schema {
 		bound := shortName(a.Parameter[0].Type)
 		s.actions[bound+"."+a.Name] = properties(a.Parameter[1:])
 	}
-	return s
 }
 
 // shortName drops the namespace of a type's name.
@@ -141,6 +161,43 @@ func (s *schema) property(typ, name string) (property, bool) {
 	return property{}, false
 }
 
+// relationship returns the type of a relationship of a type or of its base types,
+// empty if there is none.
+func (s *schema) relationship(typ, name string) string {
+	for t := s.types[typ]; t != nil; t = s.types[t.base] {
+		if of := t.relationships[name]; of != "" {
+			return of
+		}
+	}
+	return ""
+}
+
+// PropertyType implements [odata.Schema].
+func (s *schema) PropertyType(typ, name string) (edm string, ok bool) {
+	if p, found := s.property(typ, name); found {
+		return p.typ, true
+	}
+	edm = s.relationship(typ, name)
+	return edm, edm != ""
+}
+
+// isWhole says whether the schema has all properties of a type, so that others are
+// known not to exist. It has them of v1.0, and of these types only those that are used.
+func (s *schema) isWhole(typ string) bool {
+	partial := []string{"directoryObject", "domain", "message", "organization", "outlookItem", "user"}
+	return s.types[typ] != nil && !slices.Contains(partial, typ)
+}
+
+// ofDirectory says whether a kind of object of the directory has a property.
+func (s *schema) ofDirectory(name string) bool {
+	for _, kind := range []string{kindApplication, kindServicePrincipal, "user"} {
+		if _, ok := s.property(kind, name); ok {
+			return true
+		}
+	}
+	return false
+}
+
 // checkObject checks a JSON object against an entity or complex type. Properties
 // may be missing; annotations are left alone.
 func (s *schema) checkObject(typ string, object map[string]any, place string) error {
@@ -150,7 +207,9 @@ func (s *schema) checkObject(typ string, object map[string]any, place string) er
 		}
 		p, ok := s.property(typ, name)
 		if !ok {
-			return &schemaError{place, fmt.Sprintf("The property '%s' does not exist on type 'microsoft.graph.%s'. Make sure to only use property names that are defined by the type.", name, typ)}
+			return &schemaError{
+				place, fmt.Sprintf("The property '%s' does not exist on type 'microsoft.graph.%s'. Make sure to only use property names that are defined by the type.", name, typ), typ, name,
+			}
 		}
 		if err := s.checkValue(p.typ, p.nullable, value, join(place, name)); err != nil {
 			return err
@@ -169,7 +228,7 @@ func (s *schema) checkAction(action string, object map[string]any) error {
 		}
 		p, ok := parameters[name]
 		if !ok {
-			return &schemaError{"", fmt.Sprintf("The parameter '%s' in the request payload is not a valid parameter for the operation '%s'.", name, action[strings.Index(action, ".")+1:])}
+			return &schemaError{text: fmt.Sprintf("The parameter '%s' in the request payload is not a valid parameter for the operation '%s'.", name, action[strings.Index(action, ".")+1:])}
 		}
 		if err := s.checkValue(p.typ, p.nullable, value, name); err != nil {
 			return err
@@ -177,7 +236,7 @@ func (s *schema) checkAction(action string, object map[string]any) error {
 	}
 	for name, p := range parameters {
 		if _, ok := object[name]; !ok && !p.nullable {
-			return &schemaError{"", fmt.Sprintf("The parameter '%s' is missing.", name)}
+			return &schemaError{text: fmt.Sprintf("The parameter '%s' is missing.", name)}
 		}
 	}
 	return nil
@@ -204,7 +263,7 @@ func (s *schema) checkValue(typ string, nullable bool, value any, place string) 
 		if nullable {
 			return nil
 		}
-		return &schemaError{place, fmt.Sprintf("A null value was found for a property that has the expected type '%s[Nullable=False]'. The expected type does not allow null values.", typ)}
+		return &schemaError{place: place, text: fmt.Sprintf("A null value was found for a property that has the expected type '%s[Nullable=False]'. The expected type does not allow null values.", typ)}
 	}
 	name := shortName(typ)
 	if e, ok := s.enums[name]; ok {
@@ -305,7 +364,7 @@ func mismatch(value any, typ, place string) error {
 	case map[string]any:
 		kind = "complex value"
 	}
-	return &schemaError{place, fmt.Sprintf("Cannot convert a %s to the expected type '%s'. See the inner exception for more details.", kind, typ)}
+	return &schemaError{place: place, text: fmt.Sprintf("Cannot convert a %s to the expected type '%s'. See the inner exception for more details.", kind, typ)}
 }
 
 // isAnnotation says whether a name is that of an OData annotation. A bind is not:

@@ -2,7 +2,9 @@ package graph
 
 import (
 	"context"
+	"crypto/sha1" //nolint:gosec // Entra's thumbprints are SHA-1
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -35,8 +37,9 @@ const (
 // Registered lists what a tenant holds, as its identity; see
 // [rotator.Inventory].
 //
-// The certificates are asked for in the list ($select), 999 objects an answer,
-// so that 20,000 apps cost 21 of the 150 requests that Graph allows a minute.
+// keyCredentials is named in $select, 999 objects an answer, so that 20,000 apps cost
+// 21 of the 150 such requests that Graph allows a minute. The certificates themselves
+// are null in every list; live tenants were seen to do so, whatever the page says.
 // https://learn.microsoft.com/graph/api/application-list
 //
 // Federated credentials come from a list of their own before that, see federatedOf.
@@ -254,8 +257,8 @@ type listedKey struct {
 	End   string `json:"endDateTime"`
 	Usage string `json:"usage"`
 	Key   string `json:"key"`
-	// Custom holds hex, base64 or anything; here it only tells which entries
-	// belong together.
+	// Custom contains hex, base64 or anything: it says which entries belong together,
+	// and hints at the certificate.
 	Custom string `json:"customKeyIdentifier"`
 }
 
@@ -339,8 +342,26 @@ func (l listedKey) found(kind string) rotator.FoundCredential {
 			der = block.Bytes
 		}
 		f.Thumbprint, f.ThumbprintSHA1 = rotator.ThumbprintOf(der), rotator.ThumbprintSHA1(der)
+	} else if kind != rotator.FoundSecret {
+		f.ThumbprintSHA1 = thumbprintIn(l.Custom)
 	}
 	return f
+}
+
+// thumbprintIn returns the SHA-1 thumbprint in a customKeyIdentifier, upper-case hex;
+// empty if it has not the form of one. Two encodings are in use: the hex digits
+// themselves, and base64 of the 20 bytes.
+//
+// https://learn.microsoft.com/graph/api/resources/keycredential
+func thumbprintIn(custom string) string {
+	sum, err := hex.DecodeString(custom)
+	if err != nil {
+		sum, err = base64.StdEncoding.DecodeString(custom)
+	}
+	if err != nil || len(sum) != sha1.Size {
+		return ""
+	}
+	return strings.ToUpper(hex.EncodeToString(sum))
 }
 
 // parsed is a time as Graph writes it; zero if it is none.

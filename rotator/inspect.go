@@ -220,6 +220,9 @@ func (in *inspection) page(ctx context.Context, page InventoryPage) error {
 		case app != nil && found.Kind == RegisteredApp:
 			in.met[app.Name] = true
 			got, err := in.listed(ctx, app, found)
+			if err == nil {
+				got, err = in.certain(ctx, app, rot, got)
+			}
 			if err != nil {
 				return err
 			}
@@ -381,7 +384,7 @@ func differ(app *App, rot *Rotation, got reading, now time.Time) difference {
 	for _, c := range got.found {
 		if isOneOf(app, rot, c) {
 			present = present || app.Current != nil &&
-				(c.Thumbprint == app.Current.ThumbprintSHA256 || c.KeyID != "" && (c.KeyID == app.Current.KeyID || c.KeyID == app.Current.RequestedKeyID))
+				(c.Thumbprint == app.Current.ThumbprintSHA256 || c.hintsAt(*app.Current) || c.KeyID != "" && (c.KeyID == app.Current.KeyID || c.KeyID == app.Current.RequestedKeyID))
 			continue
 		}
 		f := foreignOf(c)

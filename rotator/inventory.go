@@ -70,8 +70,9 @@ type FoundCredential struct {
 	DisplayName string
 	// NotBefore and NotAfter are zero if Entra does not tell.
 	NotBefore, NotAfter time.Time
-	// Thumbprint and ThumbprintSHA1 are empty for secrets, and where Entra did not
-	// give the certificate.
+	// Thumbprint is empty for secrets, and where Entra did not give the certificate, as
+	// in lists. ThumbprintSHA1 is what the entry says there: a hint, upper-case hex;
+	// empty if it says nothing of the kind.
 	Thumbprint     Thumbprint
 	ThumbprintSHA1 string
 	// Issuer, Subject and Audiences are those of a federated one; the subject may be
