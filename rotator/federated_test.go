@@ -189,7 +189,7 @@ func TestL19(t *testing.T) {
 		}
 		before := fmt.Sprint(blueprint)
 		for name, spec := range map[string]rotator.AppSpec{
-			"managed": {Mode: rotator.ModeManaged},
+			"managed": {Mode: rotator.ModeManaged, NoConsumer: true},
 			"watched": {Certificate: der},
 		} {
 			spec.Name, spec.Tenant, spec.ClientID = "agents", "contoso", rotator.ClientID(blueprint.ClientID)
