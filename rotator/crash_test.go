@@ -183,7 +183,8 @@ func crashAt(t *testing.T, o options, lag time.Duration, ignore, back bool, at i
 		}
 		orphans := len(s.App.Orphans)
 		closeStore()
-		if unreadable := o.permissions != nil && ignore; orphans > 0 && !unreadable {
+		// Where no list can be read, a lost answer to addKey hides the KeyID.
+		if unreadable := o.permissions != nil; orphans > 0 && !unreadable {
 			t.Errorf("%d orphans although the KeyID can be known", orphans)
 		}
 		w.checkTenant()
@@ -212,8 +213,8 @@ func live(t *testing.T, w *world, r *rotator.Rotator, c *crasher, back bool, goa
 			t.Fatal(err)
 		}
 		one := s.Apps[0]
-		if one.Phase == goal {
-			return
+		if one.Phase == goal && (c == nil || len(one.App.Pending()) == 0) {
+			return // with a crasher the checks of removals are part of the run
 		}
 		if one.WaitingFor == rotator.WaitingPerson {
 			w.person(r, "app-1")
