@@ -80,6 +80,15 @@ func Sample(kind rotator.EventKind) (Message, bool) {
 		ends()
 		e.Summary = "the consumer still uses the old certificate, last at 2026-03-02T04:11:09Z"
 		e.Next = "bring the new one to the consumer; the old one stays until it was unused for 14d, or until its end on 2026-03-16. If the consumer has changed meanwhile: rotate confirm contoso-sync CODE"
+	case rotator.EventRemovalUnconfirmed:
+		rotation()
+		e.Severity = rotator.SeverityCritical
+		e.Summary = "the compromised certificate 5B1E0F9D8C7B6A5948372615F4E3D2C1B0A99887 may still be accepted: its removal was sent 3 times and it is still on the app"
+		e.Next = "check it, and remove it there if it is listed: Entra admin centre > App registrations > All applications > 5f0c1a2b-3d4e-4f60-8a7b-9c0d1e2f3a4b > Certificates & secrets > Certificates: thumbprint 5B1E0F9D8C7B6A5948372615F4E3D2C1B0A99887"
+	case rotator.EventRemoved:
+		rotation()
+		e.Severity = rotator.SeverityInfo
+		e.Summary = "the certificate 5B1E0F9D8C7B6A5948372615F4E3D2C1B0A99887 was removed: 5 reads over 10m4s do not list it, and 3 sign-ins with it over 10m2s were refused"
 	case rotator.EventRecovered:
 		ends()
 		e.Severity, e.Summary = rotator.SeverityInfo, "the rotation works again; it had failed since 2026-03-01 22:17 UTC"

@@ -208,6 +208,7 @@ func crashAt(t *testing.T, o options, lag time.Duration, back bool, at int, afte
 		}
 		orphans := len(s.App.Orphans)
 		closeStore()
+		// Where no list can be read, a lost answer to addKey hides the KeyID.
 		if unreadable := o.permissions != nil; orphans > 0 && !unreadable {
 			t.Errorf("%d orphans although the KeyID can be known", orphans)
 		}
@@ -237,8 +238,8 @@ func live(t *testing.T, w *world, r *rotator.Rotator, c *crasher, back bool, goa
 			t.Fatal(err)
 		}
 		one := s.Apps[0]
-		if one.Phase == goal {
-			return
+		if one.Phase == goal && (c == nil || len(one.App.Pending()) == 0) {
+			return // with a crasher the checks of removals are part of the run
 		}
 		if one.WaitingFor == rotator.WaitingPerson {
 			w.person(r, "app-1")

@@ -390,7 +390,7 @@ func (l *removalLook) mayBeSent(m *Removal, now time.Time) bool {
 		}
 	}
 	if at.After(now) {
-		if m.LookAt.Before(at) && m.Sends >= tellAfter {
+		if m.Sends >= tellAfter && m.LookAt.Before(at) || m.Sends < tellAfter && at.Before(m.LookAt) {
 			m.LookAt = at
 		}
 		return false
@@ -398,6 +398,7 @@ func (l *removalLook) mayBeSent(m *Removal, now time.Time) bool {
 	m.Sends++
 	m.LastSentAt, m.Sent = now, append(m.Sent, now)
 	m.Absent, m.Refused = Absence{}, Absence{}
+	m.RemovalFrom = m.seen().earliest(l.times, m.LookAt)
 	return true
 }
 

@@ -190,7 +190,7 @@ func (t *turn) takeAway(ctx context.Context) error {
 			list = append(list, c)
 		}
 	}
-	uploaded := !t.rot.PhaseAt[PhaseUploaded].IsZero() || !t.rot.Upload.SentAt.IsZero()
+	uploaded := t.mayBeUploaded()
 	if c := t.rot.New; uploaded && !c.isLeaving() {
 		list = append(list, c)
 	}
@@ -198,6 +198,12 @@ func (t *turn) takeAway(ctx context.Context) error {
 		return nil // nothing to remove
 	}
 	return t.removeAll(ctx, signer, list)
+}
+
+// mayBeUploaded reports whether Entra may have the new certificate. A refusal settles
+// the one request that it answers, not an earlier one.
+func (t *turn) mayBeUploaded() bool {
+	return !t.rot.PhaseAt[PhaseUploaded].IsZero() || !t.rot.Upload.SentAt.IsZero() || t.rot.Upload.Sends > 1
 }
 
 // backSigner is the pair that signs while rolling back: the one we go back to.

@@ -435,7 +435,7 @@ func (t *turn) leftovers() []Credential {
 		if t.rot.Old != nil && !t.rot.Old.isLeaving() {
 			left = append(left, *t.rot.Old)
 		}
-	} else if uploaded := !t.rot.PhaseAt[PhaseUploaded].IsZero() || !t.rot.Upload.SentAt.IsZero(); uploaded && !t.rot.New.isLeaving() {
+	} else if t.mayBeUploaded() && !t.rot.New.isLeaving() {
 		c := t.rot.New
 		if c.RequestedKeyID == "" {
 			c.RequestedKeyID = t.rot.Upload.RequestedKeyID

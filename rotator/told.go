@@ -57,6 +57,8 @@ func (r *Rotator) toldKeys(ctx context.Context, app *App, open *turn, ids []KeyI
 			continue
 		case slices.ContainsFunc(listing.SecretEntries, is):
 			return nil, refusedf("app %s: %s is a client secret, not a certificate; remove it in the Entra portal", app.Name, id)
+		case i >= 0 && app.isLeaving(id, ""):
+			return nil, refusedf("app %s: the removal of the key %s was sent before; \"rotate status %s\" shows where it stands", app.Name, id, app.Name)
 		case i < 0:
 			return nil, usagef("app %s: no key %q is on it; that rotate did not make: %s", app.Name, id, foreignText(listing.Entries, isOurs))
 		case isOurs(listing.Entries[i]):

@@ -73,7 +73,7 @@ func TestRetireKeyFirst(t *testing.T) {
 		if w.elsewhere() != "" {
 			t.Error("it is still on the app")
 		}
-		if !strings.Contains(s.Rotation.Outcome, "removed as told: "+id) {
+		if !strings.Contains(s.Rotation.Outcome, "removal sent as asked: "+id) {
 			t.Errorf("outcome %q", s.Rotation.Outcome)
 		}
 		if n := w.patches(); n != 1 {

@@ -81,7 +81,8 @@ func (r *Rotator) Delete(ctx context.Context, name string, admin Token, by strin
 		if err := r.settings().Registrar.Unregister(ctx, as); err != nil && reasonOf(err) != ReasonAppNotFound {
 			return nil, err
 		}
-		steps = append(steps, fmt.Sprintf("deleted the registration %q, client ID %s, with its service principal and consent", found.DisplayName, found.ClientID))
+		steps = append(steps, fmt.Sprintf("sent the deletion of the registration %q, client ID %s, with its service principal and consent", found.DisplayName, found.ClientID),
+			r.deletedText(ctx, as, made.UniqueName))
 	} else {
 		steps = append(steps, "its registration is not in the tenant")
 	}
@@ -114,6 +115,20 @@ func (r *Rotator) Delete(ctx context.Context, name string, admin Token, by strin
 	})
 	r.announce()
 	return append(steps, "it is no longer tracked, and its keys were deleted"), err
+}
+
+// deletedText says what a read showed directly after the deletion: the answer to it
+// proves nothing, and neither does one read.
+func (r *Rotator) deletedText(ctx context.Context, as Access, uniqueName string) string {
+	_, err := r.Registrar.FindUnique(ctx, as, uniqueName)
+	const check = "Entra admin centre > App registrations > All applications > "
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return "a read after that does not show it any more; to be sure, check later: " + check + string(as.ClientID)
+	case err != nil:
+		return "whether it is gone could not be read (" + err.Error() + "); check it: " + check + string(as.ClientID)
+	}
+	return "a read after that still shows it, as reads may lag; check it: " + check + string(as.ClientID)
 }
 
 // foreignOn refuses to delete a registration that somebody else signs in with.
