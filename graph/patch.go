@@ -65,13 +65,26 @@ func (c *Client) PatchKeys(ctx context.Context, as rotator.Access, seen []rotato
 		}
 		return a.SendNoContent(ctx, r, errorAnswers())
 	})
-	if f, ok := errors.AsType[*rotator.Failure](err); ok && add.KeyID != "" && namesKeyID(f) {
-		f.Reason = rotator.ReasonKeyIDRefused
+	if f, ok := errors.AsType[*rotator.Failure](err); ok && add.KeyID != "" {
+		switch {
+		case isThere(f, add.KeyID):
+			return add.KeyID, nil
+		case namesKeyID(f):
+			f.Reason = rotator.ReasonKeyIDRefused
+		}
 	}
 	if err != nil {
 		return "", c.explainPolicy(ctx, as, err)
 	}
 	return c.added(ctx, as, ids, add), nil
+}
+
+// isThere reports whether a PATCH was refused because an entry has the KeyID of the
+// new one: nobody but us knows it, so an earlier request arrived, and the list that
+// was read lags.
+func isThere(f *rotator.Failure, id rotator.KeyID) bool {
+	e, ok := errors.AsType[*Error](f)
+	return ok && strings.Contains(e.Message, "Update to existing credential") && strings.Contains(strings.ToLower(e.Message), string(id))
 }
 
 // namesKeyID reports whether a PATCH was refused for the KeyID of its new entry: the

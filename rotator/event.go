@@ -60,6 +60,9 @@ const (
 	// EventOldCertificateInUse tells that the sign-in log shows the consumer with the
 	// certificate that was replaced.
 	EventOldCertificateInUse EventKind = "old_certificate_in_use"
+	// EventKeyIDUnknown tells that the KeyID of a new certificate was lost with the
+	// answer of its upload.
+	EventKeyIDUnknown EventKind = "key_id_unknown"
 	// EventRecovered tells that what an earlier event told of is over.
 	EventRecovered EventKind = "recovered"
 	// EventStopped tells that nothing starts unasked before a person resumes.
@@ -78,7 +81,7 @@ func EventKinds() []EventKind {
 	return []EventKind{
 		EventExpiring, EventRotationStarted, EventRotated, EventRotationFailed, EventRolledBack, EventHandOffReady,
 		EventHandOffOverdue, EventForeignCredential, EventCertificateMissing, EventRenewalAtRisk,
-		EventOldCertificateInUse, EventRecovered, EventStopped,
+		EventOldCertificateInUse, EventKeyIDUnknown, EventRecovered, EventStopped,
 		EventChannelFailing, EventStoreFailing, EventTest,
 	}
 }

@@ -173,6 +173,9 @@ type Entra interface {
 	// shared cache) and asks each probe path with it. The error is that of the
 	// token; results of probes are in the answer.
 	SignIn(ctx context.Context, app Registration, pair KeyPair, probes []string) (SignIn, error)
+	// SignInTo gets a cold token with the pair for another audience than Graph, given
+	// by its scope, and throws it away. Of the answer only At and RequestID are set.
+	SignInTo(ctx context.Context, app Registration, pair KeyPair, scope string) (SignIn, error)
 	// Keys reads the app's certificates. withKeys asks for the certificates
 	// themselves, at most 150 times a minute and tenant.
 	Keys(ctx context.Context, as Access, withKeys bool) (Listing, error)

@@ -25,8 +25,8 @@ func (t *turn) upload(ctx context.Context) (*wait, error) {
 	if t.app.Mode == ModeSelf && t.rot.Upload.Sends == 0 {
 		// What this pair can do, the new one must do. The token is kept for the
 		// requests that follow.
-		got, err := t.cold(ctx, signer, nil)
-		if reasonOf(err) == ReasonNotRegistered {
+		var got SignIn
+		if signer, got, err = t.acceptedSigner(ctx); reasonOf(err) == ReasonNotRegistered {
 			return t.signerMissing(ctx)
 		}
 		if err != nil {
@@ -57,6 +57,11 @@ func (t *turn) upload(ctx context.Context) (*wait, error) {
 			err := t.record(ctx, "", func(rec *Records) { rec.Rotation.Absence = absence })
 			return &wait{WaitingAnswer, time.Now().UTC().Add(absentEvery)}, err
 		}
+		// On a bad day the list lacks a new entry for 20 minutes and more: the token
+		// service has the last word, where its answer can be waited for.
+		if w, done, err := t.findByToken(ctx); done || err != nil || w != nil && !t.isLate(time.Now()) {
+			return w, err
+		}
 	default:
 		if w, done, err := t.findByToken(ctx); done || w != nil || err != nil {
 			return w, err
@@ -71,6 +76,28 @@ func (t *turn) upload(ctx context.Context) (*wait, error) {
 	}
 	return w, err
 }
+
+// acceptedSigner signs in with the pairs of ours that can sign, and returns the first
+// that Entra knows. The refusal of one says nothing about the next.
+func (t *turn) acceptedSigner(ctx context.Context) (KeyPair, SignIn, error) {
+	list, err := t.signers(ctx, maxSigners)
+	if err != nil {
+		return KeyPair{}, SignIn{}, err
+	}
+	var refused error
+	for _, pair := range list {
+		got, err := t.cold(ctx, pair, nil)
+		if reasonOf(err) != ReasonNotRegistered {
+			return pair, got, err
+		}
+		refused = err
+	}
+	return KeyPair{}, SignIn{}, refused
+}
+
+// maxSigners bounds how many pairs are tried: the one in service, the one before,
+// and what closed rotations left.
+const maxSigners = 4
 
 // signerMissing handles a token service that does not know the pair in service
 // any more: after the time that a key may take to spread, somebody removed it.
@@ -99,6 +126,16 @@ func (t *turn) listedSigner(ctx context.Context, signer KeyPair, s sight) (KeyPa
 			return signer, nil
 		}
 		return signer, t.record(ctx, "", func(rec *Records) { rec.Rotation.SignerAbsence = Absence{} })
+	}
+	others, err := t.signers(ctx, maxSigners)
+	if err != nil {
+		return KeyPair{}, err
+	}
+	for _, other := range others {
+		id := t.keyIDOf(other)
+		if id != "" && slices.ContainsFunc(s.listing.Entries, func(e Entry) bool { return e.KeyID == id }) {
+			return other, nil
+		}
 	}
 	absence := t.rot.SignerAbsence.missed(time.Now().UTC())
 	if err := t.record(ctx, "", func(rec *Records) { rec.Rotation.SignerAbsence = absence }); err != nil {
@@ -141,6 +178,16 @@ func (t *turn) own() []*Credential {
 // signer returns a pair of ours that can sign a proof now: the one in service
 // or the one it replaced. Zero if none is valid.
 func (t *turn) signer(ctx context.Context) (KeyPair, error) {
+	list, err := t.signers(ctx, 1)
+	if err != nil || len(list) == 0 {
+		return KeyPair{}, err
+	}
+	return list[0], nil
+}
+
+// signers returns up to most pairs of ours that can sign a proof now, best first.
+func (t *turn) signers(ctx context.Context, most int) ([]KeyPair, error) {
+	var list []KeyPair
 	now := time.Now()
 	for _, c := range t.own() {
 		if c.ThumbprintSHA256 == t.rot.New.ThumbprintSHA256 ||
@@ -148,12 +195,17 @@ func (t *turn) signer(ctx context.Context) (KeyPair, error) {
 			continue
 		}
 		pair, err := t.pair(ctx, c)
-		if errors.Is(err, ErrNotFound) {
+		if errors.Is(err, ErrNotFound) || err == nil && slices.ContainsFunc(list, func(p KeyPair) bool { return p.Thumbprint() == pair.Thumbprint() }) {
 			continue
 		}
-		return pair, err
+		if err != nil {
+			return nil, err
+		}
+		if list = append(list, pair); len(list) == most {
+			break
+		}
 	}
-	return KeyPair{}, nil
+	return list, nil
 }
 
 // findByToken looks for the effect of an unanswered upload where the list
@@ -293,10 +345,12 @@ func (t *turn) send(ctx context.Context, signer KeyPair) (*wait, error) {
 		return nil, t.refuse(ctx, f)
 	}
 	withoutKeyID := f.Reason == ReasonKeyIDRefused && requested != ""
+	passes, _ := t.passing(f, now)
 	settled := t.record(ctx, "", func(rec *Records) {
 		rec.Rotation.Upload.SentAt, rec.Rotation.Upload.RequestedKeyID = time.Time{}, ""
-		if f.Reason == ReasonStaleRead || withoutKeyID {
-			// Nothing was sent or changed, so nothing counts.
+		if f.Reason == ReasonStaleRead || withoutKeyID || passes != f {
+			// Nothing was sent or changed, so nothing counts. The tries of a refusal
+			// that passes are few, see passing.
 			rec.App.Uploads = slices.DeleteFunc(rec.App.Uploads, now.Equal)
 			rec.Rotation.Upload.Sends--
 		}
@@ -352,9 +406,15 @@ func (r *Rotator) keyIDRefused(ctx context.Context, tenant string) error {
 }
 
 // uploaded records that the app carries the new certificate. An empty KeyID
-// means that nobody could tell it yet.
+// means that it is not known yet; where no list can be read either, a person is
+// asked at once, while the entry is easy to find.
 func (t *turn) uploaded(ctx context.Context, id KeyID) error {
 	return t.enter(ctx, PhaseUploaded, func(rec *Records) {
+		if id == "" && rec.Rotation.Unreadable {
+			rec.Events = append(rec.Events, t.event(EventKeyIDUnknown, SeverityWarning,
+				"the upload was not answered and the app is not allowed to read its list, so the key ID of the new certificate "+
+					t.rot.New.ThumbprintSHA1+" is not known; the rotation continues", t.app.keyIDNext(&t.rot.New)))
+		}
 		rec.Rotation.Upload.SentAt = time.Time{}
 		rec.Rotation.Absence, rec.Rotation.Proof = Absence{}, Proof{}
 		rec.Rotation.LookedAt = time.Now().UTC()
