@@ -196,10 +196,13 @@ func useProfile(spec *control.AppSpec, p *config.Profile) error {
 	if err != nil {
 		return fmt.Errorf("profile %s: %w", p.Name, err)
 	}
-	encoding := spec.Policy.Encoding
+	encoding, scopes := spec.Policy.Encoding, spec.Policy.ProveScopes
 	spec.Policy = control.PolicyOf(policy)
 	if encoding != "" {
 		spec.Policy.Encoding = encoding
+	}
+	if scopes != nil {
+		spec.Policy.ProveScopes = scopes
 	}
 	if spec.Permissions == nil {
 		spec.Permissions = p.PermissionNames()
