@@ -88,7 +88,9 @@ func (t *turn) proveScopes(ctx context.Context, next KeyPair) ([]string, error) 
 		case f.Reason == ReasonNotRegistered, f.Class == ClassWait, f.Class == ClassRetry, f.Class == ClassClock:
 			return nil, fmt.Errorf("sign in for %s: %w", scope, err)
 		}
+		warning := "not verified for " + scope
 		if c := t.comparable(); c != nil {
+			warning += ", the current certificate gets no token for it either"
 			current, pairErr := t.pair(ctx, c)
 			if pairErr != nil {
 				return nil, pairErr
@@ -99,7 +101,7 @@ func (t *turn) proveScopes(ctx context.Context, next KeyPair) ([]string, error) 
 		} else if reason := reasonOf(err); reason == ReasonExpired || reason == ReasonBadSignature {
 			return nil, err
 		}
-		warnings = append(warnings, fmt.Sprintf("not verified for %s, the current certificate gets no token for it either: %v", scope, err))
+		warnings = append(warnings, fmt.Sprintf("%s: %v", warning, err))
 	}
 	return warnings, nil
 }

@@ -158,6 +158,9 @@ func writeProfile(t *terminal, p profileLine) {
 		row("validity", p.Policy.Validity.String())
 	}
 	row("encoding", p.Policy.Encoding)
+	if p.Policy.ProveScopes != nil {
+		row("proven for", "Microsoft Graph and "+strings.Join(*p.Policy.ProveScopes, ", "))
+	}
 	row("probe", strings.Join(p.Probe, ", "))
 	for _, d := range p.Deliveries {
 		row("delivery", d)
