@@ -54,8 +54,14 @@ func (c *Client) PatchKeys(ctx context.Context, as rotator.Access, seen []rotato
 	if add.KeyID != "" && slices.Contains(ids, add.KeyID) {
 		return add.KeyID, nil
 	}
+	left := 0
+	for _, id := range ids {
+		if slices.Contains(add.Without, id) {
+			left++
+		}
+	}
 	after := withEntry(before.KeyCredentials, add)
-	if len(after) != len(ids)+1 {
+	if len(after) != len(ids)-left+1 {
 		return "", k.stale(x, "the list to send is not the list read and one more")
 	}
 	_, err = c.do(ctx, k, func(ctx context.Context, a *khttp.NetHttpRequestAdapter) error {
@@ -116,6 +122,9 @@ func (k call) stale(x *exchange, text string) *rotator.Failure {
 func withEntry(read []rawEntry, add rotator.NewKey) []any {
 	entries := make([]any, 0, len(read)+1)
 	for _, e := range read {
+		if slices.Contains(add.Without, e.id()) {
+			continue
+		}
 		resent := maps.Clone(e)
 		delete(resent, "key")
 		entries = append(entries, resent)

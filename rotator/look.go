@@ -57,7 +57,9 @@ func (t *turn) remember(ctx context.Context, s *sight) error {
 		listed = append(listed, e.KeyID)
 	}
 	seen := t.rot.Upload.Seen
-	unseen := slices.DeleteFunc(slices.Clone(listed), func(id KeyID) bool { return slices.Contains(seen, id) })
+	unseen := slices.DeleteFunc(slices.Clone(listed), func(id KeyID) bool {
+		return slices.Contains(seen, id) || slices.Contains(t.rot.Upload.Without, id)
+	})
 	gone := slices.DeleteFunc(slices.Clone(seen), func(id KeyID) bool { return slices.Contains(listed, id) })
 	absence := Absence{}
 	if len(gone) > 0 {

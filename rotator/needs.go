@@ -281,6 +281,9 @@ type NewKey struct {
 	// KeyID that a PATCH asks for; empty: Entra chooses. AddKey never sends one.
 	KeyID       KeyID
 	DisplayName string
+	// Without are entries that a PATCH does not send back: they have ended, and an
+	// alert named them.
+	Without []KeyID
 	// Certificate is DER.
 	Certificate []byte
 	NotBefore   time.Time

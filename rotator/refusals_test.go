@@ -409,3 +409,78 @@ func TestSecondSigner(t *testing.T) {
 		})
 	}
 }
+
+// TestL16EndedEntries: a PATCH that sends back an entry which has ended is refused for
+// its end date. After the tries of a refusal that passes, an alert names the entry
+// and the next PATCH leaves it out; nothing else is lost.
+func TestL16EndedEntries(t *testing.T) {
+	for name, refuses := range map[string]bool{"refused": true, "accepted": false} {
+		bubble(t, name, options{mode: rotator.ModeManaged, noKey: true}, func(w *world, r *rotator.Rotator) {
+			t := w.t
+			der := certificate(t, keys()[2], "ended", time.Now().Add(-48*time.Hour), time.Now().Add(-24*time.Hour))
+			id, err := w.tenant.AddKeyCredential(w.apps[0].clientID, emulator.KeyCredential{Certificate: der, DisplayName: "an old one"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.tenant.Configure(func(e *emulator.Tenant) { e.RefuseEnded = refuses })
+			if !refuses {
+				w.foreign[w.apps[0].clientID] = w.notOurs(w.apps[0].clientID, nil)
+			}
+			stop := run(t, r)
+			await(t, r, "app-1", 5*time.Hour, "retired", phaseIs(rotator.PhaseRetired))
+			stop()
+			if w.lists(id) == refuses {
+				t.Errorf("the entry that has ended is listed: %v", w.lists(id))
+			}
+			told := strings.Join(w.told(r), "\n")
+			if named := strings.Contains(told, "an old one") && strings.Contains(told, id); named != refuses {
+				t.Errorf("an alert names it: %v, want %v:\n%s", named, refuses, told)
+			}
+			w.checkTenantWith(r)
+		})
+	}
+}
+
+// TestL6CreateOnABadDay: reads lag by 20 minutes and the answers to the registration
+// and to its certificate are lost. There is one registration with one certificate,
+// with and without upsert, and where the tenant refuses key IDs.
+func TestL6CreateOnABadDay(t *testing.T) {
+	for name, c := range map[string]struct{ plain, refusesKeyID bool }{
+		"upsert": {}, "without upsert": {plain: true}, "key IDs refused": {refusesKeyID: true},
+	} {
+		bubble(t, name, options{}, func(w *world, r *rotator.Rotator) {
+			t := w.t
+			admin := administrator(t, w)
+			w.tenant.Configure(func(e *emulator.Tenant) { e.ReadLag = 20 * time.Minute })
+			time.Sleep(30 * time.Minute)
+			token := signedIn(t, w, admin)
+			var registered, uploaded atomic.Bool
+			w.refuse(func(q emulator.Request) *emulator.Fault {
+				keys := q.Method == http.MethodPatch && strings.Contains(string(q.Body), "keyCredentials")
+				last := string(q.Body[strings.LastIndexByte(string(q.Body), '{')+1:])
+				switch {
+				case c.plain && q.Method == http.MethodPatch && strings.Contains(q.Path, "uniqueName"):
+					return &emulator.Fault{Status: http.StatusNotImplemented, Code: "notSupported", Message: "Not supported."}
+				case keys && c.refusesKeyID && strings.Contains(last, `"keyId"`):
+					return &emulator.Fault{Status: 400, Code: "Request_BadRequest", Message: "KeyId value must be null."}
+				case keys && uploaded.CompareAndSwap(false, true),
+					q.Method == http.MethodPost && strings.HasSuffix(q.Path, "/applications") && registered.CompareAndSwap(false, true):
+					return &emulator.Fault{LoseAnswer: true}
+				}
+				return nil
+			})
+			var out rotator.Created
+			var err error
+			for range 15 {
+				if out, err = r.Create(t.Context(), creation(rotator.ModeManaged, token), "ann"); err == nil {
+					break
+				}
+				time.Sleep(time.Minute)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkCreated(t, w, out)
+		})
+	}
+}

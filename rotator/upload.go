@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -70,7 +71,7 @@ func (t *turn) upload(ctx context.Context) (*wait, error) {
 	if err := t.targets(ctx); err != nil {
 		return nil, err
 	}
-	w, err := t.send(ctx, signer)
+	w, err := t.send(ctx, signer, s.listing)
 	if t.app.Mode == ModeSelf && reasonOf(err) == ReasonNotRegistered {
 		return t.signerMissing(ctx)
 	}
@@ -295,7 +296,7 @@ func (t *turn) passwords(ctx context.Context) ([]string, error) {
 
 // send makes the request that adds the certificate. What is needed to recognise
 // its effect is durable before.
-func (t *turn) send(ctx context.Context, signer KeyPair) (*wait, error) {
+func (t *turn) send(ctx context.Context, signer KeyPair, listing Listing) (*wait, error) {
 	now := time.Now().UTC()
 	if at := uploadAllowedAt(t.app.Uploads, t.policy.UploadLimit, now); now.Before(at) && !t.rot.Force {
 		return &wait{WaitingLimit, at}, nil
@@ -324,7 +325,7 @@ func (t *turn) send(ctx context.Context, signer KeyPair) (*wait, error) {
 		return nil, err
 	}
 	add := NewKey{
-		KeyID: requested, DisplayName: t.rot.DisplayName, Certificate: next.Certificate,
+		KeyID: requested, Without: t.rot.Upload.Without, DisplayName: t.rot.DisplayName, Certificate: next.Certificate,
 		NotBefore: t.rot.New.NotBefore, NotAfter: t.rot.New.NotAfter,
 	}
 	var id KeyID
@@ -355,14 +356,52 @@ func (t *turn) send(ctx context.Context, signer KeyPair) (*wait, error) {
 			rec.Rotation.Upload.Sends--
 		}
 	})
-	if settled != nil || !withoutKeyID {
+	if settled != nil {
 		return nil, errors.Join(settled, err)
+	}
+	if way == WayPatch && f.Reason == ReasonEndDate && passes == f {
+		if left, leftErr := t.leaveOutEnded(ctx, listing); left || leftErr != nil {
+			return &wait{WaitingRetry, time.Now().UTC().Add(backoff(1))}, leftErr
+		}
+	}
+	if !withoutKeyID {
+		return nil, err
 	}
 	// The refusal is definite: nothing was changed, so it is sent again at once.
 	if err := t.r.keyIDRefused(ctx, t.app.Tenant); err != nil {
 		return nil, err
 	}
-	return t.send(ctx, signer)
+	return t.send(ctx, signer, listing)
+}
+
+// leaveOutEnded decides what follows when a PATCH is refused for an end date and goes
+// on being so: entries that have ended are reported by name and not sent back by the
+// next one. Each is useless already. False if there is none, or they are left out.
+// https://github.com/microsoft/Microsoft365DSC/issues/3426
+func (t *turn) leaveOutEnded(ctx context.Context, listing Listing) (bool, error) {
+	now := listing.At
+	if now.IsZero() {
+		return false, nil
+	}
+	var ended []KeyID
+	var names []string
+	for _, e := range listing.Entries {
+		if e.NotAfter.Before(now) && !slices.Contains(t.rot.Upload.Without, e.KeyID) {
+			ended = append(ended, e.KeyID)
+			names = append(names, fmt.Sprintf("%q (key ID %s, expired %s)", e.DisplayName, e.KeyID, e.NotAfter.Format(time.DateOnly)))
+		}
+	}
+	if len(ended) == 0 {
+		return false, nil
+	}
+	return true, t.record(ctx, "expired certificates left out", func(rec *Records) {
+		up := &rec.Rotation.Upload
+		up.Without = append(up.Without, ended...)
+		up.Seen = slices.DeleteFunc(up.Seen, func(id KeyID) bool { return slices.Contains(ended, id) })
+		rec.Events = append(rec.Events, t.event(EventForeignCredential, SeverityWarning,
+			"Entra refuses to keep certificates on the app that have expired, so the next upload removes them: "+strings.Join(names, ", "),
+			"nothing, for no one can sign in with them; to add one again, use the Entra admin centre"))
+	})
 }
 
 // requestedKeyID is the KeyID that the request asks for: none with addKey, where
