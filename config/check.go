@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -236,6 +237,7 @@ func (c *checker) policy(p string, q Policy) {
 		}
 		c.span(p+".prove.spacing", q.Prove.Spacing, 0)
 		c.span(p+".prove.within", q.Prove.Within, 1)
+		c.scopes(p+".prove.scopes", q.Prove.Scopes)
 	}
 	if q.UploadLimit != nil {
 		if n := q.UploadLimit.PerHour; n != nil {
@@ -247,6 +249,19 @@ func (c *checker) policy(p string, q Policy) {
 	}
 	if q.Window != nil {
 		c.window(p+".window", q.Window)
+	}
+}
+
+// scopes asks for a list of distinct scopes that name a whole resource.
+func (c *checker) scopes(p string, list []string) {
+	form := regexp.MustCompile(`^(https|api)://[^\s/?#@]+(/[^\s?#@]*)?/\.default$`)
+	seen := map[string]string{}
+	for i, s := range list {
+		q := fmt.Sprintf("%s[%d]", p, i)
+		if len(s) > 2*maxNameBytes || !printable(s) || !form.MatchString(s) {
+			c.add(q, "%q is not a scope such as https://outlook.office365.com/.default", s)
+		}
+		c.unique(seen, q, s)
 	}
 }
 

@@ -21,6 +21,8 @@ type Prove struct {
 	Successes *Count    `yaml:"successes,omitempty" about:"how many sign-ins must succeed"`
 	Spacing   *Duration `yaml:"spacing,omitempty" about:"time between two of them"`
 	Within    *Duration `yaml:"within,omitempty" about:"how long Entra may take to learn of a key"`
+	// Scopes are asked besides Graph's own. Nil is inherited; an empty list is none.
+	Scopes []string `yaml:"scopes,omitempty" about:"further audiences for which a sign-in must succeed, such as https://outlook.office365.com/.default"`
 }
 
 // UploadLimit is the largest number of uploads per app. Nil is inherited.
@@ -77,6 +79,10 @@ func (p Policy) Over(base Policy) Policy {
 			Successes: or(p.Prove.Successes, base.Prove.Successes),
 			Spacing:   or(p.Prove.Spacing, base.Prove.Spacing),
 			Within:    or(p.Prove.Within, base.Prove.Within),
+			Scopes:    p.Prove.Scopes,
+		}
+		if out.Prove.Scopes == nil {
+			out.Prove.Scopes = base.Prove.Scopes
 		}
 	}
 	if p.UploadLimit != nil && base.UploadLimit != nil {

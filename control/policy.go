@@ -13,10 +13,13 @@ import (
 // the configuration's defaults.
 type Policy struct {
 	// Key is rsa-2048, rsa-3072 or rsa-4096.
-	Key          string       `json:"key,omitempty"`
-	Validity     *Duration    `json:"validity,omitempty"`
-	RenewBefore  *Duration    `json:"renew_before,omitempty"`
-	Prove        *Prove       `json:"prove,omitempty"`
+	Key         string    `json:"key,omitempty"`
+	Validity    *Duration `json:"validity,omitempty"`
+	RenewBefore *Duration `json:"renew_before,omitempty"`
+	Prove       *Prove    `json:"prove,omitempty"`
+	// ProveScopes are further audiences for which a sign-in must succeed. Absent is
+	// inherited; an empty list is none.
+	ProveScopes  *[]string    `json:"prove_scopes,omitempty"`
 	ReloadWithin *Duration    `json:"reload_within,omitempty"`
 	Overlap      *Duration    `json:"overlap,omitempty"`
 	KeepPrevious *Duration    `json:"keep_previous,omitempty"`
@@ -63,6 +66,9 @@ func PolicyOf(o rotator.PolicyOverride) Policy {
 	if o.Prove != nil {
 		p.Prove = &Prove{o.Prove.Successes, Duration(o.Prove.Spacing), Duration(o.Prove.Within)}
 	}
+	if o.ProveScopes != nil {
+		p.ProveScopes = &o.ProveScopes
+	}
 	if o.Window != nil {
 		p.Window = &Window{o.Window.Cron, Duration(o.Window.Duration), o.Window.Zone}
 	}
@@ -75,7 +81,7 @@ func PolicyOf(o rotator.PolicyOverride) Policy {
 // inForce turns a policy with nothing left open into its wire form.
 func inForce(p rotator.Policy) Policy {
 	return PolicyOf(rotator.PolicyOverride{
-		KeyBits: p.KeyBits, Validity: &p.Validity, RenewBefore: &p.RenewBefore, Prove: &p.Prove,
+		KeyBits: p.KeyBits, Validity: &p.Validity, RenewBefore: &p.RenewBefore, Prove: &p.Prove, ProveScopes: p.ProveScopes,
 		ReloadWithin: &p.ReloadWithin, Overlap: &p.Overlap, KeepPrevious: &p.KeepPrevious,
 		Encoding: p.Encoding, Window: p.Window, Jitter: &p.Jitter, UploadLimit: &p.UploadLimit,
 	})
@@ -99,6 +105,12 @@ func (p Policy) override() (rotator.PolicyOverride, error) {
 	}
 	if p.Prove != nil {
 		o.Prove = &rotator.ProvePolicy{Successes: p.Prove.Successes, Spacing: time.Duration(p.Prove.Spacing), Within: time.Duration(p.Prove.Within)}
+	}
+	if p.ProveScopes != nil {
+		o.ProveScopes = *p.ProveScopes
+		if o.ProveScopes == nil {
+			o.ProveScopes = []string{}
+		}
 	}
 	if p.Window != nil {
 		o.Window = &rotator.Window{Cron: p.Window.Cron, Duration: time.Duration(p.Window.Duration), Zone: p.Window.Zone}

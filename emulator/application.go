@@ -87,6 +87,12 @@ func (t *Tenant) createApplication(c *call) (*response, *graphError) {
 	if text(c.object, "displayName") == "" {
 		return nil, badRequest("A value is required for property 'displayName' of resource 'Application'.")
 	}
+	if name := text(c.object, "uniqueName"); name != "" && t.dir.unique(name, view{present: true}) != nil {
+		return nil, &graphError{
+			status: http.StatusBadRequest, code: "Request_MultipleObjectsWithSameKeyValue",
+			message: "Another object with the same value for property uniqueName already exists.",
+		}
+	}
 	keys, _ := c.object["keyCredentials"].([]any)
 	for _, k := range keys {
 		// https://stackoverflow.com/questions/79463224
@@ -181,7 +187,7 @@ func (t *Tenant) apply(o *object, body map[string]any) *graphError {
 				return err
 			}
 			sent, _ := value.([]any)
-			list, added, err := replaceKeys(o.keys, sent, t.now())
+			list, added, err := replaceKeys(o.keys, sent, t.now(), t.RefuseEnded)
 			if err != nil {
 				return err
 			}

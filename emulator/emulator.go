@@ -75,6 +75,10 @@ type Tenant struct {
 	// so that a client that gives up early does not know whether it was done.
 	Latency time.Duration
 
+	// RefuseEnded refuses a PATCH that sends back an entry which has ended. Whether
+	// Entra does is open.
+	RefuseEnded bool
+
 	// LenientProof accepts what neither the proof-of-possession page shows nor live
 	// tenants were seen to accept: PS256 instead of RS256, x5t#S256 or a kid in lower
 	// case alone instead of x5t, and a removeKey signed by the very key that it removes.

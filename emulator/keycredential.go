@@ -221,7 +221,7 @@ func acceptKey(sent map[string]any, now time.Time) (keyCredential, *graphError) 
 	}
 	// https://github.com/microsoft/Microsoft365DSC/issues/3426
 	if k.End.After(k.cert.NotAfter) || !k.End.After(k.Start) || !k.End.After(now) {
-		return keyCredential{}, &graphError{status: http.StatusBadRequest, code: "KeyCredentialsInvalidEndDate", message: "Key credential end date is invalid."}
+		return keyCredential{}, badEndDate()
 	}
 	// Not documented: the stricter reading.
 	if k.Start.Before(k.cert.NotBefore) {
@@ -252,7 +252,7 @@ func certificateOf(sent map[string]any) ([]byte, error) {
 // was sent. Existing entries must be unchanged; those not sent again are lost.
 //
 // https://github.com/microsoftgraph/microsoft-graph-docs/pull/19674
-func replaceKeys(have []keyCredential, sent []any, now time.Time) ([]keyCredential, []keyCredential, *graphError) {
+func replaceKeys(have []keyCredential, sent []any, now time.Time, refuseEnded bool) ([]keyCredential, []keyCredential, *graphError) {
 	var list, added []keyCredential
 	used := map[string]bool{}
 	for _, item := range sent {
@@ -275,6 +275,9 @@ func replaceKeys(have []keyCredential, sent []any, now time.Time) ([]keyCredenti
 				refusal.details = []map[string]any{{"code": "KeyNotUpdatable", "message": refusal.message, "target": "keyCredentials"}}
 				return nil, nil, refusal
 			}
+			if refuseEnded && !k.End.After(now) {
+				return nil, nil, badEndDate()
+			}
 		} else {
 			var refusal *graphError
 			if k, refusal = acceptKey(entry, now); refusal != nil {
@@ -294,6 +297,13 @@ func replaceKeys(have []keyCredential, sent []any, now time.Time) ([]keyCredenti
 // duplicateKeyID refuses a keyId that is taken. The text is not documented.
 func duplicateKeyID(id string) *graphError {
 	return badRequest(fmt.Sprintf("A credential with KeyId '%s' already exists.", id))
+}
+
+// badEndDate refuses the end of an entry.
+//
+// https://github.com/microsoft/Microsoft365DSC/issues/3426
+func badEndDate() *graphError {
+	return &graphError{status: http.StatusBadRequest, code: "KeyCredentialsInvalidEndDate", message: "Key credential end date is invalid."}
 }
 
 // badRequest is the error of a body that cannot be accepted.

@@ -44,3 +44,22 @@ func TestL1PatchRefusedForItsKeyID(t *testing.T) {
 		}
 	}
 }
+
+// TestL6PatchOfAnEntryThatIsNotListedYet: the list lags, so that the PATCH is sent
+// again with the same KeyID. The refusal says that the entry is there.
+func TestL6PatchOfAnEntryThatIsNotListedYet(t *testing.T) {
+	w := newWorld(t, nil)
+	add := newKey(t, newPair(t, 1, time.Hour))
+	w.sent.fail(func(q emulator.Request) *emulator.Fault {
+		if q.Method == http.MethodPatch && strings.HasPrefix(q.Path, "/v1.0/") {
+			return &emulator.Fault{
+				Status: 400, Code: "Request_BadRequest",
+				Message: "Update to existing credential with KeyId '" + strings.ToUpper(string(add.KeyID)) + "' is not allowed.",
+			}
+		}
+		return nil
+	})
+	if id, err := w.client.PatchKeys(t.Context(), w.managed(), nil, add); err != nil || id != add.KeyID {
+		t.Errorf("PatchKeys = %q, %v, want %q", id, err, add.KeyID)
+	}
+}

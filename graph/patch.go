@@ -63,8 +63,14 @@ func (c *Client) PatchKeys(ctx context.Context, as rotator.Access, seen []rotato
 	if add.KeyID != "" && slices.Contains(ids, add.KeyID) {
 		return add.KeyID, nil
 	}
+	left := 0
+	for _, id := range ids {
+		if slices.Contains(add.Without, id) {
+			left++
+		}
+	}
 	after := withEntry(before.KeyCredentials, add)
-	if len(after) != len(ids)+1 {
+	if len(after) != len(ids)-left+1 {
 		return "", k.stale(x, "the list to send is not the list read and one more")
 	}
 	_, err = c.do(ctx, k, func(ctx context.Context, a *khttp.NetHttpRequestAdapter) error {
@@ -74,13 +80,26 @@ func (c *Client) PatchKeys(ctx context.Context, as rotator.Access, seen []rotato
 		}
 		return a.SendNoContent(ctx, r, errorAnswers())
 	})
-	if f, ok := errors.AsType[*rotator.Failure](err); ok && add.KeyID != "" && namesKeyID(f) {
-		f.Reason = rotator.ReasonKeyIDRefused
+	if f, ok := errors.AsType[*rotator.Failure](err); ok && add.KeyID != "" {
+		switch {
+		case isThere(f, add.KeyID):
+			return add.KeyID, nil
+		case namesKeyID(f):
+			f.Reason = rotator.ReasonKeyIDRefused
+		}
 	}
 	if err != nil {
 		return "", c.explainPolicy(ctx, as, err)
 	}
 	return c.added(ctx, as, ids, add), nil
+}
+
+// isThere reports whether a PATCH was refused because an entry has the KeyID of the
+// new one: nobody but us knows it, so an earlier request arrived, and the list that
+// was read lags.
+func isThere(f *rotator.Failure, id rotator.KeyID) bool {
+	e, ok := errors.AsType[*Error](f)
+	return ok && strings.Contains(e.Message, "Update to existing credential") && strings.Contains(strings.ToLower(e.Message), string(id))
 }
 
 // namesKeyID reports whether a PATCH was refused for the KeyID of its new entry: the
@@ -112,6 +131,9 @@ func (k call) stale(x *exchange, text string) *rotator.Failure {
 func withEntry(read []rawEntry, add rotator.NewKey) []any {
 	entries := make([]any, 0, len(read)+1)
 	for _, e := range read {
+		if slices.Contains(add.Without, e.id()) {
+			continue
+		}
 		resent := maps.Clone(e)
 		delete(resent, "key")
 		entries = append(entries, resent)

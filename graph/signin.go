@@ -56,6 +56,31 @@ func (c *Client) SignIn(ctx context.Context, app rotator.Registration, pair rota
 	return answer, nil
 }
 
+// SignInTo gets a cold token for another audience than Graph, which may learn of a
+// new certificate at another time. The token goes nowhere.
+func (c *Client) SignInTo(ctx context.Context, app rotator.Registration, pair rotator.KeyPair, scope string) (rotator.SignIn, error) {
+	k := call{Access: rotator.Access{Registration: app, As: pair}, what: "sign in", cold: true}
+	t, err := c.tenant(k)
+	if err != nil {
+		return rotator.SignIn{}, err
+	}
+	var header http.Header
+	limited, cancel := c.deadline(ctx)
+	defer cancel()
+	err = repeat(limited, func() (bool, *rotator.Failure) {
+		by, err := k.pairCredential(t, pair)
+		if err == nil {
+			by.scope = scope
+			_, header, err = by.cold(limited)
+		}
+		return true, coldFailure(k, err)
+	})
+	if err != nil {
+		return rotator.SignIn{}, err
+	}
+	return rotator.SignIn{At: dateOf(header), RequestID: strings.ToLower(requestID(header))}, nil
+}
+
 // coldFailure turns the end of a cold sign-in into a failure; nil if it worked.
 func coldFailure(k call, err error) *rotator.Failure {
 	var r *refused

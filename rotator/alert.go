@@ -141,6 +141,8 @@ func (r *Rotator) holds(kind EventKind, rec *Records, thumbprint Thumbprint) boo
 		return open && !rot.Missing.IsZero()
 	case EventOldCertificateInUse:
 		return open && rot.Phase == PhaseConfirmed && rot.Evidence != nil && rot.Evidence.Result == EvidenceUsed
+	case EventKeyIDUnknown:
+		return slices.ContainsFunc(withoutKeyID(app, rot), func(c *Credential) bool { return !c.Adopted })
 	case EventHandOffReady, EventHandOffOverdue:
 		return open && rot.Confirmation == "" && (rot.Phase == PhaseProven || rot.Phase == PhaseDelivered ||
 			rot.Phase == PhaseRollingBack && rot.Back != nil && rot.Back.Confirmed.IsZero())
@@ -178,6 +180,8 @@ func over(a *Alert, rec *Records) string {
 		return "the consumer uses the new certificate; it had used the old one since " + since
 	case EventRemovalUnconfirmed:
 		return "the certificate whose removal was not confirmed since " + since + " is not accepted any more"
+	case EventKeyIDUnknown:
+		return "the key ID of the certificate is known; it was not since " + since
 	case EventHandOffOverdue:
 		if rot == nil || rot.Confirmation == "never" || rot.Phase == PhaseRolledBack {
 			return ""

@@ -108,9 +108,16 @@ func TestAppDeleted(t *testing.T) {
 			if err := w.tenant.DeleteApplication(w.apps[0].clientID); err != nil {
 				t.Fatal(err)
 			}
-			s := await(t, r, "app-1", 5*time.Hour, "gone", func(s rotator.AppStatus) bool { return s.Trouble != nil })
-			if s.Trouble.Class != rotator.ClassGone {
-				t.Errorf("class is %s (%s), want gone", s.Trouble.Class, s.Trouble.Message)
+			// It was accepted a moment ago, so that is believed after some tries only.
+			s := await(t, r, "app-1", 5*time.Hour, "refused", func(s rotator.AppStatus) bool { return s.Trouble != nil })
+			if s.Trouble.Class != rotator.ClassWait {
+				t.Errorf("class is %s (%s), want wait at first", s.Trouble.Class, s.Trouble.Message)
+			}
+			s = await(t, r, "app-1", 2*time.Hour, "gone", func(s rotator.AppStatus) bool {
+				return s.Trouble != nil && s.Trouble.Class == rotator.ClassGone
+			})
+			if s.Trouble.Next == "" || !s.Attention {
+				t.Errorf("next %q, attention %v: a person must act", s.Trouble.Next, s.Attention)
 			}
 			stop()
 		})

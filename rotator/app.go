@@ -43,6 +43,8 @@ type Credential struct {
 	// RequestedKeyID is the KeyID that a PATCH asked for when KeyID is empty. Entra
 	// may have kept it; removing it is safe, for it is a random GUID of ours.
 	RequestedKeyID KeyID `json:"asked_key_id,omitempty"`
+	// KeyIDByHand tells that a person gave KeyID: it may be corrected.
+	KeyIDByHand bool `json:"key_id_by_hand,omitempty"`
 	// ThumbprintSHA1 is upper-case hex, as portals show it.
 	ThumbprintSHA1   string     `json:"thumbprint_sha1"`
 	ThumbprintSHA256 Thumbprint `json:"thumbprint_sha256"`

@@ -58,7 +58,11 @@ func (r *Rotator) Edit(ctx context.Context, name string, edit Edit, by string) (
 				return err
 			}
 		}
-		if fields = differences(rec.App, &next); len(fields) == 0 {
+		fields = differences(rec.App, &next)
+		if edit.KeyID != nil && len(fields) == 0 {
+			fields = []string{"key_id: " + string(*edit.KeyID)} // of the new certificate, which is not in service yet
+		}
+		if len(fields) == 0 {
 			app = *rec.App
 			return nil
 		}
@@ -103,40 +107,15 @@ func (r *Rotator) checkObjectID(ctx context.Context, app *App) error {
 	return nil // it cannot be read now
 }
 
-// tellKeyID notes the KeyID that a person read in the portal, for the one
-// certificate of which nobody knew it: that being replaced, else the one in
-// service. What Entra told is not overwritten; what a person told may be
-// corrected.
-func tellKeyID(app *App, rot *Rotation, id KeyID) error {
-	tell := func(thumbprint Thumbprint) {
-		for _, c := range []**Credential{&app.Current, &app.Previous} {
-			if *c != nil && (*c).ThumbprintSHA256 == thumbprint {
-				told := **c
-				told.KeyID = id
-				*c = &told
-			}
-		}
-		if rot != nil && rot.Old != nil && rot.Old.ThumbprintSHA256 == thumbprint {
-			rot.Old.KeyID = id
-		}
-	}
-	switch {
-	case rot != nil && rot.Old != nil && !rot.Old.isLeaving() && (rot.Old.KeyID == "" || rot.Old.Adopted):
-		tell(rot.Old.ThumbprintSHA256)
-	case app.Current != nil && (app.Current.KeyID == "" || app.Current.Adopted):
-		tell(app.Current.ThumbprintSHA256)
-	default:
-		return refusedf("app %s: the key IDs of its certificates are known from Entra; none is missing", app.Name)
-	}
-	return nil
-}
-
 // edited returns the app with the edit's fields in place.
 func edited(app App, e Edit) (App, error) {
-	for _, id := range []*string{(*string)(e.ObjectID), (*string)(e.KeyID)} {
-		if id != nil && !guidForm.MatchString(*id) {
-			return App{}, usagef("app %s: %q is not a GUID such as 11111111-2222-3333-4444-555555555555", app.Name, *id)
+	if e.KeyID != nil {
+		if m := keyIDForm.FindStringSubmatch(string(*e.KeyID)); m == nil || !guidForm.MatchString(m[2]) {
+			return App{}, usagef("app %s: %q is not a GUID such as 11111111-2222-3333-4444-555555555555", app.Name, *e.KeyID)
 		}
+	}
+	if id := e.ObjectID; id != nil && !guidForm.MatchString(string(*id)) {
+		return App{}, usagef("app %s: %q is not a GUID such as 11111111-2222-3333-4444-555555555555", app.Name, *id)
 	}
 	if e.Mode != nil && *e.Mode != app.Mode && app.Mode == ModeMonitor {
 		return App{}, usagef("app %s: it is only watched; to have it rotated: rotate app add %s --tenant %s --client-id %s --pfx FILE, or --mode managed without a file, for rotate to make the first key of its own",

@@ -351,11 +351,9 @@ const brakeAfter = 3
 // fail records a failure: the phase stays, the next try is set.
 func (t *turn) fail(ctx context.Context, f *Failure) error {
 	now := time.Now().UTC()
-	attempts, known := 1, false
-	if old := t.rot.Trouble; old != nil {
-		attempts = old.Attempts + 1
-		known = old.Class == f.Class && old.Reason == f.Reason
-	}
+	f, attempts := t.passing(f, now)
+	old := t.rot.Trouble
+	known := old != nil && old.Class == f.Class && old.Reason == f.Reason
 	left := t.rot.New.NotAfter.Sub(now)
 	if t.rot.Old != nil && t.rot.Phase != PhaseConfirmed {
 		left = t.rot.Old.NotAfter.Sub(now)

@@ -68,6 +68,9 @@ const (
 	EventRemovalUnconfirmed EventKind = "removal_unconfirmed"
 	// EventRemoved tells that a removal was confirmed.
 	EventRemoved EventKind = "certificate_removed"
+	// EventKeyIDUnknown tells that the KeyID of a new certificate was lost with the
+	// answer of its upload.
+	EventKeyIDUnknown EventKind = "key_id_unknown"
 	// EventRecovered tells that what an earlier event told of is over.
 	EventRecovered EventKind = "recovered"
 	// EventStopped tells that nothing starts unasked before a person resumes.
@@ -86,7 +89,7 @@ func EventKinds() []EventKind {
 	return []EventKind{
 		EventExpiring, EventRotationStarted, EventRotated, EventRotationFailed, EventRolledBack, EventHandOffReady,
 		EventHandOffOverdue, EventForeignCredential, EventCertificateMissing, EventRenewalAtRisk, EventNoDelivery,
-		EventOldCertificateInUse, EventRemovalUnconfirmed, EventRemoved, EventRecovered, EventStopped,
+		EventOldCertificateInUse, EventRemovalUnconfirmed, EventRemoved, EventKeyIDUnknown, EventRecovered, EventStopped,
 		EventChannelFailing, EventStoreFailing, EventTest,
 	}
 }

@@ -57,7 +57,9 @@ func (t *turn) remember(ctx context.Context, s *sight) error {
 		listed = append(listed, e.KeyID)
 	}
 	seen := t.rot.Upload.Seen
-	unseen := slices.DeleteFunc(slices.Clone(listed), func(id KeyID) bool { return slices.Contains(seen, id) || t.app.isLeaving(id, "") })
+	unseen := slices.DeleteFunc(slices.Clone(listed), func(id KeyID) bool {
+		return slices.Contains(seen, id) || slices.Contains(t.rot.Upload.Without, id) || t.app.isLeaving(id, "")
+	})
 	gone := slices.DeleteFunc(slices.Clone(seen), func(id KeyID) bool { return slices.Contains(listed, id) })
 	absence := Absence{}
 	if len(gone) > 0 {
@@ -198,7 +200,8 @@ func (t *turn) look(ctx context.Context) (*wait, error) {
 	} else if err != nil {
 		return nil, err
 	}
-	if !s.readable && !s.present {
+	if !s.present {
+		// A list may lack a new entry for a while; who gets a token is there.
 		if s.present, err = t.accepted(ctx, next); err != nil {
 			return nil, err
 		}
@@ -266,12 +269,17 @@ func (t *turn) accepted(ctx context.Context, pair KeyPair) (bool, error) {
 	return err == nil, err
 }
 
-// isGone judges absence by the rule that fits what can be seen.
+// isGone judges absence by the rule that fits what can be seen. A certificate that
+// never was accepted may be so new that neither list nor token service shows it.
 func (t *turn) isGone(a Absence, readable bool) bool {
-	if readable {
-		return a.isAbsent()
+	accepted := t.rot.Proof.Successes > 0 || !t.rot.PhaseAt[PhaseProven].IsZero()
+	switch {
+	case !readable:
+		return a.isAbsent() && a.Last.Sub(a.Since) >= t.policy.Prove.Within
+	case !accepted:
+		return a.isAbsent() && a.Last.Sub(t.rot.PhaseAt[PhaseUploaded]) >= t.policy.Prove.Within
 	}
-	return a.isAbsent() && a.Last.Sub(a.Since) >= t.policy.Prove.Within
+	return a.isAbsent()
 }
 
 // vanish ends a rotation whose certificate somebody removed before anybody got

@@ -175,6 +175,9 @@ type Entra interface {
 	// shared cache) and asks each probe path with it. The error is that of the
 	// token; results of probes are in the answer.
 	SignIn(ctx context.Context, app Registration, pair KeyPair, probes []string) (SignIn, error)
+	// SignInTo gets a cold token with the pair for another audience than Graph, given
+	// by its scope, and throws it away. Of the answer only At and RequestID are set.
+	SignInTo(ctx context.Context, app Registration, pair KeyPair, scope string) (SignIn, error)
 	// Keys reads the app's certificates. withKeys asks for the certificates
 	// themselves, at most 150 times a minute and tenant.
 	Keys(ctx context.Context, as Access, withKeys bool) (Listing, error)
@@ -286,6 +289,9 @@ type NewKey struct {
 	// KeyID that a PATCH asks for; empty: Entra chooses. AddKey never sends one.
 	KeyID       KeyID
 	DisplayName string
+	// Without are entries that a PATCH does not send back: they have ended, and an
+	// alert named them.
+	Without []KeyID
 	// Certificate is DER.
 	Certificate []byte
 	NotBefore   time.Time

@@ -2,6 +2,7 @@ package rotator
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -14,6 +15,8 @@ type Policy struct {
 	// RenewBefore is how long before NotAfter a rotation is due.
 	RenewBefore time.Duration
 	Prove       ProvePolicy
+	// ProveScopes are further audiences for which a sign-in must succeed.
+	ProveScopes []string
 	// ReloadWithin is how soon the consumer reads its files again.
 	ReloadWithin time.Duration
 	// Overlap is how long both certificates are accepted after confirmation.
@@ -55,10 +58,12 @@ type UploadLimit struct {
 
 // PolicyOverride changes parts of a policy. Nil and empty fields inherit.
 type PolicyOverride struct {
-	KeyBits      int            `json:"key_bits,omitempty"`
-	Validity     *time.Duration `json:"validity,omitempty"`
-	RenewBefore  *time.Duration `json:"renew_before,omitempty"`
-	Prove        *ProvePolicy   `json:"prove,omitempty"`
+	KeyBits     int            `json:"key_bits,omitempty"`
+	Validity    *time.Duration `json:"validity,omitempty"`
+	RenewBefore *time.Duration `json:"renew_before,omitempty"`
+	Prove       *ProvePolicy   `json:"prove,omitempty"`
+	// ProveScopes: nil inherits, an empty list is none.
+	ProveScopes  []string       `json:"prove_scopes,omitzero"`
 	ReloadWithin *time.Duration `json:"reload_within,omitempty"`
 	Overlap      *time.Duration `json:"overlap,omitempty"`
 	KeepPrevious *time.Duration `json:"keep_previous,omitempty"`
@@ -104,6 +109,9 @@ func (o PolicyOverride) over(p Policy) Policy {
 	set(&p.Jitter, o.Jitter)
 	if o.Prove != nil {
 		p.Prove = *o.Prove
+	}
+	if o.ProveScopes != nil {
+		p.ProveScopes = o.ProveScopes
 	}
 	if o.Encoding != "" {
 		p.Encoding = o.Encoding
@@ -219,6 +227,11 @@ func (p Policy) Check(rule string) error {
 	if need := time.Duration(p.Prove.Successes) * p.Prove.Spacing; need > p.Prove.Within {
 		add("prove: %d sign-ins %s apart take %s, longer than within %s", p.Prove.Successes, days(p.Prove.Spacing), days(need), days(p.Prove.Within))
 	}
+	for _, scope := range p.ProveScopes {
+		if !scopeForm.MatchString(scope) {
+			add("prove.scopes: %q is not a scope such as https://outlook.office365.com/.default", scope)
+		}
+	}
 	if p.UploadLimit.PerHour < 1 || p.UploadLimit.PerDay < 1 {
 		add("upload_limit: per_hour %d and per_day %d must be at least 1", p.UploadLimit.PerHour, p.UploadLimit.PerDay)
 	}
@@ -235,6 +248,9 @@ func (p Policy) Check(rule string) error {
 	}
 	return nil
 }
+
+// scopeForm is that of a scope which names a whole resource.
+var scopeForm = regexp.MustCompile(`^(https|api)://[^\s/?#@]+(/[^\s?#@]*)?/\.default$`)
 
 // days prints a duration as people write it: 45d, 36h, 1m30s.
 func days(d time.Duration) string {

@@ -9,8 +9,8 @@ import (
 )
 
 // acceptedLate is how long after an upload a refused proof may still mean that
-// the key has not spread.
-const acceptedLate = 15 * time.Minute
+// the key has not spread: 20 minutes were seen.
+const acceptedLate = time.Hour
 
 // prove makes sure that the new pair works before anybody gets it: the very
 // bytes that will be delivered open with the very password; several cold
@@ -46,11 +46,19 @@ func (t *turn) prove(ctx context.Context) (*wait, error) {
 	if len(t.app.Probe) == len(probes) {
 		t.signIn, t.signedIn = got, now
 	}
-	var warnings []string
+	warnings, err := t.proveScopes(ctx, next)
+	if reasonOf(err) == ReasonNotRegistered {
+		return t.unknownYet(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
 	if last {
-		if warnings, err = t.compare(ctx, got); err != nil {
+		more, err := t.compare(ctx, got)
+		if err != nil {
 			return nil, err
 		}
+		warnings = append(warnings, more...)
 	}
 	proof = Proof{Successes: proof.Successes + 1, LastAt: now}
 	if !last {
@@ -63,6 +71,39 @@ func (t *turn) prove(ctx context.Context) (*wait, error) {
 		rec.Rotation.Warnings = appendNew(rec.Rotation.Warnings, warnings...)
 	})
 	return nil, nil //nolint:nilnil // the next step may run
+}
+
+// proveScopes signs in for the further audiences that the consumer needs: they learn
+// of a new certificate at other times than Graph does. What the current pair does
+// not get either is a warning, and so is, without one to compare with, a refusal
+// that says nothing about the certificate.
+func (t *turn) proveScopes(ctx context.Context, next KeyPair) ([]string, error) {
+	var warnings []string
+	for _, scope := range t.policy.ProveScopes {
+		err := t.coldTo(ctx, next, scope)
+		if err == nil {
+			continue
+		}
+		switch f := failureOf(err); {
+		case f.Reason == ReasonNotRegistered, f.Class == ClassWait, f.Class == ClassRetry, f.Class == ClassClock:
+			return nil, fmt.Errorf("sign in for %s: %w", scope, err)
+		}
+		warning := "not verified for " + scope
+		if c := t.comparable(); c != nil {
+			warning += ", the current certificate gets no token for it either"
+			current, pairErr := t.pair(ctx, c)
+			if pairErr != nil {
+				return nil, pairErr
+			}
+			if t.coldTo(ctx, current, scope) == nil {
+				return nil, fmt.Errorf("the current certificate gets a token for %s and the new one does not: %w", scope, err)
+			}
+		} else if reason := reasonOf(err); reason == ReasonExpired || reason == ReasonBadSignature {
+			return nil, err
+		}
+		warnings = append(warnings, fmt.Sprintf("%s: %v", warning, err))
+	}
+	return warnings, nil
 }
 
 // openFiles opens what will be delivered, as the consumer will.

@@ -142,6 +142,11 @@ func (c *creator) register(ctx context.Context) error {
 	return nil
 }
 
+// unseenFor is how long a new object may be invisible on a bad day: 10 to 20 minutes
+// were seen.
+// https://github.com/hashicorp/terraform-provider-azuread/issues/1811
+const unseenFor = 30 * time.Minute
+
 // registerPlainly makes the registration where a cloud knows no upsert. A request
 // whose answer was lost is looked for until it would be seen.
 func (c *creator) registerPlainly(ctx context.Context, wanted NewRegistration) error {
@@ -159,7 +164,11 @@ func (c *creator) registerPlainly(ctx context.Context, wanted NewRegistration) e
 	if err := c.journal(ctx, "", func(n *Creation) { n.RegisteredAt = time.Now().UTC() }, nil); err != nil {
 		return err
 	}
-	return c.r.settings().Registrar.Register(ctx, c.as, wanted)
+	err := c.r.settings().Registrar.Register(ctx, c.as, wanted)
+	if reasonOf(err) == ReasonExists {
+		return nil // a bad day: it is there, and no read shows it yet
+	}
+	return err
 }
 
 // principal makes the service principal.
@@ -205,6 +214,10 @@ func (c *creator) certificate(ctx context.Context) error {
 			}
 		}
 	}
+	if sent && c.rec.KeyID == "" && time.Since(c.rec.UploadedAt) < unseenFor {
+		// Without a KeyID of ours a second PATCH would add a second entry.
+		return c.notYet("the certificate that was sent before")
+	}
 	credential, err := CredentialOf(c.pair.Certificate)
 	if err != nil {
 		return err
@@ -216,16 +229,28 @@ func (c *creator) certificate(ctx context.Context) error {
 		KeyID: c.rec.KeyID, DisplayName: entryName(c.app.Name, c.r.Store.ID(), "created"),
 		Certificate: c.pair.Certificate, NotBefore: credential.NotBefore, NotAfter: credential.NotAfter,
 	}
+	lost := false // an answer, and with it whether the certificate is there
 	err = c.until(ctx, "the registration, to add the certificate", func() error {
+		if lost && add.KeyID == "" {
+			id, err := c.listed(ctx)
+			if err == nil && id == "" {
+				err = fmt.Errorf("certificate: %w", ErrNotFound)
+			}
+			return err
+		}
 		_, err := c.r.settings().Entra.PatchKeys(ctx, c.as, nil, add)
 		if reasonOf(err) == ReasonKeyIDRefused && add.KeyID != "" {
 			if err := c.r.keyIDRefused(ctx, c.app.Tenant); err != nil {
 				return err
 			}
-			add.KeyID, c.rec.KeyID = "", ""
+			if err := c.journal(ctx, "", func(n *Creation) { n.KeyID = "" }, nil); err != nil {
+				return err
+			}
+			add.KeyID = ""
 			_, err = c.r.settings().Entra.PatchKeys(ctx, c.as, nil, add)
 		}
 		if f := failureOf(err); err != nil && f.Ambiguous {
+			lost = true
 			if id, lookErr := c.listed(ctx); lookErr == nil && id != "" {
 				return nil
 			}

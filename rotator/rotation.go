@@ -127,6 +127,9 @@ type Upload struct {
 	SentAt time.Time `json:"sent_at,omitzero"`
 	// Sends counts requests.
 	Sends int `json:"sends,omitempty"`
+	// Without are entries that have ended and that the next PATCH leaves out, for one
+	// that sent them back was refused.
+	Without []KeyID `json:"without,omitempty"`
 	// Seen are the KeyIDs that any read of ours showed; a PATCH must resend
 	// every one.
 	Seen []KeyID `json:"seen,omitempty"`

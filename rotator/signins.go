@@ -152,6 +152,15 @@ func (t *turn) cold(ctx context.Context, pair KeyPair, probes []string) (SignIn,
 	return got, err
 }
 
+// coldTo is cold for another audience than Graph.
+func (t *turn) coldTo(ctx context.Context, pair KeyPair, scope string) error {
+	got, err := t.r.settings().Entra.SignInTo(ctx, t.app.registration(), pair, scope)
+	if t.app.Evidence && got.RequestID != "" {
+		t.ownIDs = append(t.ownIDs, got.RequestID)
+	}
+	return err
+}
+
 // keepOwn journals the request IDs of sign-ins since the last record.
 func (t *turn) keepOwn(rot *Rotation) {
 	if len(t.ownIDs) == 0 {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -25,8 +26,8 @@ func (t *turn) upload(ctx context.Context) (*wait, error) {
 	if t.app.Mode == ModeSelf && t.rot.Upload.Sends == 0 {
 		// What this pair can do, the new one must do. The token is kept for the
 		// requests that follow.
-		got, err := t.cold(ctx, signer, nil)
-		if reasonOf(err) == ReasonNotRegistered {
+		var got SignIn
+		if signer, got, err = t.acceptedSigner(ctx); reasonOf(err) == ReasonNotRegistered {
 			return t.signerMissing(ctx)
 		}
 		if err != nil {
@@ -57,6 +58,11 @@ func (t *turn) upload(ctx context.Context) (*wait, error) {
 			err := t.record(ctx, "", func(rec *Records) { rec.Rotation.Absence = absence })
 			return &wait{WaitingAnswer, time.Now().UTC().Add(absentEvery)}, err
 		}
+		// On a bad day the list lacks a new entry for 20 minutes and more: the token
+		// service has the last word, where its answer can be waited for.
+		if w, done, err := t.findByToken(ctx); done || err != nil || w != nil && !t.isLate(time.Now()) {
+			return w, err
+		}
 	default:
 		if w, done, err := t.findByToken(ctx); done || w != nil || err != nil {
 			return w, err
@@ -65,12 +71,34 @@ func (t *turn) upload(ctx context.Context) (*wait, error) {
 	if err := t.targets(ctx); err != nil {
 		return nil, err
 	}
-	w, err := t.send(ctx, signer)
+	w, err := t.send(ctx, signer, s.listing)
 	if t.app.Mode == ModeSelf && reasonOf(err) == ReasonNotRegistered {
 		return t.signerMissing(ctx)
 	}
 	return w, err
 }
+
+// acceptedSigner signs in with the pairs of ours that can sign, and returns the first
+// that Entra knows. The refusal of one says nothing about the next.
+func (t *turn) acceptedSigner(ctx context.Context) (KeyPair, SignIn, error) {
+	list, err := t.signers(ctx, maxSigners)
+	if err != nil {
+		return KeyPair{}, SignIn{}, err
+	}
+	var refused error
+	for _, pair := range list {
+		got, err := t.cold(ctx, pair, nil)
+		if reasonOf(err) != ReasonNotRegistered {
+			return pair, got, err
+		}
+		refused = err
+	}
+	return KeyPair{}, SignIn{}, refused
+}
+
+// maxSigners bounds how many pairs are tried: the one in service, the one before,
+// and what closed rotations left.
+const maxSigners = 4
 
 // signerMissing handles a token service that does not know the pair in service
 // any more: after the time that a key may take to spread, somebody removed it.
@@ -99,6 +127,16 @@ func (t *turn) listedSigner(ctx context.Context, signer KeyPair, s sight) (KeyPa
 			return signer, nil
 		}
 		return signer, t.record(ctx, "", func(rec *Records) { rec.Rotation.SignerAbsence = Absence{} })
+	}
+	others, err := t.signers(ctx, maxSigners)
+	if err != nil {
+		return KeyPair{}, err
+	}
+	for _, other := range others {
+		id := t.keyIDOf(other)
+		if id != "" && slices.ContainsFunc(s.listing.Entries, func(e Entry) bool { return e.KeyID == id }) {
+			return other, nil
+		}
 	}
 	absence := t.rot.SignerAbsence.missed(time.Now().UTC())
 	if err := t.record(ctx, "", func(rec *Records) { rec.Rotation.SignerAbsence = absence }); err != nil {
@@ -141,6 +179,16 @@ func (t *turn) own() []*Credential {
 // signer returns a pair of ours that can sign a proof now: the one in service
 // or the one it replaced. Zero if none is valid.
 func (t *turn) signer(ctx context.Context) (KeyPair, error) {
+	list, err := t.signers(ctx, 1)
+	if err != nil || len(list) == 0 {
+		return KeyPair{}, err
+	}
+	return list[0], nil
+}
+
+// signers returns up to most pairs of ours that can sign a proof now, best first.
+func (t *turn) signers(ctx context.Context, most int) ([]KeyPair, error) {
+	var list []KeyPair
 	now := time.Now()
 	for _, c := range t.own() {
 		if c.ThumbprintSHA256 == t.rot.New.ThumbprintSHA256 ||
@@ -148,12 +196,17 @@ func (t *turn) signer(ctx context.Context) (KeyPair, error) {
 			continue
 		}
 		pair, err := t.pair(ctx, c)
-		if errors.Is(err, ErrNotFound) {
+		if errors.Is(err, ErrNotFound) || err == nil && slices.ContainsFunc(list, func(p KeyPair) bool { return p.Thumbprint() == pair.Thumbprint() }) {
 			continue
 		}
-		return pair, err
+		if err != nil {
+			return nil, err
+		}
+		if list = append(list, pair); len(list) == most {
+			break
+		}
 	}
-	return KeyPair{}, nil
+	return list, nil
 }
 
 // findByToken looks for the effect of an unanswered upload where the list
@@ -243,7 +296,7 @@ func (t *turn) passwords(ctx context.Context) ([]string, error) {
 
 // send makes the request that adds the certificate. What is needed to recognise
 // its effect is durable before.
-func (t *turn) send(ctx context.Context, signer KeyPair) (*wait, error) {
+func (t *turn) send(ctx context.Context, signer KeyPair, listing Listing) (*wait, error) {
 	now := time.Now().UTC()
 	if at := uploadAllowedAt(t.app.Uploads, t.policy.UploadLimit, now); now.Before(at) && !t.rot.Force {
 		return &wait{WaitingLimit, at}, nil
@@ -273,7 +326,7 @@ func (t *turn) send(ctx context.Context, signer KeyPair) (*wait, error) {
 		return nil, err
 	}
 	add := NewKey{
-		KeyID: requested, DisplayName: t.rot.DisplayName, Certificate: next.Certificate,
+		KeyID: requested, Without: t.rot.Upload.Without, DisplayName: t.rot.DisplayName, Certificate: next.Certificate,
 		NotBefore: t.rot.New.NotBefore, NotAfter: t.rot.New.NotAfter,
 	}
 	var id KeyID
@@ -294,22 +347,62 @@ func (t *turn) send(ctx context.Context, signer KeyPair) (*wait, error) {
 		return nil, t.refuse(ctx, f)
 	}
 	withoutKeyID := f.Reason == ReasonKeyIDRefused && requested != ""
+	passes, _ := t.passing(f, now)
 	settled := t.record(ctx, "", func(rec *Records) {
 		rec.Rotation.Upload.SentAt, rec.Rotation.Upload.RequestedKeyID = time.Time{}, ""
-		if f.Reason == ReasonStaleRead || withoutKeyID {
-			// Nothing was sent or changed, so nothing counts.
+		if f.Reason == ReasonStaleRead || withoutKeyID || passes != f {
+			// Nothing was sent or changed, so nothing counts. The tries of a refusal
+			// that passes are few, see passing.
 			rec.App.Uploads = slices.DeleteFunc(rec.App.Uploads, now.Equal)
 			rec.Rotation.Upload.Sends--
 		}
 	})
-	if settled != nil || !withoutKeyID {
+	if settled != nil {
 		return nil, errors.Join(settled, err)
+	}
+	if way == WayPatch && f.Reason == ReasonEndDate && passes == f {
+		if left, leftErr := t.leaveOutEnded(ctx, listing); left || leftErr != nil {
+			return &wait{WaitingRetry, time.Now().UTC().Add(backoff(1))}, leftErr
+		}
+	}
+	if !withoutKeyID {
+		return nil, err
 	}
 	// The refusal is definite: nothing was changed, so it is sent again at once.
 	if err := t.r.keyIDRefused(ctx, t.app.Tenant); err != nil {
 		return nil, err
 	}
-	return t.send(ctx, signer)
+	return t.send(ctx, signer, listing)
+}
+
+// leaveOutEnded decides what follows when a PATCH is refused for an end date and goes
+// on being so: entries that have ended are reported by name and not sent back by the
+// next one. Each is useless already. False if there is none, or they are left out.
+// https://github.com/microsoft/Microsoft365DSC/issues/3426
+func (t *turn) leaveOutEnded(ctx context.Context, listing Listing) (bool, error) {
+	now := listing.At
+	if now.IsZero() {
+		return false, nil
+	}
+	var ended []KeyID
+	var names []string
+	for _, e := range listing.Entries {
+		if e.NotAfter.Before(now) && !slices.Contains(t.rot.Upload.Without, e.KeyID) {
+			ended = append(ended, e.KeyID)
+			names = append(names, fmt.Sprintf("%q (key ID %s, expired %s)", e.DisplayName, e.KeyID, e.NotAfter.Format(time.DateOnly)))
+		}
+	}
+	if len(ended) == 0 {
+		return false, nil
+	}
+	return true, t.record(ctx, "expired certificates left out", func(rec *Records) {
+		up := &rec.Rotation.Upload
+		up.Without = append(up.Without, ended...)
+		up.Seen = slices.DeleteFunc(up.Seen, func(id KeyID) bool { return slices.Contains(ended, id) })
+		rec.Events = append(rec.Events, t.event(EventForeignCredential, SeverityWarning,
+			"Entra refuses to keep certificates on the app that have expired, so the next upload removes them: "+strings.Join(names, ", "),
+			"nothing, for no one can sign in with them; to add one again, use the Entra admin centre"))
+	})
 }
 
 // requestedKeyID is the KeyID that the request asks for: none with addKey, where
@@ -353,9 +446,15 @@ func (r *Rotator) keyIDRefused(ctx context.Context, tenant string) error {
 }
 
 // uploaded records that the app carries the new certificate. An empty KeyID
-// means that nobody could tell it yet.
+// means that it is not known yet; where no list can be read either, a person is
+// asked at once, while the entry is easy to find.
 func (t *turn) uploaded(ctx context.Context, id KeyID) error {
 	return t.enter(ctx, PhaseUploaded, func(rec *Records) {
+		if id == "" && rec.Rotation.Unreadable {
+			rec.Events = append(rec.Events, t.event(EventKeyIDUnknown, SeverityWarning,
+				"the upload was not answered and the app is not allowed to read its list, so the key ID of the new certificate "+
+					t.rot.New.ThumbprintSHA1+" is not known; the rotation continues", t.app.keyIDNext(&t.rot.New)))
+		}
 		rec.Rotation.Upload.SentAt = time.Time{}
 		rec.Rotation.Absence, rec.Rotation.Proof = Absence{}, Proof{}
 		rec.Rotation.LookedAt = time.Now().UTC()

@@ -99,8 +99,10 @@ func (r *Rotator) appStatus(ctx context.Context, app *App, state *State, now tim
 	if policy.Overlap == 0 && app.Mode != ModeMonitor {
 		s.Warnings = append(s.Warnings, "overlap 0s: the old certificate is removed as soon as the new one is confirmed")
 	}
-	if app.Current != nil && app.Mode != ModeMonitor && app.Current.KeyID == "" && app.Current.RequestedKeyID == "" {
-		s.Warnings = append(s.Warnings, "the key ID of the present certificate is not known: after the next rotation a person must remove it in the Entra portal (or tell it: rotate app edit "+app.Name+" --key-id)")
+	if app.Mode != ModeMonitor {
+		for _, c := range withoutKeyID(app, s.Rotation) {
+			s.Warnings = append(s.Warnings, "the key ID of the certificate "+c.ThumbprintSHA1+" is not known, so rotate cannot remove it when it is replaced: "+app.keyIDNext(c))
+		}
 	}
 	ahead, atRisk := app.preflightWarnings()
 	s.Warnings = append(s.Warnings, ahead...)

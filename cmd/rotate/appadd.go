@@ -60,6 +60,9 @@ managed, makes it an app that is.`,
 			spec.Permissions, spec.Tags, spec.Probe = flags.permissions, flags.tags, flags.probe
 			spec.Evidence, spec.NoConsumer, spec.FriendlyName = flags.evidence, flags.noConsumer, flags.friendlyName
 			spec.Deliveries, spec.Confirm, spec.Policy.Encoding = flags.deliveries, flags.confirm.Confirm, flags.encoding
+			if cmd.Flags().Changed("prove-scope") {
+				spec.Policy.ProveScopes = flags.scopes()
+			}
 			if profile != "" {
 				p, err := a.profile(profile)
 				if err == nil {

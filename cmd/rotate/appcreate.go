@@ -112,6 +112,9 @@ it would make, and makes none.`,
 			spec.Permissions, spec.Tags, spec.Probe = flags.permissions, flags.tags, flags.probe
 			spec.Evidence, spec.NoConsumer = flags.evidence, flags.noConsumer
 			spec.Deliveries, spec.Confirm, spec.Policy.Encoding = flags.deliveries, flags.confirm.Confirm, flags.encoding
+			if cmd.Flags().Changed("prove-scope") {
+				spec.Policy.ProveScopes = flags.scopes()
+			}
 			if profile != "" {
 				p, err := a.profile(profile)
 				if err == nil {

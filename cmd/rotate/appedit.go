@@ -70,16 +70,21 @@ the whole list. A policy of the app's own is set with "rotate apply".`,
 			if changed("new-password") {
 				edit.NewPassword = &newPassword
 			}
-			if edit == (control.Edit{}) && !changed("encoding") {
+			if edit == (control.Edit{}) && !changed("encoding") && !changed("prove-scope") {
 				return withHint(usagef("rotate app edit %s: nothing to change", args[0]), `"rotate app edit --help" shows the flags`)
 			}
 			return a.with(cmd.Context(), func(ctx context.Context, conn *connection) error {
-				if changed("encoding") {
+				if changed("encoding") || changed("prove-scope") {
 					tracked, err := conn.App(ctx, args[0])
 					if err != nil {
 						return err
 					}
-					tracked.Policy.Encoding = flags.encoding
+					if changed("encoding") {
+						tracked.Policy.Encoding = flags.encoding
+					}
+					if changed("prove-scope") {
+						tracked.Policy.ProveScopes = flags.scopes()
+					}
 					edit.Policy = &tracked.Policy
 				}
 				edited, err := conn.Edit(ctx, args[0], edit)

@@ -12,7 +12,7 @@ import (
 type appFlags struct {
 	mode, objectID, keyID, owner, encoding, friendlyName string
 	confirm                                              confirmFlag
-	permissions, tags, probe                             []string
+	permissions, tags, probe, proveScopes                []string
 	deliveries                                           []control.Delivery
 	replace, evidence, noConsumer                        bool
 }
@@ -26,6 +26,7 @@ func (f *appFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&f.owner, "owner", "", "who answers for it")
 	flags.StringArrayVar(&f.tags, "tag", nil, "word to find it by; repeatable")
 	flags.StringArrayVar(&f.probe, "probe", nil, "Graph path that a new key must be able to read, such as '/users?$top=1'; repeatable")
+	flags.StringArrayVar(&f.proveScopes, "prove-scope", nil, "further audience for which a sign-in with a new key must succeed, such as https://outlook.office365.com/.default; repeatable; \"\" is none")
 	flags.Var(&f.confirm, "confirm", "when the consumer counts as using a new key: automatic, command:HOOK or person")
 	flags.BoolVar(&f.evidence, "evidence", false, "managed mode: ask the sign-in log, before a certificate is removed, whether the consumer still uses it")
 	flags.StringVar(&f.friendlyName, "friendly-name", "", "name of the key in delivered files, by which a consumer looks it up (Java: alias); default that of the file adopted")
@@ -37,6 +38,17 @@ func (f *appFlags) register(cmd *cobra.Command) {
 	flags.Lookup("deliver-handoff").NoOptDefVal = "true"
 	flags.BoolVar(&f.noConsumer, "no-consumer", false, "no program signs in with its certificates, so no delivery is needed")
 	flags.BoolVar(&f.replace, "replace", false, "overwrite a file that holds somebody else's certificate")
+}
+
+// scopes are those of --prove-scope; an empty one takes all away.
+func (f *appFlags) scopes() *[]string {
+	list := []string{}
+	for _, s := range f.proveScopes {
+		if s != "" {
+			list = append(list, s)
+		}
+	}
+	return &list
 }
 
 // finish makes the deliveries whole.

@@ -98,29 +98,28 @@ type killer struct {
 	last statusAnswer
 }
 
-// adopt makes three tenants: one whose apps may read their list, one whose apps may
-// not, and one that assigns key IDs of its own besides; and tracks their apps, some
-// in self mode and some managed, some with an overlap.
+// adopt makes two tenants: one whose apps may read their list, and one whose apps may
+// not, so that a lost answer loses the key ID; and tracks their apps, some in self
+// mode and some managed, some with an overlap.
 func (k *killer) adopt() {
 	t, m := k.t, k.m
 	t.Helper()
 	readable := startTenant(t, "readable", "--apps", "4", "--latency", "30ms")
-	blind := startTenant(t, "blind", "--apps", "4", "--permissions", "none", "--latency", "30ms")
-	stubborn := startTenant(t, "stubborn", "--apps", "2", "--permissions", "none", "--latency", "30ms")
+	blind := startTenant(t, "blind", "--apps", "6", "--permissions", "none", "--latency", "30ms")
 	m.folder(t, "store")
 	// Where nobody can read the list, a request without an answer is settled after
 	// prove.within; five minutes would only make this test longer.
-	m.configure(t, "store", strings.Replace(issueDefaults, "within: 5m", "within: 40s", 1), readable, blind, stubborn)
+	m.configure(t, "store", strings.Replace(issueDefaults, "within: 5m", "within: 40s", 1), readable, blind)
 	m.must(t, 0, "init", "--no-recovery")
-	for _, s := range []*tenantServer{readable, blind, stubborn} {
+	for _, s := range []*tenantServer{readable, blind} {
 		for i, seed := range s.ready.Apps {
 			mode := "self"
-			if s != stubborn && i%2 == 1 {
+			if i%2 == 1 {
 				mode = "managed"
 			}
 			a := newAdopted(t, m, s, s.name+"-"+seed.Name, mode, seed)
 			a.blind = s != readable && mode == "self"
-			a.orphans = s == stubborn
+			a.orphans = a.blind
 			if i < 2 {
 				a.prefill(t)
 			}

@@ -42,6 +42,9 @@ func policyOf(p, base config.Policy) (rotator.PolicyOverride, error) {
 		o.KeyBits = bits
 	}
 	if p.Prove != nil {
+		o.ProveScopes = p.Prove.Scopes
+	}
+	if p.Prove != nil && (p.Prove.Successes != nil || p.Prove.Spacing != nil || p.Prove.Within != nil) {
 		o.Prove = &rotator.ProvePolicy{
 			Successes: int(*whole.Prove.Successes),
 			Spacing:   time.Duration(*whole.Prove.Spacing),

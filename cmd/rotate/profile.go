@@ -158,6 +158,9 @@ func writeProfile(t *terminal, p profileLine) {
 		row("validity", p.Policy.Validity.String())
 	}
 	row("encoding", p.Policy.Encoding)
+	if p.Policy.ProveScopes != nil {
+		row("proven for", "Microsoft Graph and "+strings.Join(*p.Policy.ProveScopes, ", "))
+	}
 	row("probe", strings.Join(p.Probe, ", "))
 	for _, d := range p.Deliveries {
 		row("delivery", d)
@@ -196,10 +199,13 @@ func useProfile(spec *control.AppSpec, p *config.Profile) error {
 	if err != nil {
 		return fmt.Errorf("profile %s: %w", p.Name, err)
 	}
-	encoding := spec.Policy.Encoding
+	encoding, scopes := spec.Policy.Encoding, spec.Policy.ProveScopes
 	spec.Policy = control.PolicyOf(policy)
 	if encoding != "" {
 		spec.Policy.Encoding = encoding
+	}
+	if scopes != nil {
+		spec.Policy.ProveScopes = scopes
 	}
 	if spec.Permissions == nil {
 		spec.Permissions = p.PermissionNames()

@@ -132,6 +132,9 @@ func writeApp(t *terminal, tracked control.App) {
 			p.Key, p.Validity, p.RenewBefore, count(p.Prove.Successes, "proof", "proofs"), p.Prove.Spacing, p.Prove.Within,
 			p.ReloadWithin, p.Overlap, p.KeepPrevious, p.Encoding))
 	}
+	if p.ProveScopes != nil && len(*p.ProveScopes) > 0 {
+		row("proven for", "Microsoft Graph and "+strings.Join(*p.ProveScopes, ", "))
+	}
 	if p.Window != nil {
 		row("window", fmt.Sprintf("%s for %s %s", p.Window.Cron, p.Window.Duration, p.Window.Zone))
 	}
