@@ -41,8 +41,36 @@ func peerOf(ctx context.Context) peer {
 	return p
 }
 
+// uidOfConn asks the kernel for the user at the other end.
+func uidOfConn(c net.Conn) (uint32, error) {
+	conn, ok := c.(*net.UnixConn)
+	if !ok {
+		return 0, fmt.Errorf("%T is not a unix socket", c)
+	}
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var (
+		credentials *unix.Ucred
+		asked       error
+	)
+	if err := raw.Control(func(fd uintptr) {
+		credentials, asked = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	}); err != nil {
+		return 0, err
+	}
+	if asked != nil {
+		return 0, asked
+	}
+	return credentials.Uid, nil
+}
+
 // peerOfConn asks the kernel who is at the other end (SO_PEERCRED, unix(7)).
 func peerOfConn(c net.Conn) peer {
+	if k, ok := c.(*counted); ok {
+		c = k.Conn
+	}
 	conn, ok := c.(*net.UnixConn)
 	if !ok {
 		return peer{err: fmt.Errorf("%T is not a unix socket", c)}

@@ -58,7 +58,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	log := s.log()
 	if l, ok := l.(*net.UnixListener); ok {
 		lasting := &lasting{path: l.Addr().String(), share: s.shareFile, l: l}
-		return s.serve(ctx, lasting, log, func(ctx context.Context) { s.keep(ctx, lasting) })
+		return s.serve(ctx, &crowd{Listener: lasting, uidOf: uidOfConn}, log, func(ctx context.Context) { s.keep(ctx, lasting) })
 	}
 	return s.serve(ctx, l, log, nil)
 }

@@ -23,6 +23,10 @@ func main() {
 // start runs the program and returns its exit code. The first signal asks for a
 // graceful end, the second one is deadly.
 func start() int {
+	// Also commands carry keys and passwords, on their way to the daemon.
+	if err := harden(); err != nil {
+		return report(os.Stderr, err)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
