@@ -31,7 +31,7 @@ func start() int {
 	defer stop()
 	context.AfterFunc(ctx, stop)
 	return run(ctx, environment{
-		args: os.Args[1:], stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv,
+		args: os.Args[1:], stdin: os.Stdin, stdout: newConsole(os.Stdout), stderr: newConsole(os.Stderr), getenv: os.Getenv,
 	})
 }
 
