@@ -66,6 +66,11 @@ func (c *Config) problems() []*Error {
 		k.add("schedule", "it is empty; write five cron fields such as \"17 * * * *\", or \"@every 5m\"")
 	}
 	k.upTo("workers", c.Workers, maxWorkers)
+	for i, root := range c.DeliveryRoots {
+		if !filepath.IsAbs(root) || filepath.Clean(root) != root || root == "/" {
+			k.add(fmt.Sprintf("delivery_roots[%d]", i), "%q is not the absolute path of a folder such as /srv", root)
+		}
+	}
 	k.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	k.oneOf("log.format", c.Log.Format, "text", "json")
 	k.proxy(c.Proxy)

@@ -36,11 +36,13 @@ type Config struct {
 	// Profiles is a folder with profiles of your own; empty is none.
 	Profiles string          `yaml:"profiles,omitempty" about:"folder with profiles of your own, one NAME.yaml each"`
 	Hooks    map[string]Hook `yaml:"hooks,omitempty" about:"programs that deliveries and confirmation rules may run, by name"`
-	Tenants  []Tenant        `yaml:"tenants,omitempty" about:"Entra tenants"`
-	Notify   Notify          `yaml:"notify" about:"who is told what"`
-	Page     Page            `yaml:"page" about:"the web page"`
-	Metrics  Metrics         `yaml:"metrics" about:"numbers and health for Prometheus and others"`
-	OTLP     OTLP            `yaml:"otlp" about:"traces of rotations"`
+	// DeliveryRoots are absolute; empty: anywhere.
+	DeliveryRoots []string `yaml:"delivery_roots,omitempty" about:"folders in or below which files are delivered; absent is anywhere but the service's own files"`
+	Tenants       []Tenant `yaml:"tenants,omitempty" about:"Entra tenants"`
+	Notify        Notify   `yaml:"notify" about:"who is told what"`
+	Page          Page     `yaml:"page" about:"the web page"`
+	Metrics       Metrics  `yaml:"metrics" about:"numbers and health for Prometheus and others"`
+	OTLP          OTLP     `yaml:"otlp" about:"traces of rotations"`
 }
 
 // Store says where the daemon keeps its data.
@@ -185,6 +187,32 @@ func (c *Config) paths() []*string {
 		}
 	}
 	return append(out, c.Notify.paths()...)
+}
+
+// Files returns the files and folders that the configuration names, programs included. The
+// store's path ends with "*": what it makes beside itself begins with that name.
+func (c *Config) Files() []string {
+	var out []string
+	add := func(path string) {
+		if filepath.IsAbs(path) {
+			out = append(out, path)
+		}
+	}
+	add(c.Store.Path + "*")
+	for _, p := range c.paths() {
+		add(*p)
+	}
+	for _, h := range c.Hooks {
+		if len(h.Command) > 0 {
+			add(h.Command[0])
+		}
+	}
+	for i := range c.Notify.Channels {
+		if e := c.Notify.Channels[i].Exec; e != nil && len(e.Command) > 0 {
+			add(e.Command[0])
+		}
+	}
+	return out
 }
 
 // resolve makes relative paths relative to the folder. Empty ones stay empty.

@@ -118,6 +118,9 @@ func (p peer) login() string {
 // at most: whoever may connect must not be able to fill the disk.
 const refusalEvery = time.Minute
 
+// maxRefusals is how many are written in that time at most, whoever is refused.
+const maxRefusals = 20
+
 // maxRefused bounds the users that are remembered.
 const maxRefused = 1000
 
@@ -125,6 +128,9 @@ const maxRefused = 1000
 type refusals struct {
 	mu   sync.Mutex
 	last map[uint32]time.Time // guarded by mu
+	// since is when written began to count; guarded by mu.
+	since   time.Time
+	written int // guarded by mu
 }
 
 // isNew reports whether a refusal of the user is to be written now.
@@ -138,7 +144,12 @@ func (r *refusals) isNew(uid uint32, now time.Time) bool {
 		r.last = map[uint32]time.Time{}
 	}
 	r.last[uid] = now
-	return true
+	// One user may have very many numbers (subuid(5)).
+	if now.Sub(r.since) >= refusalEvery {
+		r.since, r.written = now, 0
+	}
+	r.written++
+	return r.written <= maxRefusals
 }
 
 // refuse writes a refusal to the audit trail and returns it.

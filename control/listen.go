@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -91,11 +92,44 @@ func dial(ctx context.Context, path string) (net.Conn, error) {
 	conn, err := dialer.DialContext(ctx, "unix", path)
 	switch {
 	case err == nil:
+		if err := checkServer(conn, path); err != nil {
+			return nil, errors.Join(err, conn.Close())
+		}
 		return conn, nil
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOTDIR):
 		return nil, fmt.Errorf("control socket %s: %w", path, ErrNoDaemon)
 	}
 	return nil, fmt.Errorf("control socket %s: %w", path, short(err))
+}
+
+// checkServer refuses a socket of somebody else: what is said to it may be a key. Whoever
+// answers is root, this user, the owner of the folder, or in its group where that may
+// write. In a folder where all may make files (/tmp) only root and this user count.
+func checkServer(conn net.Conn, path string) error {
+	p := peerOfConn(conn)
+	if p.err != nil {
+		return fmt.Errorf("control socket %s: who answers is unknown: %w", path, p.err)
+	}
+	info, err := os.Stat(filepath.Dir(path))
+	if err != nil {
+		return fmt.Errorf("control socket: %w", err)
+	}
+	if owner, ok := info.Sys().(*syscall.Stat_t); ok && p.answersIn(owner.Uid, owner.Gid, info.Mode()) {
+		return nil
+	}
+	return fmt.Errorf("control socket %s: %s answers there, who is neither root nor the owner of its folder; nothing was sent", path, p.by)
+}
+
+// answersIn reports whether the peer may be a daemon in a folder of this owner, group and
+// mode.
+func (p peer) answersIn(uid, gid uint32, mode fs.FileMode) bool {
+	switch {
+	case p.uid == 0, int64(p.uid) == int64(os.Geteuid()):
+		return true
+	case mode.Perm()&0o002 != 0:
+		return false
+	}
+	return p.uid == uid || mode.Perm()&0o020 != 0 && slices.Contains(p.groups, gid)
 }
 
 func checkPath(path string) error {

@@ -38,8 +38,18 @@ func peerOf(ctx context.Context) peer {
 	return p
 }
 
-// peerOfConn asks the kernel who is at the other end.
+// uidOfConn asks the kernel for the user at the other end.
+func uidOfConn(c net.Conn) (uint32, error) {
+	p := peerOfConn(c)
+	return p.uid, p.err
+}
+
+// peerOfConn asks the kernel who is at the other end. It does not look for the
+// user's name: see [peer.named].
 func peerOfConn(c net.Conn) peer {
+	if k, ok := c.(*counted); ok {
+		c = k.Conn
+	}
 	conn, ok := c.(*net.UnixConn)
 	if !ok {
 		return peer{err: fmt.Errorf("%T is not a unix socket", c)}
@@ -54,7 +64,14 @@ func peerOfConn(c net.Conn) peer {
 	if err = errors.Join(err, asked); err != nil {
 		return peer{err: err}
 	}
-	p.by = UserName(p.uid)
+	return p
+}
+
+// named adds the name for the audit trail.
+func (p peer) named() peer {
+	if p.err == nil {
+		p.by = UserName(p.uid)
+	}
 	return p
 }
 

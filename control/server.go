@@ -58,7 +58,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	log := s.log()
 	if l, ok := l.(*net.UnixListener); ok {
 		lasting := &lasting{path: l.Addr().String(), share: s.shareFile, l: l}
-		return s.serve(ctx, lasting, log, func(ctx context.Context) { s.keep(ctx, lasting) })
+		return s.serve(ctx, &crowd{Listener: lasting, uidOf: uidOfConn}, log, func(ctx context.Context) { s.keep(ctx, lasting) })
 	}
 	return s.serve(ctx, l, log, nil)
 }
@@ -76,7 +76,7 @@ func (s *Server) serve(ctx context.Context, l net.Listener, log *slog.Logger, ke
 		Handler:           s.handler(ctx),
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
-		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return withPeer(ctx, peerOfConn(c)) },
+		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return withPeer(ctx, peerOfConn(c).named()) },
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	if err := s.share(l); err != nil {

@@ -43,6 +43,12 @@ type Deliverer struct {
 	// ServiceUID may own the folders that are written to and the programs that are
 	// run, besides root. Zero: the effective uid of the process.
 	ServiceUID int
+	// Own are files and folders that the service or its configuration uses: never a
+	// target, nor is what lies in them. Absolute paths; with "*" at its end it is what
+	// all names begin with.
+	Own []string
+	// Roots are the folders in or below which files are delivered. Empty: anywhere.
+	Roots []string
 	// Logger gets what nobody is told otherwise. Nil: nothing is logged.
 	Logger *slog.Logger
 

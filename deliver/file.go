@@ -181,10 +181,27 @@ func (d *Deliverer) open(delivery rotator.Delivery) (t *target, dir, passwordDir
 	if dir, err = t.open(t.path, d.uid()); err != nil {
 		return nil, nil, nil, err
 	}
+	if err = d.permit(filepath.Join(dir.path, filepath.Base(t.path))); err != nil {
+		dir.close()
+		return nil, nil, nil, err
+	}
+	if t.previous {
+		if err = d.permit(filepath.Join(dir.path, filepath.Base(t.path)+previousSuffix)); err != nil {
+			dir.close()
+			return nil, nil, nil, err
+		}
+	}
 	passwordDir = dir
 	if t.passwordPath != "" && filepath.Dir(t.passwordPath) != filepath.Dir(t.path) {
 		if passwordDir, err = t.open(t.passwordPath, d.uid()); err != nil {
 			dir.close()
+			return nil, nil, nil, err
+		}
+	}
+	if t.passwordPath != "" {
+		if err = d.permit(filepath.Join(passwordDir.path, filepath.Base(t.passwordPath))); err != nil {
+			dir.close()
+			passwordDir.close()
 			return nil, nil, nil, err
 		}
 	}
@@ -480,6 +497,9 @@ func (d *Deliverer) fileHolds(delivery rotator.Delivery, passwords []string) (ro
 	t, err := newTarget(delivery)
 	if err != nil {
 		return "", err
+	}
+	if err := d.permit(filepath.Join(actual(filepath.Dir(t.path)), filepath.Base(t.path))); err != nil {
+		return "", err // said before anything is uploaded
 	}
 	root, err := os.OpenRoot(filepath.Dir(t.path))
 	if errors.Is(err, fs.ErrNotExist) {

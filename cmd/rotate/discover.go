@@ -102,7 +102,7 @@ func (a *app) discover(ctx context.Context, conn *connection, tenant string, exp
 	progress := newTerminal(a.stderr, a.getenv)
 	clearLine := func() {
 		if progress.live {
-			fmt.Fprint(progress.w, "\r\x1b[K")
+			fmt.Fprint(progress.w, "\r"+progress.move("[K"))
 		}
 	}
 	var drawn time.Time
@@ -132,7 +132,7 @@ func (a *app) discover(ctx context.Context, conn *connection, tenant string, exp
 			if step.Waiting > 0 {
 				text = fmt.Sprintf("%s; Graph asks for a pause of %s", text, whole(time.Duration(step.Waiting*float64(time.Second))))
 			}
-			fmt.Fprint(progress.w, "\r\x1b[K"+text)
+			fmt.Fprint(progress.w, "\r"+progress.move("[K")+text)
 		}
 	}
 	clearLine()

@@ -10,7 +10,8 @@ import (
 const canServe = true
 
 // harden keeps keys out of core files and away from debuggers of the same user.
-// Every command that opens the store calls it first.
+// The program calls it first of all, and again where it opens the store, whatever made it
+// another user meanwhile.
 func harden() error {
 	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
 		return fmt.Errorf("forbid core files: %w", err)

@@ -155,7 +155,7 @@ func (l *live) draw(last bool) {
 	}
 	var out strings.Builder
 	if l.drawn > 0 {
-		fmt.Fprintf(&out, "\x1b[%dA", l.drawn)
+		out.WriteString(l.t.move(fmt.Sprintf("[%dA", l.drawn)))
 	}
 	for _, line := range text {
 		if !last {
@@ -163,9 +163,9 @@ func (l *live) draw(last bool) {
 		} else {
 			line = l.indent + line
 		}
-		out.WriteString("\r\x1b[2K" + line + "\n")
+		out.WriteString("\r" + l.t.move("[2K") + line + "\n")
 	}
-	out.WriteString("\x1b[J")
+	out.WriteString(l.t.move("[J"))
 	l.drawn = len(text)
 	fmt.Fprint(l.t.w, out.String())
 }

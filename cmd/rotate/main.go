@@ -23,11 +23,15 @@ func main() {
 // start runs the program and returns its exit code. The first signal asks for a
 // graceful end, the second one is deadly.
 func start() int {
+	// Also commands carry keys and passwords, on their way to the daemon.
+	if err := harden(); err != nil {
+		return report(os.Stderr, err)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
 	return run(ctx, environment{
-		args: os.Args[1:], stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv,
+		args: os.Args[1:], stdin: os.Stdin, stdout: newConsole(os.Stdout), stderr: newConsole(os.Stderr), getenv: os.Getenv,
 	})
 }
 

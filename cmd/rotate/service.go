@@ -103,8 +103,11 @@ func settingsOf(cfg *config.Config, s *service, keys *store.Store, schedule rota
 	}
 	return rotator.Settings{
 		Entra: entra, Inventory: entra, Tenants: names, Registrar: entra, Rights: entra, Identities: entra,
-		Deliverer: &deliver.Deliverer{Encoder: encoder{}, Hooks: hooksOf(cfg.Hooks), RuntimeDir: runtimeDir, Logger: log},
-		Defaults:  defaults, MaxStartsPerDay: int(cfg.Defaults.MaxStartsPerDay), Workers: int(cfg.Workers), Schedule: schedule,
+		Deliverer: &deliver.Deliverer{
+			Encoder: encoder{}, Hooks: hooksOf(cfg.Hooks), RuntimeDir: runtimeDir, Logger: log,
+			Own: cfg.Files(), Roots: cfg.DeliveryRoots,
+		},
+		Defaults: defaults, MaxStartsPerDay: int(cfg.Defaults.MaxStartsPerDay), Workers: int(cfg.Workers), Schedule: schedule,
 		Expected: cfg.Schedule, RemovalTimes: removalTimesOf(cfg.Tenants),
 	}, entra, nil
 }

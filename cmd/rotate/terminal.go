@@ -14,12 +14,19 @@ type terminal struct {
 	live   bool
 	colour bool
 	fd     int
+	// key lets our own sequences through a [console].
+	key string
 }
 
 func newTerminal(w io.Writer, getenv func(string) string) *terminal {
 	t := &terminal{w: w}
-	f, ok := w.(*os.File)
-	if !ok {
+	var f *os.File
+	switch w := w.(type) {
+	case *os.File:
+		f = w
+	case *console:
+		f, t.key = w.f, w.key
+	default:
 		return t
 	}
 	t.fd = int(f.Fd())
@@ -35,6 +42,9 @@ func (t *terminal) size() (columns, rows int) {
 	}
 	return 100, 30
 }
+
+// move is a sequence that moves the cursor or clears, such as "[2K".
+func (t *terminal) move(sequence string) string { return "\x1b" + t.key + sequence }
 
 // style is an ANSI colour or weight.
 type style string
