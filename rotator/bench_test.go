@@ -163,7 +163,7 @@ func (h host) fill(b *testing.B, n int) {
 			}
 			r.Seal = []rotator.KeyPair{{Key: keys()[0], Certificate: slices.Clone(der), Password: password, Encoded: map[string][]byte{"modern": encoded}}}
 			r.Wakes = []rotator.Wake{{Kind: rotator.WakeStart, App: name, At: current.NotAfter.Add(-45 * 24 * time.Hour)}}
-			for _, what := range []string{"app added", "rotation planned", "certificate upload begun", "rotation uploaded", "rotation proven", "rotation delivered", "rotation confirmed", "certificate removed", "rotation retired"} {
+			for _, what := range []string{"app added", "rotation planned", "certificate upload begun", "rotation uploaded", "rotation proven", "rotation delivered", "rotation confirmed", "certificate removal sent", "rotation retired"} {
 				r.Audit = append(r.Audit, rotator.AuditEntry{At: now, By: "schedule", What: what, App: name, Rotation: r.App.LastRotation, Thumbprint: current.ThumbprintSHA256})
 			}
 			return nil

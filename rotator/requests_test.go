@@ -155,6 +155,23 @@ func wantRequests(mode string) []asked {
 	return all
 }
 
+// wantChecks are all requests after the removal was sent, until it is confirmed: one
+// read for all removals of the app at each of five checks, the last with the
+// certificates, and three sign-ins. Where the list may not be read, the sign-ins alone.
+func wantChecks(mode string) []asked {
+	by := "app"
+	if mode == "managed" {
+		by = "admin"
+	}
+	pause := func(text string) asked { return asked{what: "wait " + text} }
+	list, keys, signIn := asked{by: by, what: askList}, asked{by: by, what: askKeys}, asked{by: "app", what: askToken}
+	all := []asked{pause("30s"), {what: askMetadata}, {by: by, what: askToken}, list, signIn}
+	if mode == "self, may not read" {
+		return append(all, pause("5m1s"), list, signIn, pause("5m1s"), list, signIn)
+	}
+	return append(all, pause("2m31s"), list, pause("2m31s"), list, signIn, pause("2m31s"), list, pause("2m31s"), keys, signIn)
+}
+
 // TestRequestsPerRotation compares every request that a rotation sends, to the
 // login host and to Graph, with a list in which each has its reason. One more
 // must be thought about, and one less taken off the list.
@@ -186,7 +203,12 @@ func TestRequestsPerRotation(t *testing.T) {
 				await(t, r, "app-1", 3*time.Hour, "retired", phaseIs(rotator.PhaseRetired))
 				stop()
 				closeStore()
+				sent := len(got)
 				w.checkTenant()
+				if diff := cmp.Diff(wantChecks(mode), got[sent:], cmp.AllowUnexported(asked{})); diff != "" {
+					t.Errorf("checks of the removal (-want +got):\n%s", diff)
+				}
+				got = got[:sent]
 				want := wantRequests(mode)
 				for i := range want {
 					want[i].why = ""

@@ -14,7 +14,7 @@ import (
 	"github.com/seed-f0abd057/rotate/rotator"
 )
 
-// fullStore refuses to record that a certificate was removed, while it is full.
+// fullStore refuses to record that the removal of a certificate was sent, while it is full.
 type fullStore struct {
 	rotator.Store
 	full atomic.Bool
@@ -28,7 +28,7 @@ func (s *fullStore) Change(ctx context.Context, app string, change func(*rotator
 			return err
 		}
 		for _, line := range rec.Audit {
-			if s.full.Load() && line.What == "certificate removed" {
+			if s.full.Load() && line.What == "certificate removal sent" {
 				return errFull
 			}
 		}

@@ -129,7 +129,7 @@ func tracker(tb testing.TB) func(string, *rotator.Records) error {
 		r.Wakes = []rotator.Wake{{Kind: rotator.WakeStart, App: name, At: current.NotAfter.Add(-45 * 24 * time.Hour)}}
 		for _, what := range []string{
 			"app added", "rotation planned", "certificate upload begun", "rotation uploaded", "rotation proven",
-			"rotation delivered", "rotation confirmed", "certificate removed", "rotation retired",
+			"rotation delivered", "rotation confirmed", "certificate removal sent", "rotation retired",
 		} {
 			r.Audit = append(r.Audit, rotator.AuditEntry{At: now, By: "schedule", What: what, App: name, Rotation: id, Thumbprint: current.ThumbprintSHA256})
 		}
