@@ -117,7 +117,7 @@ func checkServer(conn net.Conn, path string) error {
 	if owner, ok := info.Sys().(*syscall.Stat_t); ok && p.answersIn(owner.Uid, owner.Gid, info.Mode()) {
 		return nil
 	}
-	return fmt.Errorf("control socket %s: %s answers there, who is neither root nor the owner of its folder; nothing was sent", path, p.by)
+	return fmt.Errorf("control socket %s: %s answers there, who is neither root nor the owner of its folder; nothing was sent", path, UserName(p.uid))
 }
 
 // answersIn reports whether the peer may be a daemon in a folder of this owner, group and
