@@ -27,6 +27,8 @@ type turn struct {
 	had earlierSignIn
 	// learnt is what [turn.learn] left for the next record.
 	learnt []func(rec *Records)
+	// noted is what it saw of the tenant, for the next record.
+	noted noted
 	// ownIDs are request IDs of sign-ins that are not journalled yet.
 	ownIDs []string
 	log    *slog.Logger
@@ -228,6 +230,9 @@ func (t *turn) record(ctx context.Context, what string, change func(rec *Records
 		}
 		change(rec)
 		t.keepOwn(rec.Rotation)
+		if err := t.keepFacts(rec); err != nil {
+			return err
+		}
 		rec.Rotation.Seq++
 		if what != "" {
 			rec.Audit = append(rec.Audit, t.audit(rec, what, time.Now().UTC()))
@@ -241,7 +246,7 @@ func (t *turn) record(ctx context.Context, what string, change func(rec *Records
 	if err != nil {
 		return fmt.Errorf("app %s: %w %q: %w", t.app.Name, errRecord, what, err)
 	}
-	t.learnt = nil
+	t.learnt, t.noted = nil, noted{}
 	t.policy = policyOf(&t.app, t.r.settings().Defaults)
 	t.r.announce()
 	return nil

@@ -152,6 +152,9 @@ type TenantState struct {
 	Hosts Hosts `json:"hosts,omitzero"`
 	// Inspection is the last look at it.
 	Inspection Inspection `json:"inspection,omitzero"`
+	// Facts are what it was seen to do; nil: nothing yet. It is replaced, never
+	// altered: readers may hold it.
+	Facts *TenantFacts `json:"facts,omitempty"`
 }
 
 // Hosts are the addresses of one tenant's cloud.

@@ -160,6 +160,7 @@ func (t *turn) remove(ctx context.Context, signer KeyPair, c Credential, listed 
 	guessed := len(listed) == 0 && c.KeyID == ""
 	for _, id := range ids {
 		err := t.r.settings().Entra.RemoveKey(ctx, t.access(signer), signer, id)
+		t.noteRemoval(signer.Thumbprint(), c.ThumbprintSHA256, err)
 		switch reason := reasonOf(err); {
 		case reason == ReasonNoSuchKey && guessed:
 			return t.unfound(ctx, c, sentBefore)

@@ -51,6 +51,9 @@ type Rotator struct {
 	Identities Identities
 	// Rights tells what an identity may do; nil: that is not looked at.
 	Rights Rights
+	// Observed gives what answers showed about tenants; nil: only what rotations see
+	// is noted.
+	Observed Observed
 	// Tenants are the names of those that are inspected.
 	Tenants []string
 	// InspectSchedule says when; nil: never.

@@ -21,6 +21,8 @@ type Settings struct {
 	Registrar  Registrar
 	Rights     Rights
 	Identities Identities
+	// Observed is that of [Rotator].
+	Observed Observed
 }
 
 // Reconfigure puts other settings in force without stopping a rotation: a step
@@ -48,7 +50,7 @@ func (r *Rotator) settings() *Settings {
 		Entra: r.Entra, Deliverer: r.Deliverer, Defaults: r.Defaults,
 		MaxStartsPerDay: r.MaxStartsPerDay, Workers: r.Workers, Schedule: r.Schedule,
 		Inventory: r.Inventory, Tenants: r.Tenants,
-		Registrar: r.Registrar, Rights: r.Rights, Identities: r.Identities,
+		Registrar: r.Registrar, Rights: r.Rights, Identities: r.Identities, Observed: r.Observed,
 	}
 }
 

@@ -65,7 +65,7 @@ func openService(ctx context.Context, cfg *config.Config, schedule rotator.Sched
 		Store: s.monitoring.store(keys), Watcher: s.monitoring.watcher(), Entra: settings.Entra, Registrar: settings.Registrar, Deliverer: settings.Deliverer, Encoder: encoder{},
 		Defaults: settings.Defaults, MaxStartsPerDay: settings.MaxStartsPerDay, Workers: settings.Workers,
 		Schedule: schedule, ParseSchedule: parseSchedule, Logger: log,
-		Inventory: settings.Inventory, Tenants: settings.Tenants, Rights: settings.Rights, Identities: settings.Identities,
+		Inventory: settings.Inventory, Tenants: settings.Tenants, Rights: settings.Rights, Identities: settings.Identities, Observed: settings.Observed,
 	}
 	if !cfg.Discovery.Off {
 		s.rotator.InspectSchedule = cfg.Discovery.Schedule
@@ -101,7 +101,7 @@ func settingsOf(cfg *config.Config, s *service, keys *store.Store, schedule rota
 		names[i] = t.Name
 	}
 	return rotator.Settings{
-		Entra: entra, Inventory: entra, Tenants: names, Registrar: entra, Rights: entra, Identities: entra,
+		Entra: entra, Inventory: entra, Tenants: names, Registrar: entra, Rights: entra, Identities: entra, Observed: entra,
 		Deliverer: &deliver.Deliverer{Encoder: encoder{}, Hooks: hooksOf(cfg.Hooks), RuntimeDir: runtimeDir, Logger: log},
 		Defaults:  defaults, MaxStartsPerDay: int(cfg.Defaults.MaxStartsPerDay), Workers: int(cfg.Workers), Schedule: schedule,
 	}, entra, nil
