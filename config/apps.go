@@ -32,6 +32,7 @@ type App struct {
 	Probe        []string   `yaml:"probe,omitempty" about:"paths that a new key must be able to GET from Graph"`
 	Confirm      Confirm    `yaml:"confirm,omitempty" about:"when the consumer counts as using the new key"`
 	Evidence     bool       `yaml:"evidence,omitempty" about:"managed mode: ask the sign-in log, before a certificate is removed, whether the consumer still uses it"`
+	Verify       bool       `yaml:"verify,omitempty" about:"self mode: let rotate tenant verify --app add and remove certificates of its own"`
 	HandOff      HandOff    `yaml:"handoff,omitempty" about:"what a person does with a delivery of the kind handoff"`
 }
 

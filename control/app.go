@@ -83,7 +83,9 @@ type App struct {
 	Confirm       Confirm      `json:"confirm"`
 	HandOff       *HandOffText `json:"handoff,omitempty"`
 	// Evidence tells that the sign-in log is asked before a certificate is removed.
-	Evidence bool         `json:"evidence,omitempty"`
+	Evidence bool `json:"evidence,omitempty"`
+	// Verify tells that "rotate tenant verify --app" may try its keys.
+	Verify   bool         `json:"verify,omitempty"`
 	Current  *Credential  `json:"current"`
 	Previous *Credential  `json:"previous"`
 	Former   []Credential `json:"former"`
@@ -111,7 +113,7 @@ func appOf(a rotator.App, policy *rotator.Policy) App {
 		Current: credentialOf(a.Current), Previous: credentialOf(a.Previous),
 		Former: []Credential{}, Orphans: []Orphan{},
 		RotationID: present(a.Rotation), PausedUntil: instant(a.PausedUntil),
-		AddedAt: a.AddedAt.UTC(), AddedBy: a.AddedBy, NewPassword: a.NewPassword, Evidence: a.Evidence,
+		AddedAt: a.AddedAt.UTC(), AddedBy: a.AddedBy, NewPassword: a.NewPassword, Evidence: a.Evidence, Verify: a.Verify,
 	}
 	app.Confirm.Rule = a.ConfirmRule()
 	if a.HandOff.Consumer != "" || len(a.HandOff.Steps) > 0 {
@@ -150,6 +152,7 @@ type AppSpec struct {
 	Confirm     Confirm     `json:"confirm"`
 	HandOff     HandOffText `json:"handoff,omitzero"`
 	Evidence    bool        `json:"evidence,omitempty"`
+	Verify      bool        `json:"verify,omitempty"`
 	// PFX is a PKCS#12 or PEM file with the current pair, base64 in JSON; empty
 	// in managed mode: the first pair is made.
 	PFX      []byte `json:"pfx,omitempty"`
@@ -177,7 +180,7 @@ func (s AppSpec) spec() (rotator.AppSpec, error) {
 		ObjectID: rotator.ObjectID(s.ObjectID), KeyID: rotator.KeyID(s.KeyID), Mode: rotator.Mode(s.Mode),
 		Permissions: s.Permissions, Tags: s.Tags, Owner: s.Owner, Policy: policy,
 		Deliveries: deliveries(s.Deliveries), Probe: s.Probe,
-		Confirm: rotator.Confirmation(s.Confirm), HandOff: rotator.HandOffText(s.HandOff), Evidence: s.Evidence, PFX: s.PFX, Password: s.Password,
+		Confirm: rotator.Confirmation(s.Confirm), HandOff: rotator.HandOffText(s.HandOff), Evidence: s.Evidence, Verify: s.Verify, PFX: s.PFX, Password: s.Password,
 		Certificate: s.Certificate,
 	}, nil
 }
@@ -217,6 +220,7 @@ type Edit struct {
 	Confirm     *Confirm     `json:"confirm,omitempty"`
 	HandOff     *HandOffText `json:"handoff,omitempty"`
 	Evidence    *bool        `json:"evidence,omitempty"`
+	Verify      *bool        `json:"verify,omitempty"`
 	// ForgetOrphan is the thumbprint, SHA-1 or SHA-256, of an orphan that a person
 	// has removed.
 	ForgetOrphan string `json:"forget_orphan,omitempty"`
@@ -227,7 +231,7 @@ func (e Edit) edit() (rotator.Edit, error) {
 	edit := rotator.Edit{
 		Mode: (*rotator.Mode)(e.Mode), ObjectID: (*rotator.ObjectID)(e.ObjectID), KeyID: (*rotator.KeyID)(e.KeyID),
 		Permissions: e.Permissions, Tags: e.Tags, Owner: e.Owner, Probe: e.Probe,
-		Confirm: (*rotator.Confirmation)(e.Confirm), HandOff: (*rotator.HandOffText)(e.HandOff), ForgetOrphan: e.ForgetOrphan, NewPassword: e.NewPassword, Evidence: e.Evidence,
+		Confirm: (*rotator.Confirmation)(e.Confirm), HandOff: (*rotator.HandOffText)(e.HandOff), ForgetOrphan: e.ForgetOrphan, NewPassword: e.NewPassword, Evidence: e.Evidence, Verify: e.Verify,
 	}
 	if e.Policy != nil {
 		policy, err := e.Policy.override()

@@ -127,6 +127,7 @@ func edited(app App, e Edit) (App, error) {
 	set(&app.Confirm, e.Confirm)
 	set(&app.HandOff, e.HandOff)
 	set(&app.Evidence, e.Evidence)
+	set(&app.Verify, e.Verify)
 	if app.Evidence && app.Mode != ModeManaged {
 		return App{}, evidenceMode(app.Name)
 	}
@@ -175,6 +176,7 @@ func differences(old, next *App) []string {
 	add("confirm", old.Confirm, next.Confirm)
 	add("handoff", old.HandOff, next.HandOff)
 	add("evidence", old.Evidence, next.Evidence)
+	add("verify", old.Verify, next.Verify)
 	add("new_password", old.NewPassword, next.NewPassword)
 	add("orphans", len(old.Orphans), len(next.Orphans))
 	return list
@@ -239,7 +241,7 @@ func (r *Rotator) applyOne(ctx context.Context, spec AppSpec, dryRun bool, by st
 	edit := Edit{
 		Mode: &wanted.Mode, Permissions: &wanted.Permissions, Tags: &wanted.Tags, Owner: &wanted.Owner,
 		Policy: &wanted.Policy, Deliveries: &wanted.Deliveries, Probe: &wanted.Probe, Confirm: &wanted.Confirm, HandOff: &wanted.HandOff,
-		Evidence: &wanted.Evidence,
+		Evidence: &wanted.Evidence, Verify: &wanted.Verify,
 	}
 	if wanted.ObjectID != "" {
 		edit.ObjectID = &wanted.ObjectID

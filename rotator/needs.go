@@ -155,6 +155,8 @@ type TenantState struct {
 	// Facts are what it was seen to do; nil: nothing yet. It is replaced, never
 	// altered: readers may hold it.
 	Facts *TenantFacts `json:"facts,omitempty"`
+	// Verification is one that has not cleaned up; nil: there is none.
+	Verification *Verification `json:"verification,omitempty"`
 }
 
 // Hosts are the addresses of one tenant's cloud.

@@ -256,6 +256,22 @@ func Masked(message string) string {
 	return message
 }
 
+// factsLast is how long a verified fact is used.
+const factsLast = 180 * day
+
+// Old says why what was verified is not used any more; empty: it is used, or nothing
+// was verified.
+func (f *TenantFacts) Old(version string, now time.Time) string {
+	switch {
+	case f == nil || len(f.Verified) == 0:
+	case f.Version != version:
+		return "verified by version " + f.Version + " of rotate"
+	case now.Sub(f.VerifiedAt) > factsLast:
+		return "verified more than 180 days ago"
+	}
+	return ""
+}
+
 // Observed gives what answers showed since it was last asked, by tenant; nil:
 // nothing. It is safe for concurrent use.
 type Observed interface {

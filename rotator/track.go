@@ -17,6 +17,8 @@ type AppSpec struct {
 	Confirm     Confirmation
 	HandOff     HandOffText
 	Evidence    bool
+	// Verify lets verifications try its keys.
+	Verify bool
 	// PFX is the file with the current pair (PKCS#12 or PEM); nil in managed
 	// mode means that rotate makes the first pair of its own. Ignored for an
 	// app that is tracked already.
@@ -41,6 +43,7 @@ type Edit struct {
 	Confirm     *Confirmation
 	HandOff     *HandOffText
 	Evidence    *bool
+	Verify      *bool
 	// ForgetOrphan is a thumbprint (SHA-1 or SHA-256) that a person has removed in
 	// the portal; empty: none.
 	ForgetOrphan string

@@ -57,7 +57,7 @@ managed, makes it an app that is.`,
 			}
 			spec.Mode, spec.ObjectID, spec.KeyID, spec.Owner = flags.mode, flags.objectID, flags.keyID, flags.owner
 			spec.Permissions, spec.Tags, spec.Probe = flags.permissions, flags.tags, flags.probe
-			spec.Evidence = flags.evidence
+			spec.Evidence, spec.Verify = flags.evidence, flags.verify
 			spec.Deliveries, spec.Confirm, spec.Policy.Encoding = flags.deliveries, flags.confirm.Confirm, flags.encoding
 			if profile != "" {
 				p, err := a.profile(profile)

@@ -14,7 +14,7 @@ type appFlags struct {
 	confirm                                confirmFlag
 	permissions, tags, probe               []string
 	deliveries                             []control.Delivery
-	replace, evidence                      bool
+	replace, evidence, verify              bool
 }
 
 func (f *appFlags) register(cmd *cobra.Command) {
@@ -27,6 +27,7 @@ func (f *appFlags) register(cmd *cobra.Command) {
 	flags.StringArrayVar(&f.tags, "tag", nil, "word to find it by; repeatable")
 	flags.StringArrayVar(&f.probe, "probe", nil, "Graph path that a new key must be able to read, such as '/users?$top=1'; repeatable")
 	flags.Var(&f.confirm, "confirm", "when the consumer counts as using a new key: automatic, command:HOOK or person")
+	flags.BoolVar(&f.verify, "verify", false, "self mode: let \"rotate tenant verify --app\" add and remove certificates of its own")
 	flags.BoolVar(&f.evidence, "evidence", false, "managed mode: ask the sign-in log, before a certificate is removed, whether the consumer still uses it")
 	flags.StringVar(&f.encoding, "encoding", "", "form of delivered files: modern, legacy-des or pem")
 	flags.Var(&deliveryFlag{&f.deliveries, "file"}, "deliver-file", "write new key pairs to this file, and the password to PATH.password; repeatable")

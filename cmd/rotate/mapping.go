@@ -163,8 +163,8 @@ func specOf(a config.App, p *config.Profile, base config.Policy, tracked bool) (
 	spec := control.AppSpec{
 		Name: a.Name, Tenant: a.Tenant, ClientID: a.ClientID, ObjectID: a.ObjectID, KeyID: a.KeyID, Mode: a.Mode,
 		Permissions: a.Permissions, Tags: a.Tags, Owner: a.Owner, Policy: control.PolicyOf(policy),
-		Evidence: a.Evidence,
-		Probe:    a.Probe, Confirm: control.Confirm{Rule: a.Confirm.Rule, Hook: a.Confirm.Hook},
+		Evidence: a.Evidence, Verify: a.Verify,
+		Probe: a.Probe, Confirm: control.Confirm{Rule: a.Confirm.Rule, Hook: a.Confirm.Hook},
 		HandOff: control.HandOffText{Consumer: a.HandOff.Consumer, Steps: a.HandOff.Steps},
 	}
 	for _, d := range a.Deliveries {

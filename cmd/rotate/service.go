@@ -33,6 +33,7 @@ type service struct {
 	// monitoring is never nil.
 	monitoring *monitoring
 	alerts     *alerting
+	verifier   *verifier
 	close      func() error
 }
 
@@ -66,14 +67,16 @@ func openService(ctx context.Context, cfg *config.Config, schedule rotator.Sched
 		Defaults: settings.Defaults, MaxStartsPerDay: settings.MaxStartsPerDay, Workers: settings.Workers,
 		Schedule: schedule, ParseSchedule: parseSchedule, Logger: log,
 		Inventory: settings.Inventory, Tenants: settings.Tenants, Rights: settings.Rights, Identities: settings.Identities, Observed: settings.Observed,
+		Version: majorOf(version()),
 	}
 	if !cfg.Discovery.Off {
 		s.rotator.InspectSchedule = cfg.Discovery.Schedule
 	}
 	s.alerts = alertingOf(cfg, &s.entra, keys, log)
 	s.alerts.attach(s.rotator, cfg)
+	s.verifier = &verifier{rotator: s.rotator, entra: &s.entra, mark: keys.ID(), version: version(), log: log}
 	s.server = &control.Server{
-		Rotator: s.rotator, Vault: keys, Logger: log, Notifier: s.alerts.worker, Outbox: keys,
+		Rotator: s.rotator, Vault: keys, Logger: log, Notifier: s.alerts.worker, Outbox: keys, Verifier: s.verifier,
 		Warnings: hostWarnings(ctx, cfg, keys), Access: accessOf(cfg.Control),
 	}
 	return s, nil

@@ -40,7 +40,7 @@ func (r *Run) cleanUp(ctx context.Context) error {
 	if r.Own == nil && r.entry.ObjectID != "" {
 		r.fact("cleaned_up", map[bool]string{true: "purged", false: "deleted"}[left == ""], Answer{})
 	}
-	r.entry.Deleted = true
+	r.entry.Deleted, r.entry.LogUntil = true, time.Now().UTC().Add(r.Wait)
 	return r.Journal.Note(lasting, r.entry)
 }
 
@@ -233,4 +233,18 @@ func insist(ctx context.Context, tenant Tenant, method, path string) (Answer, er
 func plain(a Answer) string {
 	code, message := problem(a)
 	return strings.TrimSpace(fmt.Sprintf("%d %s %s", a.Status, code, message))
+}
+
+// CleanUp cleans up after another run by its journal. Own must be set for one that
+// tried the keys of an app.
+func (r *Run) CleanUp(ctx context.Context, e Entry) (left string, err error) {
+	r.masks, r.entry = newMasks(r.Tenant.About()), e
+	if e.App == "" {
+		return CleanUp(ctx, r.Tenant, e)
+	}
+	if r.Own == nil {
+		return "", fmt.Errorf("app %s is not there any more to remove %d certificates; each expires within %s", e.App, len(e.Keys), keyLife)
+	}
+	r.first = probe{key: r.Own.Key, der: r.Own.Certificate}
+	return "", r.removeOwn(ctx)
 }

@@ -601,6 +601,8 @@ func policyValue(a Answer) string {
 // signInLog waits until the log shows the sign-ins of step 4, and looks what it says
 // about them. The app is deleted already: the log outlives it.
 func (r *Run) signInLog(ctx context.Context) {
+	r.step = 10
+	r.tell("step 10: %s", stepNames()[10])
 	limited, cancel := context.WithTimeout(ctx, max(r.Wait, time.Minute))
 	defer cancel()
 	r.troubles = 0

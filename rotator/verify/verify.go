@@ -85,6 +85,8 @@ type Entry struct {
 	Begun  time.Time `json:"begun"`
 	// Deleted tells that the app is gone and only the sign-in log is waited for.
 	Deleted bool `json:"deleted,omitempty"`
+	// LogUntil is how long the log is waited for.
+	LogUntil time.Time `json:"log_until,omitzero"`
 	// SignIns are those that the log is asked for.
 	SignIns []SignIn `json:"sign_ins,omitempty"`
 }
@@ -137,6 +139,9 @@ type Run struct {
 	Wait time.Duration
 	// GenerateKey makes a private key; nil: RSA with 2048 bits.
 	GenerateKey func() (*rsa.PrivateKey, error)
+	// Waiting is called when nothing of the run is left in the tenant and only the
+	// sign-in log is waited for; nil: nobody wants to know.
+	Waiting func()
 	// Progress is told what happens; nil: nobody.
 	Progress func(text string)
 
@@ -214,16 +219,39 @@ func (r *Run) Do(ctx context.Context) (Report, error) {
 	r.step = 11
 	err := r.cleanUp(ctx)
 	if err == nil && failed == nil && r.report.Ended == "" && len(r.entry.SignIns) > 0 {
-		r.step = 10
+		if r.Waiting != nil {
+			r.Waiting()
+		}
 		r.signInLog(ctx)
 	}
 	if err == nil {
-		lasting, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
-		defer cancel()
-		err = r.Journal.Clear(lasting)
+		err = r.clear(ctx)
 	}
 	r.report.finish(r)
 	return r.report, errors.Join(failed, err)
+}
+
+// Resume waits for the sign-in log where an earlier process stopped waiting.
+func (r *Run) Resume(ctx context.Context, e Entry) (Report, error) {
+	r.masks = newMasks(r.Tenant.About())
+	r.report = Report{Version: r.Version, Begun: e.Begun}
+	r.entry = e
+	r.Wait = time.Until(e.LogUntil)
+	if len(e.SignIns) > 0 {
+		r.signInLog(ctx)
+	}
+	err := r.clear(ctx)
+	r.report.finish(r)
+	return r.report, err
+}
+
+func (r *Run) clear(ctx context.Context) error {
+	if r.step == 10 && ctx.Err() != nil {
+		return nil // the next start resumes the wait
+	}
+	lasting, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	return r.Journal.Clear(lasting)
 }
 
 // endText says why a run ended before its last step.
