@@ -182,6 +182,9 @@ func (t *Tenant) patchObject(c *call) (*response, *graphError) {
 	if err != nil {
 		return nil, err
 	}
+	if err := t.checkPrecondition(c.Header); err != nil {
+		return nil, err
+	}
 	next := o.with()
 	if err := t.apply(next, c.object); err != nil {
 		return nil, err
@@ -217,9 +220,23 @@ func (t *Tenant) apply(o *object, body map[string]any) *graphError {
 			if err != nil {
 				return err
 			}
+			if err := t.checkResent(list); err != nil {
+				return err
+			}
 			for i := range added {
 				if err := t.dir.checkPolicy(o, &added[i]); err != nil {
 					return err
+				}
+				if err := t.checkAdded(o, &added[i], nil); err != nil {
+					return err
+				}
+				for n := range list {
+					if k := &list[n]; k.KeyID == added[i].KeyID {
+						k.added = t.clock()
+						if k.CustomKeyIdentifier == k.thumbprint() {
+							k.CustomKeyIdentifier = t.customID(k)
+						}
+					}
 				}
 			}
 			o.keys = list

@@ -120,6 +120,9 @@ type Tenant struct {
 	// https://learn.microsoft.com/graph/api/resources/signin?view=graph-rest-beta
 	OwnCorrelationIDs bool
 
+	// Facts are those that are open.
+	Facts Open
+
 	// Users are those who can sign in with a browser. If empty, nobody can.
 	Users []User
 
@@ -181,12 +184,14 @@ type Tenant struct {
 	// answers 501. It may be nil; tests fail there.
 	Unknown func(Request)
 
-	mu    sync.Mutex // guards all of the above and below
-	dir   *directory // nil until first use
-	dice  *mathrand.Rand
-	turn  uint64 // of the replicas of the token service
-	read  uint64 // of the replicas of Graph
-	reads window // of requests that name keyCredentials in $select
+	mu   sync.Mutex // guards all of the above and below
+	dir  *directory // nil until first use
+	dice *mathrand.Rand
+	turn uint64 // of the replicas of the token service
+	read uint64 // of the replicas of Graph
+	// removals were sent; see [Open.DenyRemovals].
+	removals int
+	reads    window // of requests that name keyCredentials in $select
 	// grants are authorization codes.
 	grants map[string]*grant
 	// signIns is the log of sign-ins, oldest first.

@@ -76,6 +76,9 @@ func Sample(kind rotator.EventKind) (Message, bool) {
 		ends()
 		e.Summary = "the consumer still uses the old certificate, last at 2026-03-02T04:11:09Z"
 		e.Next = "bring the new one to the consumer; the old one stays until it was unused for 14d, or until its end on 2026-03-16. If the consumer has changed meanwhile: rotate confirm contoso-sync CODE"
+	case rotator.EventTenantFactChanged:
+		e.Summary = "tenant contoso: sign in after was 7s when it was verified on 2026-01-12, and is 4m10s now; the fact is not used any more"
+		e.Next = "rotate tenant verify contoso"
 	case rotator.EventRecovered:
 		ends()
 		e.Severity, e.Summary = rotator.SeverityInfo, "the rotation works again; it had failed since 2026-03-01 22:17 UTC"

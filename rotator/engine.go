@@ -27,6 +27,8 @@ type turn struct {
 	had earlierSignIn
 	// learnt is what [turn.learn] left for the next record.
 	learnt []func(rec *Records)
+	// known are the tenant's verified facts.
+	known learned
 	// noted is what it saw of the tenant, for the next record.
 	noted noted
 	// ownIDs are request IDs of sign-ins that are not journalled yet.
@@ -62,8 +64,12 @@ func (r *Rotator) open(ctx context.Context, name string) (*turn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("app %s: read rotation %s: %w", name, app.Rotation, err)
 	}
+	known, err := r.learnedOf(ctx, app.Tenant)
+	if err != nil {
+		return nil, fmt.Errorf("app %s: read the facts of tenant %s: %w", name, app.Tenant, err)
+	}
 	return &turn{
-		r: r, app: app, rot: rot, policy: policyOf(&app, r.settings().Defaults),
+		r: r, app: app, rot: rot, known: known, policy: known.fit(policyOf(&app, r.settings().Defaults)),
 		pairs: map[Thumbprint]KeyPair{},
 		log:   r.log().With("app", app.Name, "rotation_id", rot.ID),
 	}, nil
@@ -247,7 +253,7 @@ func (t *turn) record(ctx context.Context, what string, change func(rec *Records
 		return fmt.Errorf("app %s: %w %q: %w", t.app.Name, errRecord, what, err)
 	}
 	t.learnt, t.noted = nil, noted{}
-	t.policy = policyOf(&t.app, t.r.settings().Defaults)
+	t.policy = t.known.fit(policyOf(&t.app, t.r.settings().Defaults))
 	t.r.announce()
 	return nil
 }

@@ -60,6 +60,8 @@ const (
 	// EventOldCertificateInUse tells that the sign-in log shows the consumer with the
 	// certificate that was replaced.
 	EventOldCertificateInUse EventKind = "old_certificate_in_use"
+	// EventTenantFactChanged tells that a tenant does not do what was verified.
+	EventTenantFactChanged EventKind = "tenant_fact_changed"
 	// EventRecovered tells that what an earlier event told of is over.
 	EventRecovered EventKind = "recovered"
 	// EventStopped tells that nothing starts unasked before a person resumes.
@@ -78,7 +80,7 @@ func EventKinds() []EventKind {
 	return []EventKind{
 		EventExpiring, EventRotationStarted, EventRotated, EventRotationFailed, EventRolledBack, EventHandOffReady,
 		EventHandOffOverdue, EventForeignCredential, EventCertificateMissing, EventRenewalAtRisk,
-		EventOldCertificateInUse, EventRecovered, EventStopped,
+		EventOldCertificateInUse, EventTenantFactChanged, EventRecovered, EventStopped,
 		EventChannelFailing, EventStoreFailing, EventTest,
 	}
 }

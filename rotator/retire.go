@@ -216,7 +216,7 @@ func (t *turn) unfound(ctx context.Context, c Credential, sentBefore time.Time) 
 // proofRefused decides about a refused proof of a removal: right after an upload
 // the key may not have spread; a certificate may not sign its own removal.
 func (t *turn) proofRefused(ctx context.Context, signer KeyPair, c Credential, err error) error {
-	if time.Since(t.rot.PhaseAt[PhaseUploaded]) < acceptedLate {
+	if time.Since(t.rot.PhaseAt[PhaseUploaded]) < t.known.acceptedLate() {
 		return err
 	}
 	if signer.Thumbprint() == c.ThumbprintSHA256 {

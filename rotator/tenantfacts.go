@@ -328,6 +328,7 @@ func (t *turn) keepFacts(rec *Records) error {
 	}
 	facts := state.Facts.clone()
 	facts.Merge(fresh)
+	t.drop(rec, facts, fresh)
 	facts.At = time.Now().UTC()
 	if facts.Since.IsZero() {
 		facts.Since = facts.At

@@ -206,14 +206,21 @@ func (r *Run) proofLag(ctx context.Context) error {
 		r.fact("proof_accepted_after", Unknown, a)
 		return err
 	}
-	for tries := 0; tries < 24; tries++ {
+	for range 28 {
 		if a, err = r.remove(ctx, fresh, victim.keyID); err != nil {
 			return err
 		}
 		if !isBadProof(a) {
 			break
 		}
-		if err := sleep(ctx, max(15*time.Second, pace(time.Since(fresh.addedAt)))); err != nil {
+		// Each try is a write, and there are few: 28 of them reach 25 minutes.
+		pause := 75 * time.Second
+		if since := time.Since(fresh.addedAt); since < time.Minute {
+			pause = 15 * time.Second
+		} else if since < 3*time.Minute {
+			pause = 30 * time.Second
+		}
+		if err := sleep(ctx, pause); err != nil {
 			return err
 		}
 	}
