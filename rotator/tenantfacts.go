@@ -282,9 +282,11 @@ type Observed interface {
 type Noted struct {
 	// Listed counts readings in a row that showed the new certificate, up to five.
 	Listed int `json:"listed,omitempty"`
-	// SignedIn tells that a sign-in with it was accepted, Signed that a proof was.
+	// SignedIn tells that a sign-in with it was accepted, Signed that a proof was,
+	// Unsigned that one was refused before.
 	SignedIn bool `json:"signed_in,omitempty"`
 	Signed   bool `json:"signed,omitempty"`
+	Unsigned bool `json:"unsigned,omitempty"`
 }
 
 // steadyReads in a row that show an entry are what other tools wait for before they
@@ -423,8 +425,12 @@ func (t *turn) noteRemoval(signer Thumbprint, c Thumbprint, err error) {
 		}
 		return
 	}
-	if err == nil && ok && !n.Signed && signer == t.rot.New.ThumbprintSHA256 {
-		n.Signed = true
+	if !ok || n.Signed || signer != t.rot.New.ThumbprintSHA256 {
+		return
+	}
+	n.Unsigned = n.Unsigned || reason == ReasonBadProof
+	if n.Signed = err == nil; n.Signed && n.Unsigned {
+		// A first proof hours after the upload that is accepted measures nothing.
 		n.Took(SpanProof, since)
 	}
 }
