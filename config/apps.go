@@ -32,6 +32,7 @@ type App struct {
 	Probe        []string   `yaml:"probe,omitempty" about:"paths that a new key must be able to GET from Graph"`
 	Confirm      Confirm    `yaml:"confirm,omitempty" about:"when the consumer counts as using the new key"`
 	Evidence     bool       `yaml:"evidence,omitempty" about:"managed mode: ask the sign-in log, before a certificate is removed, whether the consumer still uses it"`
+	Verify       bool       `yaml:"verify,omitempty" about:"self mode: let rotate tenant verify --app add and remove certificates of its own"`
 	Consumer     string     `yaml:"consumer,omitempty" about:"none: no program signs in with its certificates, so no delivery is needed" enum:"none"`
 	// FriendlyName is at most 128 characters, printable.
 	FriendlyName string  `yaml:"friendly_name,omitempty" about:"name of the key in delivered files, by which a consumer looks it up (Java: alias); default that of the file adopted"`

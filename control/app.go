@@ -139,11 +139,13 @@ type App struct {
 	// Evidence tells that the sign-in log is asked before a certificate is removed.
 	Evidence bool `json:"evidence,omitempty"`
 	// NoConsumer tells that a person said: no program signs in with its certificates.
-	NoConsumer bool         `json:"no_consumer,omitempty"`
-	Current    *Credential  `json:"current"`
-	Previous   *Credential  `json:"previous"`
-	Former     []Credential `json:"former"`
-	Orphans    []Orphan     `json:"orphans"`
+	NoConsumer bool `json:"no_consumer,omitempty"`
+	// Verify tells that "rotate tenant verify --app" may try its keys.
+	Verify   bool         `json:"verify,omitempty"`
+	Current  *Credential  `json:"current"`
+	Previous *Credential  `json:"previous"`
+	Former   []Credential `json:"former"`
+	Orphans  []Orphan     `json:"orphans"`
 	// Removals are certificates whose removal was sent, and the last that were confirmed.
 	Removals []Removal `json:"removals"`
 	// Others are the credentials on the app that rotate did not make; null: no
@@ -175,7 +177,7 @@ func appOf(a rotator.App, policy *rotator.Policy) App {
 		Former: []Credential{}, Orphans: []Orphan{}, Removals: removalsOf(&a), Others: othersOf(a.Listed),
 		RotationID: present(a.Rotation), PausedUntil: instant(a.PausedUntil),
 		AddedAt: a.AddedAt.UTC(), AddedBy: a.AddedBy, NewPassword: a.NewPassword, Evidence: a.Evidence,
-		NoConsumer: a.NoConsumer, FriendlyName: a.FriendlyName,
+		NoConsumer: a.NoConsumer, Verify: a.Verify, FriendlyName: a.FriendlyName,
 	}
 	app.Confirm.Rule = a.ConfirmRule()
 	if a.HandOff.Consumer != "" || len(a.HandOff.Steps) > 0 {
@@ -221,6 +223,7 @@ type AppSpec struct {
 	FriendlyName string `json:"friendly_name,omitempty"`
 	// NewPassword has the first rotation make a password of its own.
 	NewPassword bool `json:"new_password,omitempty"`
+	Verify      bool `json:"verify,omitempty"`
 	// PFX is a PKCS#12 or PEM file with the current pair, base64 in JSON; empty
 	// in managed mode: the first pair is made.
 	PFX      []byte `json:"pfx,omitempty"`
@@ -249,7 +252,7 @@ func (s AppSpec) spec() (rotator.AppSpec, error) {
 		Permissions: s.Permissions, Tags: s.Tags, Owner: s.Owner, Policy: policy,
 		Deliveries: deliveries(s.Deliveries), Probe: s.Probe,
 		Confirm: rotator.Confirmation(s.Confirm), HandOff: rotator.HandOffText(s.HandOff), Evidence: s.Evidence, PFX: s.PFX, Password: s.Password,
-		Certificate: s.Certificate, NoConsumer: s.NoConsumer, FriendlyName: s.FriendlyName, NewPassword: s.NewPassword,
+		Certificate: s.Certificate, NoConsumer: s.NoConsumer, Verify: s.Verify, FriendlyName: s.FriendlyName, NewPassword: s.NewPassword,
 	}, nil
 }
 
@@ -289,6 +292,7 @@ type Edit struct {
 	HandOff     *HandOffText `json:"handoff,omitempty"`
 	Evidence    *bool        `json:"evidence,omitempty"`
 	NoConsumer  *bool        `json:"no_consumer,omitempty"`
+	Verify      *bool        `json:"verify,omitempty"`
 	// ForgetOrphan is the thumbprint, SHA-1 or SHA-256, of an orphan that a person
 	// has removed.
 	ForgetOrphan string `json:"forget_orphan,omitempty"`
@@ -302,7 +306,7 @@ func (e Edit) edit() (rotator.Edit, error) {
 		Mode: (*rotator.Mode)(e.Mode), ObjectID: (*rotator.ObjectID)(e.ObjectID), KeyID: (*rotator.KeyID)(e.KeyID),
 		Permissions: e.Permissions, Tags: e.Tags, Owner: e.Owner, Probe: e.Probe,
 		Confirm: (*rotator.Confirmation)(e.Confirm), HandOff: (*rotator.HandOffText)(e.HandOff), ForgetOrphan: e.ForgetOrphan, NewPassword: e.NewPassword, Evidence: e.Evidence,
-		NoConsumer: e.NoConsumer, FriendlyName: e.FriendlyName,
+		NoConsumer: e.NoConsumer, Verify: e.Verify, FriendlyName: e.FriendlyName,
 	}
 	if e.Policy != nil {
 		policy, err := e.Policy.override()

@@ -27,6 +27,8 @@
 //	POST   /v1/resume                      ResumeRequest → Resumed
 //	POST   /v1/reload                      204
 //	POST   /v1/tenants/{name}/rebind       204
+//	GET    /v1/tenants/{name}/facts        TenantFacts
+//	POST   /v1/tenants/{name}/verify       VerifyRequest → one VerifyStep a line
 //	POST   /v1/apps/{name}/export          ExportRequest → Exported
 //	POST   /v1/backup                      BackupRequest → an age file
 //	POST   /v1/backup/done                 BackupNote → 204

@@ -41,6 +41,8 @@ type Server struct {
 	Notifier Notifier
 	// Outbox tells how the channels do; nil: nobody knows.
 	Outbox Outbox
+	// Verifier tries tenants; nil: nobody can.
+	Verifier Verifier
 	// Access is who is served; [Server.Reconfigure] changes it.
 	Access Access
 	// Reload reads the configuration again; nil: there is no daemon that could.
@@ -164,6 +166,7 @@ func (s *Server) routes() []route {
 		{toChange, "POST /v1/notify/test", maxBodyBytes, s.testChannels},
 		{toChange, "POST /v1/resume", maxBodyBytes, s.resume},
 		{toChange, "POST /v1/reload", maxBodyBytes, s.reload},
+		{toRead, "GET /v1/tenants/{name}/facts", maxBodyBytes, s.facts},
 		{toChange, "POST /v1/tenants/{name}/rebind", maxBodyBytes, s.rebind},
 		{toChange, "POST /v1/tenants/{name}/watch", maxBodyBytes, s.watch},
 		{toChange, "POST /v1/apps/{name}/export", maxBodyBytes, s.export},
@@ -184,6 +187,7 @@ func (s *Server) streams() []stream {
 		{toRead, "GET /v1/rotations/{id}/events", s.events},
 		{toRead, "GET /v1/discover", s.discover},
 		{toRead, "GET /v1/audit", func(_ context.Context, w http.ResponseWriter, r *http.Request) { s.audit(w, r) }},
+		{toChange, "POST /v1/tenants/{name}/verify", s.verifyTenant},
 		{toChange, "POST /v1/backup", func(_ context.Context, w http.ResponseWriter, r *http.Request) { s.backup(w, r) }},
 	}
 }

@@ -68,13 +68,15 @@ func (t *Tenant) verifyToken(text, host string) *caller {
 		AppID string   `json:"appid"`
 		OID   string   `json:"oid"`
 		Roles []string `json:"roles"`
+		// Credential is the key that the app signed in with: ours only.
+		Credential string `json:"emulator_credential"`
 	}
 	_, err = parser.ParseWithClaims(text, &claims, func(*jwt.Token) (any, error) { return &key.PublicKey, nil })
 	if err != nil || claims.ExpiresAt == nil || len(claims.Audience) != 1 ||
 		!slices.Contains(audiences(host), claims.Audience[0]) {
 		return nil
 	}
-	c := &caller{clientID: claims.AppID, objectID: claims.OID, roles: claims.Roles, expires: claims.ExpiresAt.Unix()}
+	c := &caller{clientID: claims.AppID, objectID: claims.OID, roles: claims.Roles, keyID: claims.Credential, expires: claims.ExpiresAt.Unix()}
 	t.signMu.Lock()
 	defer t.signMu.Unlock()
 	if len(t.tokens) >= maxVerifiedTokens || t.tokens == nil {

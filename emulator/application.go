@@ -153,6 +153,9 @@ func (t *Tenant) patchObject(c *call) (*response, *graphError) {
 		c.query.unknown = "owners@odata.bind in a PATCH"
 		return nil, nil
 	}
+	if err := t.checkPrecondition(c.Header); err != nil {
+		return nil, err
+	}
 	next := o.with()
 	if err := t.apply(next, c.object); err != nil {
 		return nil, err
@@ -194,6 +197,17 @@ func (t *Tenant) apply(o *object, body map[string]any) *graphError {
 			for i := range added {
 				if err := t.dir.checkPolicy(o, &added[i]); err != nil {
 					return err
+				}
+				if err := t.checkAdded(o, &added[i], nil); err != nil {
+					return err
+				}
+				for n := range list {
+					if k := &list[n]; k.KeyID == added[i].KeyID {
+						k.added = t.clock()
+						if k.CustomKeyIdentifier == k.thumbprint() {
+							k.CustomKeyIdentifier = t.customID(k)
+						}
+					}
 				}
 			}
 			if err := checkSize(list); err != nil {

@@ -126,6 +126,9 @@ type Tenant struct {
 	// https://learn.microsoft.com/graph/api/resources/signin?view=graph-rest-beta
 	OwnCorrelationIDs bool
 
+	// Facts are those that are open.
+	Facts Open
+
 	// Users are those who can sign in with a browser. If empty, nobody can.
 	Users []User
 
@@ -195,6 +198,8 @@ type Tenant struct {
 	reads window // of requests that name keyCredentials in $select
 	// removals counts those of one entry that had no effect, by keyId.
 	removals map[string]int
+	// removalsSent counts all; see [Open.DenyRemovals].
+	removalsSent int
 	// grants are authorization codes.
 	grants map[string]*grant
 	// signIns is the log of sign-ins, oldest first.

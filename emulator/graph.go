@@ -96,6 +96,9 @@ func (t *Tenant) graph(c *call) (*response, *graphError) {
 	if err := t.parseBody(c); err != nil || c.query.unknown != "" {
 		return nil, err
 	}
+	if err := t.checkTokenKey(c.caller); err != nil {
+		return nil, err
+	}
 	if c.route.may != nil && !c.caller.has(c.route.may) {
 		return nil, denied()
 	}

@@ -91,6 +91,8 @@ type keyCredential struct {
 	cert   *x509.Certificate
 	sha1   [sha1.Size]byte
 	sha256 [sha256.Size]byte
+	// added is when a client added it; zero: it was there before.
+	added time.Time
 	// signing tells that it is the private half of a SAML signing certificate.
 	signing bool
 }

@@ -263,8 +263,13 @@ func (t *Tenant) authorize(c *call, tenant string, form url.Values) (jwt.MapClai
 		return nil, refusal
 	}
 	app, sp := client.app, client.sp
+	keyID, thumbprint := signedWith(form, app, sp)
+	if thumbprint == "" {
+		keyID = "" // a secret
+	}
 	return jwt.MapClaims{
-		"aud": audience, "iss": "https://sts.windows.net/" + t.ID + "/",
+		"emulator_credential": keyID,
+		"aud":                 audience, "iss": "https://sts.windows.net/" + t.ID + "/",
 		"iat": now.Unix(), "nbf": now.Unix(), "exp": now.Add(tokenLifetime + time.Second).Unix(),
 		"appid": app.clientID, "appidacr": method, "idtyp": "app", "ver": "1.0",
 		"oid": sp.id, "sub": sp.id, "tid": t.ID, "roles": t.dir.roles(sp.id), "uti": uuid.NewString(),

@@ -107,6 +107,8 @@ func readMailboxSettings() []string { return []string{"MailboxSettings.Read"} }
 
 // A caller is who an access token speaks for.
 type caller struct {
+	// keyID is the key that it signed in with; empty: a secret.
+	keyID    string
 	clientID string
 	objectID string // of the service principal
 	roles    []string

@@ -71,6 +71,13 @@ func (t *Tenant) addKey(c *call) (*response, *graphError) {
 	if err := t.dir.checkPolicy(o, &k); err != nil {
 		return nil, err
 	}
+	if err := t.checkAdded(o, &k, sent); err != nil {
+		return nil, err
+	}
+	k.added = t.clock()
+	if sent["customKeyIdentifier"] == nil {
+		k.CustomKeyIdentifier = t.customID(&k)
+	}
 	next := o.with()
 	next.keys = append(next.keys, k)
 	if err := checkSize(next.keys); err != nil {
@@ -100,10 +107,10 @@ func (t *Tenant) removeKey(c *call) (*response, *graphError) {
 	id := strings.ToLower(text(c.object, "keyId"))
 	next := o.with()
 	next.keys = slices.DeleteFunc(next.keys, func(k keyCredential) bool { return k.KeyID == id })
-	if len(next.keys) == len(o.keys) {
+	if len(next.keys) == len(o.keys) || t.denyRemoval() {
 		return nil, t.noCredentials()
 	}
-	if signer == id && !t.LenientProof {
+	if signer == id && !t.LenientProof && !t.Facts.SelfRemoval {
 		return nil, badProof()
 	}
 	if done, refusal := t.removalFails(id); refusal != nil || done {
@@ -128,16 +135,12 @@ func badProof() *graphError {
 // https://learn.microsoft.com/graph/application-rollkey-prooftoken
 func (t *Tenant) proofSigner(o *object, proof string) (keyID string, ok bool) {
 	now := t.now()
-	algorithms := []string{"RS256"}
-	if t.LenientProof {
-		algorithms = append(algorithms, "PS256")
-	}
-	parser := jwt.NewParser(jwt.WithValidMethods(algorithms), jwt.WithoutClaimsValidation())
+	parser := jwt.NewParser(jwt.WithValidMethods(t.proofAlgorithms()), jwt.WithoutClaimsValidation())
 	var claims jwt.MapClaims
 	_, err := parser.ParseWithClaims(proof, &claims, func(token *jwt.Token) (any, error) {
 		for i := range o.keys {
 			k := &o.keys[i]
-			if k.validAt(now) && t.namedInProof(k, token.Header) {
+			if k.validAt(now) && t.maySign(k) && t.namedInProof(k, token.Header) {
 				keyID = k.KeyID
 				return k.cert.PublicKey, nil
 			}
@@ -154,11 +157,10 @@ func (t *Tenant) proofSigner(o *object, proof string) (keyID string, ok bool) {
 	if audErr != nil || issErr != nil || fromErr != nil || untilErr != nil || from == nil || until == nil {
 		return "", false
 	}
-	return keyID, len(audience) == 1 && audience[0] == proofAudience &&
+	return keyID, len(audience) == 1 && t.proofFits(audience[0], until.Sub(from.Time)) &&
 		(strings.EqualFold(issuer, o.id) || strings.EqualFold(issuer, o.clientID)) &&
 		!from.After(now.Add(clockTolerance)) &&
-		until.After(now) &&
-		until.Sub(from.Time) <= maxProofLifetime
+		until.After(now)
 }
 
 // namedInProof says whether the header of a proof names an entry: by x5t, by the
@@ -172,5 +174,5 @@ func (t *Tenant) namedInProof(k *keyCredential, header map[string]any) bool {
 	if _, has := header["x5t"]; has {
 		return k.named(header, "x5t")
 	}
-	return kid == k.thumbprint() || t.LenientProof && (k.named(header, "x5t#S256") || hasKid)
+	return kid == k.thumbprint() || t.Facts.ProofS256 && k.named(header, "x5t#S256") || t.LenientProof && (k.named(header, "x5t#S256") || hasKid)
 }

@@ -63,6 +63,9 @@ func (t *Tenant) noteSignIn(c *call, who client, form url.Values, refusal *login
 		s.code = refusal.number
 	} else {
 		s.keyID, s.thumbprint = signedWith(form, who.app, who.sp)
+		if t.Facts.NoLogKeyID {
+			s.keyID = ""
+		}
 	}
 	t.signIns = append(t.signIns, s)
 	if len(t.signIns) > keptEntries {

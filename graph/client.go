@@ -38,6 +38,8 @@ type Client struct {
 	identities map[string]*credential
 	// selves are credentials of apps that act for themselves.
 	selves map[selfKey]*selfCredential
+	// noted is what tenants were seen to do since it was last asked.
+	noted map[string]*rotator.TenantFacts
 }
 
 var (
@@ -99,6 +101,7 @@ func New(config Config) (*Client, error) {
 		guid:       regexp.MustCompile(`[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}`),
 		identities: map[string]*credential{},
 		selves:     map[selfKey]*selfCredential{},
+		noted:      map[string]*rotator.TenantFacts{},
 	}
 	if c.logger == nil {
 		c.logger = slog.New(slog.DiscardHandler)

@@ -181,6 +181,9 @@ func (c *Client) AddKey(ctx context.Context, as rotator.Access, proof rotator.Ke
 		answer, err := a.Send(ctx, r, models.CreateKeyCredentialFromDiscriminatorValue, errorAnswers())
 		if e, ok := answer.(models.KeyCredentialable); ok {
 			added = keyID(e.GetKeyId())
+			c.noteAdded(k, e)
+		} else if err == nil {
+			c.noteAdded(k, nil)
 		}
 		return err
 	})

@@ -82,6 +82,8 @@ func (c *Client) do(ctx context.Context, k call, ask func(context.Context, *khtt
 			err = ask(limited, adapter)
 		}
 		failure := c.failure(k, token, x, err)
+		c.noteFailure(k, failure)
+		c.noteWrite(k, x)
 		if failure != nil && spoils(failure, x) {
 			c.forget(token)
 		}

@@ -43,7 +43,9 @@ func (c *Client) SignIn(ctx context.Context, app rotator.Registration, pair rota
 		if err == nil {
 			token, header, err = by.cold(limited)
 		}
-		return true, coldFailure(k, err)
+		failure := coldFailure(k, err)
+		c.noteFailure(k, failure)
+		return true, failure
 	})
 	if err != nil {
 		return rotator.SignIn{}, err

@@ -93,6 +93,9 @@ func Sample(kind rotator.EventKind) (Message, bool) {
 		rotation()
 		e.Summary = "the upload was not answered and the app is not allowed to read its list, so the key ID of the new certificate B5A49382716F5E4D3C2B1A0F9E8D7C6B5A4F3E2D is not known; the rotation continues"
 		e.Next = "read it in the Entra admin centre (Entra ID, App registrations, All applications, contoso-sync with client ID 11111111-2222-3333-4444-555555555555, Certificates & secrets, Certificates: \"Certificate ID\" of the entry with thumbprint B5A49382716F5E4D3C2B1A0F9E8D7C6B5A4F3E2D), then: rotate app edit contoso-sync --key-id KEYID"
+	case rotator.EventTenantFactChanged:
+		e.Summary = "tenant contoso: sign in after was 7s when it was verified on 2026-01-12, and is 4m10s now; the fact is not used any more"
+		e.Next = "rotate tenant verify contoso"
 	case rotator.EventRecovered:
 		ends()
 		e.Severity, e.Summary = rotator.SeverityInfo, "the rotation works again; it had failed since 2026-03-01 22:17 UTC"

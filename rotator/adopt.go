@@ -165,7 +165,7 @@ func (r *Rotator) appOf(spec AppSpec) (App, error) {
 		return App{}, err
 	}
 	return App{
-		Evidence: spec.Evidence, CorrelationID: string(newGUID()),
+		Evidence: spec.Evidence, Verify: spec.Verify, CorrelationID: string(newGUID()),
 		Name: spec.Name, Tenant: spec.Tenant, Mode: spec.Mode,
 		ClientID: ClientID(strings.ToLower(string(spec.ClientID))), ObjectID: ObjectID(strings.ToLower(string(spec.ObjectID))),
 		Permissions: spec.Permissions, Tags: spec.Tags, Owner: spec.Owner, Policy: spec.Policy,

@@ -167,6 +167,8 @@ type App struct {
 	// Evidence asks the sign-in log, before a certificate is removed, whether the
 	// consumer still uses it. Managed mode only.
 	Evidence bool `json:"evidence,omitempty"`
+	// Verify lets "rotate tenant verify --app" add and remove certificates of its own.
+	Verify bool `json:"verify,omitempty"`
 	// CorrelationID goes with each sign-in that this program makes as the app. It is
 	// durable before the first of a rotation, so that no crash leaves one that the
 	// log shows and nobody knows. Empty in records of older versions until the next

@@ -145,6 +145,7 @@ func edited(app App, e Edit) (App, error) {
 	set(&app.Confirm, e.Confirm)
 	set(&app.HandOff, e.HandOff)
 	set(&app.Evidence, e.Evidence)
+	set(&app.Verify, e.Verify)
 	if app.Evidence && app.Mode != ModeManaged {
 		return App{}, evidenceMode(app.Name)
 	}
@@ -203,6 +204,7 @@ func differences(old, next *App) []string {
 	add("evidence", old.Evidence, next.Evidence)
 	add("no_consumer", old.NoConsumer, next.NoConsumer)
 	add("friendly_name", old.FriendlyName, next.FriendlyName)
+	add("verify", old.Verify, next.Verify)
 	add("new_password", old.NewPassword, next.NewPassword)
 	add("orphans", len(old.Orphans), len(next.Orphans))
 	return list
@@ -267,7 +269,7 @@ func (r *Rotator) applyOne(ctx context.Context, spec AppSpec, dryRun bool, by st
 	edit := Edit{
 		Mode: &wanted.Mode, Permissions: &wanted.Permissions, Tags: &wanted.Tags, Owner: &wanted.Owner,
 		Policy: &wanted.Policy, Deliveries: &wanted.Deliveries, Probe: &wanted.Probe, Confirm: &wanted.Confirm, HandOff: &wanted.HandOff,
-		Evidence: &wanted.Evidence, NoConsumer: &wanted.NoConsumer, FriendlyName: &wanted.FriendlyName,
+		Evidence: &wanted.Evidence, NoConsumer: &wanted.NoConsumer, Verify: &wanted.Verify, FriendlyName: &wanted.FriendlyName,
 	}
 	if wanted.ObjectID != "" {
 		edit.ObjectID = &wanted.ObjectID

@@ -27,6 +27,10 @@ type turn struct {
 	had earlierSignIn
 	// learnt is what [turn.learn] left for the next record.
 	learnt []func(rec *Records)
+	// known are the tenant's verified facts.
+	known learned
+	// noted is what it saw of the tenant, for the next record.
+	noted noted
 	// ownIDs are request IDs of sign-ins that are not journalled yet.
 	ownIDs []string
 	log    *slog.Logger
@@ -60,8 +64,12 @@ func (r *Rotator) open(ctx context.Context, name string) (*turn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("app %s: read rotation %s: %w", name, app.Rotation, err)
 	}
+	known, err := r.learnedOf(ctx, app.Tenant)
+	if err != nil {
+		return nil, fmt.Errorf("app %s: read the facts of tenant %s: %w", name, app.Tenant, err)
+	}
 	return &turn{
-		r: r, app: app, rot: rot, policy: policyWith(&app, &rot, r.settings().Defaults),
+		r: r, app: app, rot: rot, known: known, policy: known.fit(policyWith(&app, &rot, r.settings().Defaults)),
 		pairs: map[Thumbprint]KeyPair{},
 		log:   r.log().With("app", app.Name, "rotation_id", rot.ID),
 	}, nil
@@ -243,6 +251,9 @@ func (t *turn) record(ctx context.Context, what string, change func(rec *Records
 		}
 		change(rec)
 		t.keepOwn(rec.Rotation)
+		if err := t.keepFacts(rec); err != nil {
+			return err
+		}
 		rec.Rotation.Seq++
 		if what != "" {
 			rec.Audit = append(rec.Audit, t.audit(rec, what, time.Now().UTC()))
@@ -256,8 +267,8 @@ func (t *turn) record(ctx context.Context, what string, change func(rec *Records
 	if err != nil {
 		return fmt.Errorf("app %s: %w %q: %w", t.app.Name, errRecord, what, err)
 	}
-	t.learnt = nil
-	t.policy = policyWith(&t.app, &t.rot, t.r.settings().Defaults)
+	t.learnt, t.noted = nil, noted{}
+	t.policy = t.known.fit(policyWith(&t.app, &t.rot, t.r.settings().Defaults))
 	t.r.announce()
 	return nil
 }

@@ -71,6 +71,8 @@ const (
 	// EventKeyIDUnknown tells that the KeyID of a new certificate was lost with the
 	// answer of its upload.
 	EventKeyIDUnknown EventKind = "key_id_unknown"
+	// EventTenantFactChanged tells that a tenant does not do what was verified.
+	EventTenantFactChanged EventKind = "tenant_fact_changed"
 	// EventRecovered tells that what an earlier event told of is over.
 	EventRecovered EventKind = "recovered"
 	// EventStopped tells that nothing starts unasked before a person resumes.
@@ -89,7 +91,7 @@ func EventKinds() []EventKind {
 	return []EventKind{
 		EventExpiring, EventRotationStarted, EventRotated, EventRotationFailed, EventRolledBack, EventHandOffReady,
 		EventHandOffOverdue, EventForeignCredential, EventCertificateMissing, EventRenewalAtRisk, EventNoDelivery,
-		EventOldCertificateInUse, EventRemovalUnconfirmed, EventRemoved, EventKeyIDUnknown, EventRecovered, EventStopped,
+		EventOldCertificateInUse, EventRemovalUnconfirmed, EventRemoved, EventKeyIDUnknown, EventTenantFactChanged, EventRecovered, EventStopped,
 		EventChannelFailing, EventStoreFailing, EventTest,
 	}
 }

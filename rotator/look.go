@@ -40,6 +40,7 @@ func (t *turn) see(ctx context.Context, as KeyPair) (sight, error) {
 			s.present, s.keyID = true, e.KeyID
 		}
 	}
+	t.noteListed(s.present)
 	if err := t.remember(ctx, &s); err != nil {
 		return sight{}, err
 	}

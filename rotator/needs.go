@@ -157,6 +157,11 @@ type TenantState struct {
 	// PatchChoosesKeyID tells that a PATCH was refused because of the KeyID of its
 	// new entry: none is sent any more.
 	PatchChoosesKeyID bool `json:"patch_chooses_key_id,omitempty"`
+	// Facts are what it was seen to do; nil: nothing yet. It is replaced, never
+	// altered: readers may hold it.
+	Facts *TenantFacts `json:"facts,omitempty"`
+	// Verification is one that has not cleaned up; nil: there is none.
+	Verification *Verification `json:"verification,omitempty"`
 }
 
 // Hosts are the addresses of one tenant's cloud.

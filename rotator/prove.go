@@ -35,6 +35,9 @@ func (t *turn) prove(ctx context.Context) (*wait, error) {
 		probes = t.app.Probe
 	}
 	got, err := t.cold(ctx, next, probes)
+	if reason := reasonOf(err); err == nil || reason == ReasonNotRegistered {
+		t.noteSignIn(err == nil)
+	}
 	switch {
 	case reasonOf(err) == ReasonNotRegistered:
 		return t.unknownYet(ctx)

@@ -166,6 +166,7 @@ func (t *turn) remove(ctx context.Context, signer KeyPair, c Credential, listed 
 	}
 	for _, id := range ids {
 		err := t.r.settings().Entra.RemoveKey(ctx, t.access(signer), signer, id)
+		t.noteRemoval(signer.Thumbprint(), c.ThumbprintSHA256, err)
 		switch reason := reasonOf(err); {
 		case err == nil, reason == ReasonNoSuchKey:
 		case reason == ReasonBadProof:
@@ -181,7 +182,7 @@ func (t *turn) remove(ctx context.Context, signer KeyPair, c Credential, listed 
 // proofRefused decides about a refused proof of a removal: right after an upload
 // the key may not have spread; a certificate may not sign its own removal.
 func (t *turn) proofRefused(ctx context.Context, signer KeyPair, c Credential, err error) error {
-	if time.Since(t.rot.PhaseAt[PhaseUploaded]) < acceptedLate {
+	if time.Since(t.rot.PhaseAt[PhaseUploaded]) < t.known.acceptedLate() {
 		return err
 	}
 	if signer.Thumbprint() == c.ThumbprintSHA256 {

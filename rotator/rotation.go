@@ -92,6 +92,8 @@ type Rotation struct {
 	Missing time.Time `json:"missing,omitzero"`
 	// Unreadable tells that the app's list could not be read by who asks.
 	Unreadable bool `json:"unreadable,omitempty"`
+	// Noted is which facts of its tenant it has given.
+	Noted Noted `json:"noted,omitzero"`
 	// Seq grows with every record of the rotation.
 	Seq int `json:"seq"`
 	// Warnings that do not stop it, in plain words.

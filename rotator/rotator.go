@@ -54,6 +54,12 @@ type Rotator struct {
 	// RemovalTimes are how long removals are checked, by tenant; others take
 	// [DefaultRemovalTimes].
 	RemovalTimes map[string]RemovalTimes
+	// Observed gives what answers showed about tenants; nil: only what rotations see
+	// is noted.
+	Observed Observed
+	// Version is the major version of the program: facts that another one verified are
+	// shown and not used.
+	Version string
 	// Tenants are the names of those that are inspected.
 	Tenants []string
 	// InspectSchedule says when; nil: never.

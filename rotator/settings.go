@@ -25,6 +25,8 @@ type Settings struct {
 	Identities Identities
 	// RemovalTimes is that of [Rotator].
 	RemovalTimes map[string]RemovalTimes
+	// Observed is that of [Rotator].
+	Observed Observed
 }
 
 // Reconfigure puts other settings in force without stopping a rotation: a step
@@ -52,7 +54,7 @@ func (r *Rotator) settings() *Settings {
 		Entra: r.Entra, Deliverer: r.Deliverer, Defaults: r.Defaults,
 		MaxStartsPerDay: r.MaxStartsPerDay, Workers: r.Workers, Schedule: r.Schedule, Expected: r.Expected,
 		Inventory: r.Inventory, Tenants: r.Tenants,
-		Registrar: r.Registrar, Rights: r.Rights, Identities: r.Identities, RemovalTimes: r.RemovalTimes,
+		Registrar: r.Registrar, Rights: r.Rights, Identities: r.Identities, RemovalTimes: r.RemovalTimes, Observed: r.Observed,
 	}
 }
 

@@ -22,6 +22,8 @@ type AppSpec struct {
 	// NewPassword allows a password that cannot be delivered: the first rotation
 	// makes one of its own.
 	NewPassword bool
+	// Verify lets verifications try its keys.
+	Verify bool
 	// PFX is the file with the current pair (PKCS#12 or PEM); nil in managed
 	// mode means that rotate makes the first pair of its own. Ignored for an
 	// app that is tracked already.
@@ -50,6 +52,7 @@ type Edit struct {
 	Evidence    *bool
 	// FriendlyName of the key in files delivered from the next rotation on.
 	FriendlyName *string
+	Verify       *bool
 	// ForgetOrphan is a thumbprint (SHA-1 or SHA-256) that a person has removed in
 	// the portal; empty: none.
 	ForgetOrphan string

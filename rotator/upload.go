@@ -335,6 +335,7 @@ func (t *turn) send(ctx context.Context, signer KeyPair, listing Listing) (*wait
 	} else {
 		id, err = t.r.settings().Entra.AddKey(ctx, t.access(signer), signer, add)
 	}
+	t.noteUpload(way, id, add.KeyID, err)
 	if err == nil {
 		return nil, t.uploaded(ctx, id)
 	}

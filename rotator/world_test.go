@@ -347,7 +347,7 @@ func (w *world) rotator() (*rotator.Rotator, func()) {
 		w.t.Fatal(err)
 	}
 	r := &rotator.Rotator{
-		Store: db, Entra: client, Registrar: client, Encoder: encoder{}, Schedule: w.schedule, Defaults: w.defaults, Logger: logger,
+		Store: db, Entra: client, Registrar: client, Observed: client, Encoder: encoder{}, Schedule: w.schedule, Defaults: w.defaults, Logger: logger,
 		Deliverer:     &deliver.Deliverer{Encoder: encoder{}, Hooks: w.hooks, RuntimeDir: filepath.Join(w.dir, "run"), Logger: logger},
 		ParseSchedule: parseSchedule,
 	}

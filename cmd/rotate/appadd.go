@@ -58,7 +58,7 @@ managed, makes it an app that is.`,
 			}
 			spec.Mode, spec.ObjectID, spec.KeyID, spec.Owner = flags.mode, flags.objectID, flags.keyID, flags.owner
 			spec.Permissions, spec.Tags, spec.Probe = flags.permissions, flags.tags, flags.probe
-			spec.Evidence, spec.NoConsumer, spec.FriendlyName = flags.evidence, flags.noConsumer, flags.friendlyName
+			spec.Evidence, spec.NoConsumer, spec.Verify, spec.FriendlyName = flags.evidence, flags.noConsumer, flags.verify, flags.friendlyName
 			spec.Deliveries, spec.Confirm, spec.Policy.Encoding = flags.deliveries, flags.confirm.Confirm, flags.encoding
 			if cmd.Flags().Changed("prove-scope") {
 				spec.Policy.ProveScopes = flags.scopes()

@@ -61,6 +61,9 @@ the whole list. A policy of the app's own is set with "rotate apply".`,
 			if changed("confirm") {
 				edit.Confirm = &flags.confirm.Confirm
 			}
+			if changed("verify") {
+				edit.Verify = &flags.verify
+			}
 			if changed("evidence") {
 				edit.Evidence = &flags.evidence
 			}

@@ -14,7 +14,7 @@ type appFlags struct {
 	confirm                                              confirmFlag
 	permissions, tags, probe, proveScopes                []string
 	deliveries                                           []control.Delivery
-	replace, evidence, noConsumer                        bool
+	replace, evidence, verify, noConsumer                bool
 }
 
 func (f *appFlags) register(cmd *cobra.Command) {
@@ -28,6 +28,7 @@ func (f *appFlags) register(cmd *cobra.Command) {
 	flags.StringArrayVar(&f.probe, "probe", nil, "Graph path that a new key must be able to read, such as '/users?$top=1'; repeatable")
 	flags.StringArrayVar(&f.proveScopes, "prove-scope", nil, "further audience for which a sign-in with a new key must succeed, such as https://outlook.office365.com/.default; repeatable; \"\" is none")
 	flags.Var(&f.confirm, "confirm", "when the consumer counts as using a new key: automatic, command:HOOK or person")
+	flags.BoolVar(&f.verify, "verify", false, "self mode: let \"rotate tenant verify --app\" add and remove certificates of its own")
 	flags.BoolVar(&f.evidence, "evidence", false, "managed mode: ask the sign-in log, before a certificate is removed, whether the consumer still uses it")
 	flags.StringVar(&f.friendlyName, "friendly-name", "", "name of the key in delivered files, by which a consumer looks it up (Java: alias); default that of the file adopted")
 	flags.StringVar(&f.encoding, "encoding", "", "form of delivered files: modern, legacy-des or pem")

@@ -105,6 +105,7 @@ func runDaemon(ctx context.Context, cfg *config.Config, reload *reloader, log *s
 	if s == nil || err != nil {
 		return err
 	}
+	s.verifier.stopped = make(chan struct{})
 	listener, err := control.Listen(ctx, cfg.Control.Socket)
 	if err != nil {
 		return errors.Join(err, s.close())
@@ -128,6 +129,7 @@ func runDaemon(ctx context.Context, cfg *config.Config, reload *reloader, log *s
 	work.Go(func() error { return s.server.Serve(running, listener) })
 	work.Go(func() error { return s.rotator.Run(running) })
 	work.Go(func() error { return s.rotator.RunInspections(running) })
+	work.Go(func() error { s.verifier.resume(running); return nil })
 	s.monitoring.run(running, work)
 	if web != nil {
 		work.Go(func() error { servePage(running, web, visitors, log); return nil })

@@ -1,8 +1,12 @@
 package main
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -10,6 +14,7 @@ import (
 
 	"github.com/seed-f0abd057/rotate/config"
 	"github.com/seed-f0abd057/rotate/emulator"
+	"github.com/seed-f0abd057/rotate/rotator/verify"
 )
 
 // emulatorFlags are those of "rotate emulator".
@@ -21,6 +26,7 @@ type emulatorFlags struct {
 	throttlePercent, losePercent, failPercent int
 	removeNotFoundPercent                     int
 	removeNotFound, removeAgain               int
+	facts                                     string
 }
 
 func newEmulatorCommand(a *app) *cobra.Command {
@@ -68,6 +74,7 @@ everything is, and the key pairs of the apps.
 	f.IntVar(&flags.removeNotFound, "remove-not-found", 0, "how often the removal of a key that is there is answered \"No credentials found to be removed.\" before it works")
 	f.IntVar(&flags.removeNotFoundPercent, "remove-not-found-percent", 0, "how many of 100 removals are answered so")
 	f.IntVar(&flags.removeAgain, "remove-again", 0, "how often the removal of a key is accepted without effect before it works")
+	f.StringVar(&flags.facts, "facts", "", "behave as the JSON report of a \"rotate tenant verify\" says")
 	f.StringVar(&flags.options.LogFile, "log", "", "file for one JSON line a request")
 	return cmd
 }
@@ -100,13 +107,48 @@ func (f *emulatorFlags) tenant() (*emulator.Tenant, error) {
 	if f.removeNotFound < 0 || f.removeAgain < 0 {
 		return nil, usagef("--remove-not-found and --remove-again may not be negative")
 	}
-	return &emulator.Tenant{
+	tenant := &emulator.Tenant{
 		RemoveNotFound: f.removeNotFound, RemoveNotFoundPercent: f.removeNotFoundPercent, RemoveAgain: f.removeAgain,
 		Propagation: time.Duration(f.propagation), ReadLag: time.Duration(f.readLag), Latency: time.Duration(f.latency),
 		SignInDelay: time.Duration(f.signInDelay), NoPremium: f.noPremium,
 		ThrottlePercent:    f.throttlePercent,
 		LoseAnswersPercent: f.losePercent, FailPercent: f.failPercent,
-	}, nil
+	}
+	if f.facts == "" {
+		return tenant, nil
+	}
+	facts, err := readFacts(f.facts)
+	if err == nil {
+		err = tenant.UseFacts(facts)
+	}
+	if err != nil {
+		return nil, usagef("--facts %s: %v", f.facts, err)
+	}
+	return tenant, nil
+}
+
+// maxReportBytes bounds a report.
+const maxReportBytes = 1 << 20
+
+// readFacts reads the facts of a report by name.
+func readFacts(path string) (map[string]string, error) {
+	file, err := os.Open(path) //nolint:gosec // the user named it
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }() // only read from
+	var report verify.Report
+	if err := json.NewDecoder(io.LimitReader(file, maxReportBytes)).Decode(&report); err != nil {
+		return nil, fmt.Errorf("it is not a report of rotate tenant verify: %w", err)
+	}
+	if len(report.Facts) == 0 {
+		return nil, errors.New("it has no facts")
+	}
+	facts := map[string]string{}
+	for _, f := range report.Facts {
+		facts[f.Name] = f.Value
+	}
+	return facts, nil
 }
 
 // durationFlag is a duration of the command line: Go syntax plus "d".

@@ -189,7 +189,7 @@ func specOf(a config.App, p *config.Profile, base config.Policy, tracked bool) (
 	spec := control.AppSpec{
 		Name: a.Name, Tenant: a.Tenant, ClientID: a.ClientID, ObjectID: a.ObjectID, KeyID: a.KeyID, Mode: a.Mode,
 		Permissions: a.Permissions, Tags: a.Tags, Owner: a.Owner, Policy: control.PolicyOf(policy),
-		Evidence: a.Evidence, NoConsumer: a.Consumer == "none", FriendlyName: a.FriendlyName,
+		Evidence: a.Evidence, NoConsumer: a.Consumer == "none", Verify: a.Verify, FriendlyName: a.FriendlyName,
 		Probe: a.Probe, Confirm: control.Confirm{Rule: a.Confirm.Rule, Hook: a.Confirm.Hook},
 		HandOff: control.HandOffText{Consumer: a.HandOff.Consumer, Steps: a.HandOff.Steps},
 	}

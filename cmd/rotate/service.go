@@ -33,6 +33,7 @@ type service struct {
 	// monitoring is never nil.
 	monitoring *monitoring
 	alerts     *alerting
+	verifier   *verifier
 	close      func() error
 }
 
@@ -65,16 +66,17 @@ func openService(ctx context.Context, cfg *config.Config, schedule rotator.Sched
 		Store: s.monitoring.store(keys), Watcher: s.monitoring.watcher(), Entra: settings.Entra, Registrar: settings.Registrar, Deliverer: settings.Deliverer, Encoder: encoder{},
 		Defaults: settings.Defaults, MaxStartsPerDay: settings.MaxStartsPerDay, Workers: settings.Workers,
 		Schedule: schedule, ParseSchedule: parseSchedule, Logger: log,
-		Inventory: settings.Inventory, Tenants: settings.Tenants, Rights: settings.Rights, Identities: settings.Identities,
-		RemovalTimes: settings.RemovalTimes,
+		Inventory: settings.Inventory, Tenants: settings.Tenants, Rights: settings.Rights, Identities: settings.Identities, Observed: settings.Observed,
+		RemovalTimes: settings.RemovalTimes, Version: majorOf(version()),
 	}
 	if !cfg.Discovery.Off {
 		s.rotator.InspectSchedule = cfg.Discovery.Schedule
 	}
 	s.alerts = alertingOf(cfg, &s.entra, keys, log)
 	s.alerts.attach(s.rotator, cfg)
+	s.verifier = &verifier{rotator: s.rotator, entra: &s.entra, mark: keys.ID(), version: version(), log: log}
 	s.server = &control.Server{
-		Rotator: s.rotator, Vault: keys, Logger: log, Notifier: s.alerts.worker, Outbox: keys,
+		Rotator: s.rotator, Vault: keys, Logger: log, Notifier: s.alerts.worker, Outbox: keys, Verifier: s.verifier,
 		Warnings: hostWarnings(ctx, cfg, keys), Access: accessOf(cfg.Control),
 	}
 	return s, nil
@@ -102,7 +104,7 @@ func settingsOf(cfg *config.Config, s *service, keys *store.Store, schedule rota
 		names[i] = t.Name
 	}
 	return rotator.Settings{
-		Entra: entra, Inventory: entra, Tenants: names, Registrar: entra, Rights: entra, Identities: entra,
+		Entra: entra, Inventory: entra, Tenants: names, Registrar: entra, Rights: entra, Identities: entra, Observed: entra,
 		Deliverer: &deliver.Deliverer{
 			Encoder: encoder{}, Hooks: hooksOf(cfg.Hooks), RuntimeDir: runtimeDir, Logger: log,
 			Own: cfg.Files(), Roots: cfg.DeliveryRoots,

@@ -24,5 +24,5 @@ test address ever meets real keys. This accepts the hosts of the configuration.`
 			})
 		},
 	}
-	return group("tenant", "Change what is stored about tenants", rebind)
+	return group("tenant", "Verify tenants, and show or change what is stored about them", newTenantVerifyCommand(a), newTenantFactsCommand(a), rebind)
 }
