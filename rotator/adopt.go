@@ -164,6 +164,9 @@ func (r *Rotator) appOf(spec AppSpec) (App, error) {
 	if err := checkFriendlyName(spec.Name, spec.FriendlyName); err != nil {
 		return App{}, err
 	}
+	if err := checkTexts(spec.Name, spec.Owner, spec.Tags, spec.HandOff); err != nil {
+		return App{}, err
+	}
 	return App{
 		Evidence: spec.Evidence, Verify: spec.Verify, CorrelationID: string(newGUID()),
 		Name: spec.Name, Tenant: spec.Tenant, Mode: spec.Mode,
@@ -333,6 +336,17 @@ func changesFrom(app *App, pair KeyPair) []string {
 func IsDeliverable(password string) bool {
 	return utf8.ValidString(password) && utf8.RuneCountInString(password) <= 128 &&
 		!strings.ContainsFunc(password, func(r rune) bool { return !unicode.IsPrint(r) })
+}
+
+// checkTexts refuses what people would not see as it is: characters that command a
+// terminal, end a line, or turn the direction of writing.
+func checkTexts(app, owner string, tags []string, h HandOffText) error {
+	for _, text := range slices.Concat([]string{owner, h.Consumer}, tags, h.Steps) {
+		if !utf8.ValidString(text) || strings.ContainsFunc(text, func(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) }) {
+			return usagef("app %s: %q has characters that do not show, such as line ends or marks of direction; write one plain line", app, text)
+		}
+	}
+	return nil
 }
 
 func checkFriendlyName(app, name string) error {

@@ -158,6 +158,11 @@ func edited(app App, e Edit) (App, error) {
 	if err := checkFriendlyName(app.Name, app.FriendlyName); err != nil {
 		return App{}, err
 	}
+	if e.Owner != nil || e.Tags != nil || e.HandOff != nil { // what an older version stored stays editable
+		if err := checkTexts(app.Name, app.Owner, app.Tags, app.HandOff); err != nil {
+			return App{}, err
+		}
+	}
 	if e.ForgetOrphan != "" {
 		isIt := func(o Orphan) bool {
 			return strings.EqualFold(o.ThumbprintSHA1, e.ForgetOrphan) || strings.EqualFold(string(o.ThumbprintSHA256), e.ForgetOrphan)

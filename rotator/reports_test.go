@@ -103,3 +103,25 @@ func TestS2AdoptedPassword(t *testing.T) {
 		})
 	}
 }
+
+// TestS5StoredTexts has owners, tags and steps that would command a terminal.
+func TestS5StoredTexts(t *testing.T) {
+	bubble(t, "texts", options{}, func(w *world, r *rotator.Rotator) {
+		t := w.t
+		for _, evil := range []string{"x\x1b[2J", "two\nlines", "x\u202ey", "a\u009bb", "\xff"} {
+			for what, change := range map[string]func(*rotator.AppSpec){
+				"owner": func(s *rotator.AppSpec) { s.Owner = evil }, "tag": func(s *rotator.AppSpec) { s.Tags = []string{"a", evil} },
+				"step": func(s *rotator.AppSpec) { s.HandOff.Steps = []string{evil} },
+			} {
+				spec := w.register(vendor(), 20*24*time.Hour)
+				change(&spec)
+				if _, err := r.Add(t.Context(), spec, "test"); err == nil || strings.Contains(err.Error(), evil) {
+					t.Errorf("%s %q: Add = %v", what, evil, err)
+				}
+			}
+			if _, _, err := r.Edit(t.Context(), "app-1", rotator.Edit{Owner: &evil}, "test"); err == nil {
+				t.Errorf("owner %q: Edit accepts it", evil)
+			}
+		}
+	})
+}
