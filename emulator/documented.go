@@ -103,8 +103,7 @@ func countable(typ, path string) string {
 // sortable says whether a property can be sorted by, and whether that works by
 // default.
 //
-// https://learn.microsoft.com/graph/aad-advanced-queries, "Support for sorting by
-// properties"
+// https://learn.microsoft.com/graph/aad-advanced-queries, "Support for sorting".
 func sortable(typ, property string) (documented, byDefault bool) {
 	switch typ + " " + property {
 	case kindApplication + " createdDateTime", kindApplication + " deletedDateTime", kindApplication + " displayName",

@@ -34,7 +34,7 @@ func TestL9(t *testing.T) {
 				claims["iss"] = app.ClientID
 			}
 			header := map[string]any{}
-			for _, part := range strings.Fields(tt.header) {
+			for part := range strings.FieldsSeq(tt.header) {
 				header[part] = p.proofHeader()[part]
 			}
 			id := app.ObjectID

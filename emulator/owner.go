@@ -8,8 +8,8 @@ import (
 
 // maxBoundOwners is how many owners can be given when an application is made.
 //
-// https://github.com/hashicorp/terraform-provider-azuread, application_resource.go (the
-// first 20 are bound, the others added later)
+// https://github.com/hashicorp/terraform-provider-azuread, application_resource.go: the
+// first 20 are bound, the others added later.
 const maxBoundOwners = 20
 
 // takeBinds takes owners@odata.bind out of a body and returns the ids of the objects.

@@ -78,7 +78,7 @@ func (t *Tenant) parseQuery(c *call) (query, *graphError) {
 		q.unknown = "$expand in an advanced query" // "not currently supported", and no more is said
 		return q, nil
 	}
-	if len(q.order) > 0 && q.filter != nil && !(eventual && counts) {
+	if len(q.order) > 0 && q.filter != nil && (!eventual || !counts) {
 		return q, unsupported("Sorting not supported for current query.")
 	}
 	return q, t.countKeyReads(q)

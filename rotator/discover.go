@@ -140,7 +140,7 @@ func isOneOf(app *App, rot *Rotation, found FoundCredential) bool {
 		return false
 	}
 	for _, m := range app.Removals {
-		if !m.Foreign && m.Carries(found.KeyID, found.Thumbprint) {
+		if !m.Foreign && (m.Carries(found.KeyID, found.Thumbprint) || found.hintsAt(m.Credential)) {
 			return true
 		}
 	}

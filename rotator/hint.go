@@ -20,7 +20,13 @@ func (f FoundCredential) hintsAt(c Credential) bool {
 // isUncertain reports whether only the certificate can tell if an entry of a list is
 // one of ours: its KeyID is none of ours, and its thumbprint is, or it has none and a
 // KeyID of ours is not known.
-func isUncertain(ours []Credential, f FoundCredential) bool {
+func isUncertain(app *App, rot *Rotation, f FoundCredential) bool {
+	ours := ownCredentials(app, rot)
+	for _, m := range app.Removals {
+		if !m.Foreign {
+			ours = append(ours, m.Credential)
+		}
+	}
 	if f.Kind != FoundCertificate || f.Thumbprint != "" {
 		return false
 	}
@@ -38,9 +44,8 @@ func isUncertain(ours []Credential, f FoundCredential) bool {
 // leaves open which entries are ours. Few apps need it: such readings are limited to 150
 // a minute. Without an answer the hints have to do until the next look.
 func (in *inspection) certain(ctx context.Context, app *App, rot *Rotation, listed reading) (reading, error) {
-	ours := ownCredentials(app, rot)
 	for _, f := range listed.found {
-		if !isUncertain(ours, f) {
+		if !isUncertain(app, rot, f) {
 			continue
 		}
 		got, err := in.read(ctx, app)

@@ -53,3 +53,29 @@ func TestL10(t *testing.T) {
 		})
 	}
 }
+
+// TestL10Removed meets a removed certificate in a list again, under another KeyID.
+func TestL10Removed(t *testing.T) {
+	removed := rotator.Credential{KeyID: "old", ThumbprintSHA1: "AA", ThumbprintSHA256: "aaaa"}
+	listed := rotator.FoundCredential{Kind: rotator.FoundCertificate, KeyID: "new", ThumbprintSHA1: "aa"}
+	read, other := listed, listed
+	read.Thumbprint, other.Thumbprint = "aaaa", "bbbb"
+	for name, tt := range map[string]struct {
+		foreign         bool
+		found           rotator.FoundCredential
+		ours, uncertain bool
+	}{
+		"listed":              {found: listed, ours: true, uncertain: true},
+		"read":                {found: read, ours: true},
+		"another certificate": {found: other},
+		"a foreign removal":   {foreign: true, found: listed},
+	} {
+		app := &rotator.App{Removals: []rotator.Removal{{Credential: removed, Foreign: tt.foreign, KeyIDs: []rotator.KeyID{"old"}}}}
+		if got := rotator.IsOneOf(app, tt.found); got != tt.ours {
+			t.Errorf("%s: ours is %v, want %v", name, got, tt.ours)
+		}
+		if got := rotator.IsUncertain(app, tt.found); got != tt.uncertain {
+			t.Errorf("%s: uncertain is %v, want %v", name, got, tt.uncertain)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package odata
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -70,7 +71,7 @@ func (n *comparison) clauses(prefix []string, negated bool, list []Clause) []Cla
 }
 
 // concat never writes into the array of its first argument, which others share.
-func concat(a, b []string) []string { return append(a[:len(a):len(a)], b...) }
+func concat(a, b []string) []string { return append(slices.Clip(a), b...) }
 
 // resolve returns the type at the end of a path.
 func resolve(s Schema, typ string, path []string) (string, error) {
@@ -139,7 +140,7 @@ func (n *comparison) check(s Schema, typ string) (err error) {
 
 // comparable says whether a value can stand on the right side.
 func (n *comparison) comparable(value Literal) error {
-	fits := false
+	var fits bool
 	switch n.edm {
 	case typeString, typeGUID, typeBoolean, typeInt:
 		fits = value.Type == n.edm
@@ -176,12 +177,7 @@ func operatorKind(operator string) string {
 
 func (n *anyOf) matches(v any) bool {
 	list, _ := follow(v, n.path).([]any)
-	for _, e := range list {
-		if n.inner.matches(e) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(list, n.inner.matches)
 }
 
 func (n *comparison) matches(v any) bool {
