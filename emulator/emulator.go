@@ -13,9 +13,9 @@
 // fields of [Tenant].
 //
 // What it is not: it is not Entra, and not for production. Everything is lost
-// when the process ends. It knows application permissions only (users can sign in to
-// be known, but there are no delegated calls and no consent), it keeps no deleted objects, and it
-// answers 501 to every request it does not know.
+// when the process ends. Users sign in without a password, and with the Azure CLI's
+// client ID only there are delegated tokens; nobody is asked for consent. It keeps no
+// deleted objects, and it answers 501 to every request it does not know.
 package emulator
 
 import (
@@ -120,7 +120,13 @@ type Tenant struct {
 	// https://learn.microsoft.com/graph/api/resources/signin?view=graph-rest-beta
 	OwnCorrelationIDs bool
 
-	// Users are those who can sign in with a browser. If empty, nobody can.
+	// PublicHosts makes the tenant answer for [PublicHosts] only, each as Microsoft
+	// shares them out, and refuse every other host with 501. Zero answers for any
+	// host, by the path.
+	PublicHosts bool
+
+	// Users are those who can sign in with a browser or a device code. If empty,
+	// nobody can.
 	Users []User
 
 	// RedirectURIs are those of the platform "Web" of apps, by client ID in lower
@@ -189,6 +195,10 @@ type Tenant struct {
 	reads window // of requests that name keyCredentials in $select
 	// grants are authorization codes.
 	grants map[string]*grant
+	// devices are device codes that wait for a user or for the client; refreshes are
+	// refresh tokens.
+	devices   map[string]*device
+	refreshes map[string]session
 	// signIns is the log of sign-ins, oldest first.
 	signIns []loggedSignIn
 

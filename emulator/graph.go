@@ -162,8 +162,14 @@ func match(pattern string, segments []string) ([]reference, bool) {
 
 // work does what a request asks for.
 func (t *Tenant) work(c *call) *response {
-	if !c.isGraph() {
+	switch t.service(c.Request) {
+	case serviceLogin:
 		return t.login(c)
+	case serviceManagement:
+		return t.management(c)
+	case serviceUnknown:
+		return t.unknown(c)
+	case serviceGraph:
 	}
 	a, refusal := t.graph(c)
 	if refusal != nil {
@@ -347,7 +353,7 @@ func (t *Tenant) unknown(c *call) *response {
 	}
 	return t.graphFailure(c, &graphError{
 		status: http.StatusNotImplemented, code: "notSupported",
-		message: fmt.Sprintf("The emulator does not know %s %s.", c.Method, c.Path),
+		message: fmt.Sprintf("The emulator does not know %s https://%s%s.", c.Method, c.Host, c.Path),
 	})
 }
 

@@ -93,8 +93,10 @@ func readMailboxSettings() []string { return []string{"MailboxSettings.Read"} }
 // A caller is who an access token speaks for.
 type caller struct {
 	clientID string
-	objectID string // of the service principal
+	objectID string // of the service principal, or of the user
+	user     bool   // a user signed in: objectID is theirs
 	roles    []string
+	audience string
 	expires  int64 // Unix seconds
 }
 
