@@ -82,7 +82,8 @@ func (t *Tenant) verifyToken(text string) *caller {
 		audience: claims.Audience[0], expires: claims.ExpiresAt.Unix(),
 	}
 	if claims.Scopes != "" {
-		c.user, c.roles = true, effective(strings.Fields(claims.Scopes), claims.DirectoryRoles)
+		c.user, c.wids = true, claims.DirectoryRoles
+		c.roles = effective(strings.Fields(claims.Scopes), c.wids)
 	}
 	t.signMu.Lock()
 	defer t.signMu.Unlock()

@@ -167,6 +167,8 @@ func (t *Tenant) work(c *call) *response {
 		return t.login(c)
 	case serviceManagement:
 		return t.management(c)
+	case servicePortal:
+		return t.portal(c)
 	case serviceUnknown:
 		return t.unknown(c)
 	case serviceGraph:

@@ -13,6 +13,7 @@ const (
 	serviceLogin      service = "login"
 	serviceGraph      service = "Graph"
 	serviceManagement service = "Resource Manager"
+	servicePortal     service = "portal"
 	serviceUnknown    service = ""
 )
 
@@ -40,7 +41,7 @@ func managementHosts() []string {
 // PublicHosts are the names of Microsoft's hosts that a tenant answers for if its
 // PublicHosts is set, as clients of the global cloud ask for them.
 func PublicHosts() []string {
-	return slices.Concat(loginHosts(), []string{graphHost}, managementHosts())
+	return slices.Concat(loginHosts(), []string{graphHost, portalHost}, managementHosts())
 }
 
 // hostName returns a host without its port, in lower case.
@@ -59,6 +60,8 @@ func (r Request) service() service {
 		return serviceLogin
 	case name == graphHost:
 		return serviceGraph
+	case name == portalHost:
+		return servicePortal
 	case slices.Contains(managementHosts(), name):
 		return serviceManagement
 	case strings.HasPrefix(r.Path, "/v1.0/") || strings.HasPrefix(r.Path, "/beta/"):

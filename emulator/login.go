@@ -412,7 +412,7 @@ func (t *Tenant) authenticateClient(c *call, found client, tenant string, form u
 
 // resourceOf returns the resource that a scope asks for: Graph, in any cloud and under
 // the host that was asked; Exchange Online; Resource Manager; or any that has a service
-// principal here. t.mu is held.
+// principal here; and the portal. t.mu is held.
 //
 // https://learn.microsoft.com/entra/identity-platform/scopes-oidc#the-default-scope
 func (t *Tenant) resourceOf(scope, host string) (string, *loginError) {
@@ -432,7 +432,7 @@ func (t *Tenant) resourceOf(scope, host string) (string, *loginError) {
 		return "", &loginError{number: 70011, text: "The provided request must include a 'scope' input parameter."}
 	}
 	audience = strings.TrimSuffix(audience, "/")
-	if !slices.Contains(slices.Concat(audiences(host), outlook(), managementNames()), audience) && !t.isResource(audience) {
+	if !slices.Contains(slices.Concat(audiences(host), outlook(), managementNames(), []string{portalAppID}), audience) && !t.isResource(audience) {
 		return "", &loginError{status: http.StatusBadRequest, err: "invalid_resource", number: 500011, text: fmt.Sprintf("The resource principal named %s was not found in the tenant.", audience)}
 	}
 	return audience, nil

@@ -96,6 +96,7 @@ type caller struct {
 	objectID string // of the service principal, or of the user
 	user     bool   // a user signed in: objectID is theirs
 	roles    []string
+	wids     []string // template ids of a user's directory roles
 	audience string
 	expires  int64 // Unix seconds
 }
