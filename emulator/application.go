@@ -1,6 +1,7 @@
 package emulator
 
 import (
+	"iter"
 	"maps"
 	"net/http"
 	"slices"
@@ -11,37 +12,59 @@ import (
 func (c *call) set() string { return strings.Split(c.route.pattern, "/")[0] }
 
 func (t *Tenant) listObjects(c *call) (*response, *graphError) {
-	kind := strings.TrimSuffix(c.set(), "s")
-	var values []any
-	next, count := "", 0
-	last := 0
-	for position, o := range t.dir.list(kind, c.view) {
-		if !c.query.filter.matches(o) {
-			continue
-		}
-		count++
-		switch {
-		case position <= c.query.skip:
-		case len(values) < c.query.top:
-			values = append(values, c.query.project(t.render(o, c.query)))
-			last = position
-		case next == "":
-			next = c.nextLink(last)
-		}
-		if next != "" && !c.query.count {
-			break
+	return c.pageOf(c.set(), t.rows(c, c.kind(), func(*object) bool { return true })), nil
+}
+
+// kind is the kind of the objects of the set that a path names.
+func (c *call) kind() string { return strings.TrimSuffix(c.set(), "s") }
+
+// rows gives the objects of a kind for a list; those are rendered that are needed.
+func (t *Tenant) rows(c *call, kind string, keep func(*object) bool) iter.Seq2[int, row] {
+	return func(yield func(int, row) bool) {
+		for position, o := range t.dir.list(kind, c.view) {
+			if keep(o) && !yield(position, t.row(c, o)) {
+				return
+			}
 		}
 	}
-	if !c.query.count {
-		count = -1
+}
+
+// row is an object as an element of a list, with the key of no certificate.
+func (t *Tenant) row(c *call, o *object) row {
+	var whole map[string]any
+	render := func() map[string]any {
+		if whole == nil {
+			whole = t.render(o, query{expand: c.query.expand})
+		}
+		return whole
 	}
-	return c.collection(c.set(), values, next, count), nil
+	return row{func(name string) any {
+		switch name {
+		case "id":
+			return o.id
+		case "appId":
+			return o.clientID
+		case "displayName":
+			return orNull(o.name())
+		case "owners", federatedSet:
+			return elements(t.related(o.kind, name).list(o))
+		case "ownedObjects":
+			return elements(t.ownedBy(o.id, c.view))
+		}
+		return render()[name]
+	}, render}
+}
+
+// elements are objects as the elements of a JSON array.
+func elements(objects []map[string]any) []any {
+	list := make([]any, len(objects))
+	for i, o := range objects {
+		list[i] = o
+	}
+	return list
 }
 
 func (t *Tenant) getObject(c *call) (*response, *graphError) {
-	if c.params[0].unique {
-		return t.getUnique(c, c.params[0].id)
-	}
 	o, err := t.target(c)
 	if err != nil {
 		return nil, err
@@ -49,75 +72,11 @@ func (t *Tenant) getObject(c *call) (*response, *graphError) {
 	return c.entity(http.StatusOK, c.set(), c.query.project(t.render(o, c.query))), nil
 }
 
-// render returns an object as Graph sends it; what was never set is empty or null.
-func (t *Tenant) render(o *object, q query) map[string]any {
-	keys := make([]any, len(o.keys))
-	for i := range o.keys {
-		keys[i] = o.keys[i].json(q.keys())
-	}
-	secrets := make([]any, len(o.secrets))
-	for i, s := range o.secrets {
-		secrets[i] = s.json(false)
-	}
-	m := map[string]any{
-		"id":                        o.id,
-		"appId":                     o.clientID,
-		"createdByAppId":            orNull(o.createdBy),
-		"deletedDateTime":           nil,
-		"disabledByMicrosoftStatus": nil,
-		"description":               nil,
-		"notes":                     nil,
-		"signInAudience":            "AzureADMyOrg",
-		"addIns":                    []any{},
-		"appRoles":                  []any{},
-		"tags":                      []any{},
-		"keyCredentials":            keys,
-		"passwordCredentials":       secrets,
-		"tokenEncryptionKeyId":      nil,
-	}
-	if o.kind == kindApplication {
-		m["createdDateTime"] = formatTime(o.createdAt)
-		m["identifierUris"] = []any{}
-		m["isDisabled"] = nil
-		m["publisherDomain"] = t.dir.domain
-		m["requiredResourceAccess"] = []any{}
-		m["serviceManagementReference"] = nil
-	} else {
-		m["accountEnabled"] = true
-		m["alternativeNames"] = []any{}
-		m["appDisplayName"] = orNull(o.name())
-		m["appOwnerOrganizationId"] = t.ID
-		m["appRoleAssignmentRequired"] = false
-		m["notificationEmailAddresses"] = []any{}
-		m["oauth2PermissionScopes"] = []any{}
-		m["replyUrls"] = []any{}
-		m["servicePrincipalNames"] = []any{o.clientID}
-		m["servicePrincipalType"] = "Application"
-	}
-	maps.Copy(m, o.props)
-	if q.owners {
-		m["owners"] = t.expandOwners(o)
-	}
-	return m
-}
-
-// maxExpanded is how many related objects $expand gives.
+// listBlueprints answers with the applications of the derived type.
 //
-// https://learn.microsoft.com/graph/query-parameters#expand
-const maxExpanded = 20
-
-// expandOwners returns the owners as $expand gives them.
-func (t *Tenant) expandOwners(o *object) []any {
-	owners := []any{}
-	for _, id := range o.owners {
-		if len(owners) == maxExpanded {
-			break
-		}
-		if sp := t.dir.object(kindServicePrincipal, id, view{present: true}); sp != nil {
-			owners = append(owners, t.directoryObject(sp))
-		}
-	}
-	return owners
+// https://learn.microsoft.com/graph/api/resources/agentidentityblueprint
+func (t *Tenant) listBlueprints(c *call) (*response, *graphError) {
+	return c.pageOf(c.set(), t.rows(c, kindApplication, func(o *object) bool { return o.blueprint })), nil
 }
 
 // createApplication makes an app. The caller's service principal becomes its owner.
@@ -152,7 +111,7 @@ func (t *Tenant) createServicePrincipal(c *call) (*response, *graphError) {
 		return nil, denied()
 	}
 	if t.dir.client(kindServicePrincipal, clientID, view{present: true}) != nil {
-		return nil, &graphError{status: http.StatusConflict, code: "Request_MultipleObjectsWithSameKeyValue", message: "The service principal cannot be created, updated, or restored because the service principal name " + clientID + " is already in use."}
+		return nil, inUse(clientID)
 	}
 	delete(c.object, "appId")
 	return t.create(c, &object{
@@ -163,7 +122,9 @@ func (t *Tenant) createServicePrincipal(c *call) (*response, *graphError) {
 
 func (t *Tenant) create(c *call, o *object) (*response, *graphError) {
 	o.id, o.createdAt, o.createdBy = newID(), t.now(), c.caller.clientID
-	o.owners = []string{c.caller.objectID}
+	if err := t.bindOwners(c, o); err != nil {
+		return nil, err
+	}
 	if err := t.apply(o, c.object); err != nil {
 		return nil, err
 	}
@@ -175,12 +136,16 @@ func (t *Tenant) create(c *call, o *object) (*response, *graphError) {
 //
 // https://learn.microsoft.com/graph/api/application-update
 func (t *Tenant) patchObject(c *call) (*response, *graphError) {
-	if c.params[0].unique {
+	if c.params[0].by == "uniqueName" {
 		return t.upsert(c, c.params[0].id)
 	}
 	o, err := t.targetToWrite(c)
 	if err != nil {
 		return nil, err
+	}
+	if c.binds != nil {
+		c.query.unknown = "owners@odata.bind in a PATCH"
+		return nil, nil
 	}
 	next := o.with()
 	if err := t.apply(next, c.object); err != nil {
@@ -206,6 +171,9 @@ func (t *Tenant) apply(o *object, body map[string]any) *graphError {
 	for name, value := range body {
 		switch {
 		case isAnnotation(name):
+		// Clients send an object back with its own id, and Graph takes it.
+		// https://github.com/hashicorp/terraform-provider-azuread, application_resource.go
+		case name == "id" && o.id != "" && value == o.id:
 		case slices.Contains(readOnly(), name):
 			return badRequest("Property '" + name + "' is read-only and cannot be set.")
 		case name == "keyCredentials":
@@ -231,10 +199,26 @@ func (t *Tenant) apply(o *object, body map[string]any) *graphError {
 			}
 			o.secrets = list
 		default:
-			o.props[name] = value
+			o.props[name] = merged(o.props[name], value)
 		}
 	}
 	return nil
+}
+
+// merged is a complex value after a PATCH: what was not sent stays.
+//
+// https://docs.oasis-open.org/odata/odata/v4.01/odata-v4.01-part1-protocol.html, 11.4.3
+func merged(have, sent any) any {
+	old, wasObject := have.(map[string]any)
+	next, isObject := sent.(map[string]any)
+	if !wasObject || !isObject {
+		return sent
+	}
+	out := maps.Clone(old)
+	for name, value := range next {
+		out[name] = merged(old[name], value)
+	}
+	return out
 }
 
 // checkLock refuses to change the certificates of a service principal whose
@@ -254,7 +238,7 @@ func (t *Tenant) checkLock(o *object) *graphError {
 }
 
 // deleteObject deletes an object; an application takes its service principal with
-// it. There is no recycle bin here.
+// it.
 func (t *Tenant) deleteObject(c *call) (*response, *graphError) {
 	o, err := t.targetToWrite(c)
 	if err != nil {
@@ -267,15 +251,16 @@ func (t *Tenant) deleteObject(c *call) (*response, *graphError) {
 func (t *Tenant) remove(o *object) {
 	now := t.clock()
 	horizon := now.Add(-max(t.Propagation, t.ReadLag))
-	t.dir.remove(o, now, horizon)
+	t.bury(o, now, horizon)
 	sp := o
 	if o.kind == kindApplication {
 		if sp = t.dir.client(kindServicePrincipal, o.clientID, view{present: true}); sp == nil {
 			return
 		}
-		t.dir.remove(sp, now, horizon)
+		t.bury(sp, now, horizon)
 	}
 	t.dir.withdraw(func(a assignment) bool { return a.principalID == sp.id || a.resourceID == sp.id })
+	t.dir.consents = slices.DeleteFunc(t.dir.consents, func(g consent) bool { return g.clientID == sp.id || g.resourceID == sp.id })
 }
 
 func (t *Tenant) addPassword(c *call) (*response, *graphError) {
@@ -308,83 +293,6 @@ func (t *Tenant) removePassword(c *call) (*response, *graphError) {
 	if len(next.secrets) == len(o.secrets) {
 		return nil, badRequest("No password credential found with keyId '" + id + "'.")
 	}
-	t.change(next)
-	return noContent(), nil
-}
-
-func (t *Tenant) listOwners(c *call) (*response, *graphError) {
-	o, err := t.target(c)
-	if err != nil {
-		return nil, err
-	}
-	var owners []map[string]any
-	for _, id := range o.owners {
-		if sp := t.dir.object(kindServicePrincipal, id, c.view); sp != nil {
-			owners = append(owners, t.directoryObject(sp))
-		}
-	}
-	return c.page("directoryObjects", owners), nil
-}
-
-func (t *Tenant) listOwnedObjects(c *call) (*response, *graphError) {
-	o, err := t.target(c)
-	if err != nil {
-		return nil, err
-	}
-	var owned []map[string]any
-	for _, kind := range []string{kindApplication, kindServicePrincipal} {
-		for _, candidate := range t.dir.list(kind, c.view) {
-			if slices.Contains(candidate.owners, o.id) {
-				owned = append(owned, t.directoryObject(candidate))
-			}
-		}
-	}
-	return c.page("directoryObjects", owned), nil
-}
-
-// directoryObject returns an object as a member of a mixed list, with its type.
-func (t *Tenant) directoryObject(o *object) map[string]any {
-	m := t.render(o, query{})
-	m["@odata.type"] = "#microsoft.graph." + o.kind
-	return m
-}
-
-// addOwner adds a service principal as owner.
-//
-// https://learn.microsoft.com/graph/api/application-post-owners
-func (t *Tenant) addOwner(c *call) (*response, *graphError) {
-	o, err := t.targetToWrite(c)
-	if err != nil {
-		return nil, err
-	}
-	link := text(c.object, "@odata.id")
-	if len(c.object) != 1 || link == "" {
-		return nil, badRequest("The request body must contain exactly one reference, '@odata.id'.")
-	}
-	id := strings.ToLower(link[strings.LastIndex(link, "/")+1:])
-	if t.dir.object(kindServicePrincipal, id, c.view) == nil {
-		return nil, notFound(id)
-	}
-	if slices.Contains(o.owners, id) {
-		return nil, badRequest("One or more added object references already exist for the following modified properties: 'owners'.")
-	}
-	next := o.with()
-	next.owners = append(next.owners, id)
-	t.change(next)
-	return noContent(), nil
-}
-
-func (t *Tenant) removeOwner(c *call) (*response, *graphError) {
-	o, err := t.targetToWrite(c)
-	if err != nil {
-		return nil, err
-	}
-	id := strings.ToLower(c.params[1].id)
-	if !slices.Contains(o.owners, id) {
-		return nil, notFound(id)
-	}
-	next := o.with()
-	next.owners = slices.DeleteFunc(next.owners, func(owner string) bool { return owner == id })
 	t.change(next)
 	return noContent(), nil
 }

@@ -20,13 +20,18 @@ func (t *Tenant) listAssignments(c *call) (*response, *graphError) {
 	if err != nil {
 		return nil, err
 	}
+	return c.page(assignmentSet(c), t.assignmentsOf(o, c.resourceSide())), nil
+}
+
+// assignmentsOf renders what was granted on an object, or to it.
+func (t *Tenant) assignmentsOf(o *object, asResource bool) []map[string]any {
 	var list []map[string]any
 	for _, a := range t.dir.assignments {
-		if c.resourceSide() && a.resourceID == o.id || !c.resourceSide() && a.principalID == o.id {
+		if asResource && a.resourceID == o.id || !asResource && a.principalID == o.id {
 			list = append(list, t.renderAssignment(a))
 		}
 	}
-	return c.page(assignmentSet(c), list), nil
+	return list
 }
 
 func assignmentSet(c *call) string {
@@ -59,7 +64,7 @@ func (t *Tenant) createAssignment(c *call) (*response, *graphError) {
 	if resource == nil || t.dir.object(kindServicePrincipal, a.principalID, c.view) == nil {
 		return nil, badRequest("Not a valid reference update.")
 	}
-	if !hasRole(resource, a.roleID) {
+	if !t.hasRole(resource, a.roleID) {
 		return nil, badRequest("Permission being assigned was not found on application '" + resource.clientID + "'.")
 	}
 	if !t.dir.grant(a) {
@@ -87,14 +92,29 @@ func (t *Tenant) deleteAssignment(c *call) (*response, *graphError) {
 	return noContent(), nil
 }
 
-func hasRole(resource *object, roleID string) bool {
-	roles, _ := resource.props["appRoles"].([]any)
-	for _, r := range roles {
+func (t *Tenant) hasRole(resource *object, roleID string) bool {
+	for _, r := range t.appRolesOf(resource) {
 		if role, _ := r.(map[string]any); strings.EqualFold(text(role, "id"), roleID) {
 			return true
 		}
 	}
 	return false
+}
+
+// getAssignment reads one assignment from either side.
+//
+// https://learn.microsoft.com/graph/api/approleassignment-get
+func (t *Tenant) getAssignment(c *call) (*response, *graphError) {
+	o, err := t.target(c)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range t.dir.assignments {
+		if a.id == c.params[1].id && (c.resourceSide() && a.resourceID == o.id || !c.resourceSide() && a.principalID == o.id) {
+			return c.entity(http.StatusOK, assignmentSet(c), c.query.project(t.renderAssignment(a))), nil
+		}
+	}
+	return nil, notFound(c.params[1].id)
 }
 
 func (t *Tenant) renderAssignment(a assignment) map[string]any {

@@ -28,6 +28,10 @@ type object struct {
 	secrets   []Secret
 	owners    []string // ids of service principals
 	policy    string   // id of the custom app management policy; may be empty
+	federated []federation
+	// blueprint tells that the application is an agent identity blueprint, which is a
+	// type of its own among the applications.
+	blueprint bool
 }
 
 // with returns a copy that may be changed.
@@ -37,6 +41,7 @@ func (o *object) with() *object {
 	c.keys = slices.Clone(o.keys)
 	c.secrets = slices.Clone(o.secrets)
 	c.owners = slices.Clone(o.owners)
+	c.federated = slices.Clone(o.federated)
 	return &c
 }
 
@@ -75,6 +80,8 @@ type directory struct {
 	order       map[string][]string         // ids by kind, oldest first; deleted ones stay
 	byClient    map[string]string           // id by kind + client ID
 	assignments []assignment
+	consents    []consent // to delegated permissions
+	deleted     []deletedItem
 	graphID     string // of Microsoft Graph's service principal
 
 	policies      map[string]Policy // custom ones by id
@@ -121,8 +128,8 @@ func (d *directory) put(o *object, at, horizon time.Time) {
 		h = &history[object]{}
 		d.objects[o.id] = h
 		d.order[o.kind] = append(d.order[o.kind], o.id)
-		d.byClient[o.kind+o.clientID] = o.id
 	}
+	d.byClient[o.kind+o.clientID] = o.id
 	h.put(o, at, horizon)
 }
 
@@ -138,6 +145,14 @@ func (d *directory) object(kind, id string, v view) *object {
 		return nil
 	}
 	return o
+}
+
+// typ is the name of the object's type.
+func (o *object) typ() string {
+	if o.blueprint {
+		return blueprint
+	}
+	return o.kind
 }
 
 // client returns the object of a kind with a client ID.

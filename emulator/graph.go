@@ -31,6 +31,7 @@ type call struct {
 	query    query
 	signIns  signInQuery
 	object   map[string]any // the body, checked against the schema
+	binds    []string       // ids in owners@odata.bind
 	view     view           // of the replica that answers
 }
 
@@ -40,15 +41,6 @@ type graphError struct {
 	code, message string
 	details       []map[string]any
 	retryAfter    time.Duration
-}
-
-// A reference is how a path names an object: by id, or by its client ID as in
-// applications(appId='…').
-type reference struct {
-	id       string
-	byClient bool
-	// unique tells that id is the unique name of an application.
-	unique bool
 }
 
 // A route is one request that Graph knows.
@@ -62,103 +54,8 @@ type route struct {
 	serve   func(*Tenant, *call) (*response, *graphError)
 }
 
-// routes returns everything that Graph answers here.
-func routes() []route {
-	all := []route{
-		{http.MethodGet, signInsPattern, readSignIns(), "", "", true, (*Tenant).listSignIns},
-		{http.MethodGet, "organization", readOrganization(), "", "organization", true, (*Tenant).organization},
-		{http.MethodGet, "users", readUsers(), "", "user", true, (*Tenant).listUsers},
-		{http.MethodGet, "users/*", readUsers(), "", "user", false, (*Tenant).getUser},
-		{http.MethodGet, "users/*/messages", readMessages(), "", "message", true, (*Tenant).listMessages},
-		{http.MethodGet, "users/*/mailboxSettings", readMailboxSettings(), "", "", false, (*Tenant).getMailboxSettings},
-		{http.MethodPost, "users/*/sendMail", sendMail(), sendMailBody, "", false, (*Tenant).sendMail},
-		{http.MethodGet, "policies/defaultAppManagementPolicy", readPolicies(), "", "tenantAppManagementPolicy", false, (*Tenant).getDefaultPolicy},
-		{http.MethodGet, "policies/appManagementPolicies", readPolicies(), "", "appManagementPolicy", true, (*Tenant).listPolicies},
-		{http.MethodGet, "policies/appManagementPolicies/*", readPolicies(), "", "appManagementPolicy", false, (*Tenant).getPolicy},
-		{http.MethodPost, "applications", createApplications(), kindApplication, kindApplication, false, (*Tenant).createApplication},
-		{http.MethodPost, "servicePrincipals", createApplications(), kindServicePrincipal, kindServicePrincipal, false, (*Tenant).createServicePrincipal},
-		{http.MethodGet, "servicePrincipals/*/ownedObjects", readApplications(), "", kindApplication, true, (*Tenant).listOwnedObjects},
-	}
-	for _, kind := range []string{kindApplication, kindServicePrincipal} {
-		set := kind + "s"
-		all = append(
-			all,
-			route{http.MethodGet, set, readApplications(), "", kind, true, (*Tenant).listObjects},
-			route{http.MethodGet, set + "/*", readApplications(), "", kind, false, (*Tenant).getObject},
-			route{http.MethodPatch, set + "/*", nil, kind, "", false, (*Tenant).patchObject},
-			route{http.MethodDelete, set + "/*", nil, "", "", false, (*Tenant).deleteObject},
-			route{http.MethodPost, set + "/*/addKey", nil, kind + ".addKey", "keyCredential", false, (*Tenant).addKey},
-			route{http.MethodPost, set + "/*/removeKey", nil, kind + ".removeKey", "", false, (*Tenant).removeKey},
-			route{http.MethodPost, set + "/*/addPassword", nil, kind + ".addPassword", "passwordCredential", false, (*Tenant).addPassword},
-			route{http.MethodPost, set + "/*/removePassword", nil, kind + ".removePassword", "", false, (*Tenant).removePassword},
-			route{http.MethodGet, set + "/*/owners", readApplications(), "", kindServicePrincipal, true, (*Tenant).listOwners},
-			route{http.MethodPost, set + "/*/owners/$ref", nil, refBody, "", false, (*Tenant).addOwner},
-			route{http.MethodDelete, set + "/*/owners/*/$ref", nil, "", "", false, (*Tenant).removeOwner},
-			route{http.MethodGet, set + "/*/appManagementPolicies", readPolicies(), "", "appManagementPolicy", true, (*Tenant).listObjectPolicies},
-		)
-	}
-	for _, side := range []string{"appRoleAssignedTo", "appRoleAssignments"} {
-		pattern := "servicePrincipals/*/" + side
-		all = append(
-			all,
-			route{http.MethodGet, pattern, readApplications(), "", "appRoleAssignment", true, (*Tenant).listAssignments},
-			route{http.MethodPost, pattern, assignRoles(), "appRoleAssignment", "appRoleAssignment", false, (*Tenant).createAssignment},
-			route{http.MethodDelete, pattern + "/*", assignRoles(), "", "", false, (*Tenant).deleteAssignment},
-		)
-	}
-	return all
-}
-
 // refBody marks a body that is a reference: {"@odata.id": "…"}.
 const refBody = "$ref"
-
-// find returns the route of a request and the references in its path.
-func (d *directory) find(method, path string) (*route, []reference) {
-	below, _ := strings.CutPrefix(path, "/v1.0/")
-	if strings.HasPrefix(path, "/beta/") {
-		below = strings.TrimPrefix(path, "/")
-	}
-	segments := strings.Split(below, "/")
-	// applications(appId='…') is another way to write applications/…
-	if set, key, ok := strings.Cut(segments[0], "(appId='"); ok {
-		clientID, closed := strings.CutSuffix(key, "')")
-		if !closed {
-			return nil, nil
-		}
-		segments = append([]string{set, "(" + clientID}, segments[1:]...)
-	}
-	if name, ok := uniqueKey(segments[0]); ok && len(segments) == 1 {
-		for i := range d.routes {
-			if r := &d.routes[i]; r.method == method && r.pattern == "applications/*" && method != http.MethodDelete {
-				return r, []reference{{id: name, unique: true}}
-			}
-		}
-	}
-	for i := range d.routes {
-		if r := &d.routes[i]; r.method == method {
-			if params, ok := match(r.pattern, segments); ok {
-				return r, params
-			}
-		}
-	}
-	return nil, nil
-}
-
-func match(pattern string, segments []string) ([]reference, bool) {
-	var params []reference
-	for i, want := range strings.Split(pattern, "/") {
-		switch {
-		case i >= len(segments) || segments[i] == "":
-			return nil, false
-		case want == "*":
-			id, byClient := strings.CutPrefix(segments[i], "(")
-			params = append(params, reference{id: id, byClient: byClient})
-		case want != segments[i]:
-			return nil, false
-		}
-	}
-	return params, len(segments) == strings.Count(pattern, "/")+1
-}
 
 // work does what a request asks for.
 func (t *Tenant) work(c *call) *response {
@@ -191,20 +88,17 @@ func (t *Tenant) graph(c *call) (*response, *graphError) {
 	}
 	t.lock()
 	defer t.mu.Unlock()
-	if c.route, c.params = t.dir.find(c.Method, c.Path); c.route == nil {
-		return nil, nil
-	}
 	var err *graphError
+	if c.route, c.params, err = t.dir.find(c.Method, c.Path); c.route == nil || err != nil {
+		return nil, err
+	}
 	if c.route.pattern == signInsPattern {
 		c.signIns, c.query.unknown, err = parseSignInQuery(c.Query)
 	} else {
 		c.query, err = t.parseQuery(c)
 	}
-	if err != nil {
+	if c.query.unknown != "" || err != nil {
 		return nil, err
-	}
-	if c.query.unknown != "" {
-		return nil, nil
 	}
 	if err := t.parseBody(c); err != nil {
 		return nil, err
@@ -227,6 +121,9 @@ func (t *Tenant) parseBody(c *call) *graphError {
 		}
 		return nil
 	}
+	if len(c.Body) == 0 && strings.Contains(c.route.body, ".") {
+		return t.checkAction(c, map[string]any{}) // it may have no parameters
+	}
 	if !isType(c.Header, "application/json") {
 		return &graphError{status: http.StatusBadRequest, code: "BadRequest", message: "Entity only allows writes with a JSON Content-Type header."}
 	}
@@ -239,21 +136,29 @@ func (t *Tenant) parseBody(c *call) *graphError {
 	case c.route.body == refBody:
 		return nil
 	case c.route.body == sendMailBody:
-		if err := t.dir.schema.checkAction(sendMailBody, upperFirst(object)); err != nil {
-			return badRequest(err.Error())
-		}
-		return nil
+		return t.checkAction(c, upperFirst(object))
 	case strings.Contains(c.route.body, "."):
-		// A missing proof is 403, not 400.
-		// https://github.com/microsoftgraph/msgraph-sdk-powershell/issues/779
-		if strings.HasSuffix(c.route.body, "Key") && object["proof"] == nil {
-			return denied()
-		}
-		err = t.dir.schema.checkAction(c.route.body, object)
-	default:
-		err = t.dir.schema.checkObject(c.route.body, object, "")
+		return t.checkAction(c, object)
 	}
-	if err != nil {
+	binds, refusal := takeBinds(c.route.body, object)
+	if refusal != nil {
+		return refusal
+	}
+	c.binds = binds
+	if err := t.dir.schema.checkObject(c.route.body, object, ""); err != nil {
+		return badRequest(err.Error())
+	}
+	return nil
+}
+
+// checkAction checks the parameters of an action.
+func (t *Tenant) checkAction(c *call, parameters map[string]any) *graphError {
+	// A missing proof is 403, not 400.
+	// https://github.com/microsoftgraph/msgraph-sdk-powershell/issues/779
+	if strings.HasSuffix(c.route.body, "Key") && parameters["proof"] == nil {
+		return denied()
+	}
+	if err := t.dir.schema.checkAction(c.route.body, parameters); err != nil {
 		return badRequest(err.Error())
 	}
 	return nil
@@ -264,9 +169,12 @@ func (t *Tenant) target(c *call) (*object, *graphError) {
 	kind := strings.TrimSuffix(strings.Split(c.route.pattern, "/")[0], "s")
 	ref := c.params[0]
 	var o *object
-	if ref.byClient {
+	switch ref.by {
+	case "appId":
 		o = t.dir.client(kind, ref.id, c.view)
-	} else {
+	case "uniqueName":
+		o = t.dir.unique(ref.id, c.view)
+	default:
 		o = t.dir.object(kind, ref.id, c.view)
 	}
 	if o == nil {
@@ -353,18 +261,37 @@ func (t *Tenant) unknown(c *call) *response {
 	if report != nil {
 		report(c.Request)
 	}
+	what := c.Method + " https://" + c.Host + c.Path
+	if c.query.unknown != "" {
+		what = c.query.unknown + " (" + what + ")"
+	}
 	return t.graphFailure(c, &graphError{
-		status: http.StatusNotImplemented, code: "notSupported",
-		message: fmt.Sprintf("The emulator does not know %s https://%s%s.", c.Method, c.Host, c.Path),
+		status: http.StatusNotImplemented, code: "notSupported", message: "The emulator does not know " + what + ".",
 	})
+}
+
+// isBeta says whether the request was for beta. What exists in v1.0 is served there
+// too, in the same form.
+func (c *call) isBeta() bool { return strings.HasPrefix(c.Path, "/beta/") }
+
+func (c *call) version() string {
+	if c.isBeta() {
+		return "beta"
+	}
+	return "v1.0"
+}
+
+// context is the value of @odata.context.
+func (c *call) context(of string) string {
+	return "https://" + c.Host + "/" + c.version() + "/$metadata#" + of
 }
 
 // entity answers with one object of an entity set.
 func (c *call) entity(status int, set string, object map[string]any) *response {
-	object["@odata.context"] = "https://" + c.Host + "/v1.0/$metadata#" + set + "/$entity"
+	object["@odata.context"] = c.context(set + "/$entity")
 	a := jsonResponse(status, object)
 	if id := text(object, "id"); status == http.StatusCreated && id != "" {
-		a.header.Set("Location", "https://"+c.Host+"/v1.0/"+set+"/"+id)
+		a.header.Set("Location", "https://"+c.Host+"/"+c.version()+"/"+set+"/"+id)
 	}
 	return a
 }
@@ -375,7 +302,7 @@ func (c *call) collection(set string, values []any, nextLink string, count int) 
 	if values == nil {
 		values = []any{}
 	}
-	body := map[string]any{"@odata.context": "https://" + c.Host + "/v1.0/$metadata#" + set, "value": values}
+	body := map[string]any{"@odata.context": c.context(set), "value": values}
 	if nextLink != "" {
 		body["@odata.nextLink"] = nextLink
 	}

@@ -21,8 +21,10 @@ func permissionIDs() map[string]string {
 		"Application.ReadWrite.OwnedBy":             "18a4783c-866b-4cc7-a460-3d5e5662c884",
 		"AppRoleAssignment.ReadWrite.All":           "06b708a9-e830-4db3-a914-8e69da51d44f",
 		"AuditLog.Read.All":                         "b0afded3-3588-46d8-8b3d-9842eff778da",
+		"DelegatedPermissionGrant.ReadWrite.All":    "8e8e4742-1d95-4f68-9d56-6ee75648c72a",
 		"Directory.Read.All":                        "7ab1d382-f21e-4acd-a863-ba3e13f7da61",
 		"Directory.ReadWrite.All":                   "19dbc75e-c2e2-444c-a770-ec69d8559fc7",
+		"Domain.Read.All":                           "dbb9058a-0e50-45d7-ae91-66909b5d4664",
 		"Mail.Read":                                 "810c84a8-4a9e-49e6-bf7d-12d183f40d01",
 		"Mail.ReadBasic.All":                        "693c5e45-0940-467d-9b8a-1022fb9d42ef",
 		"Mail.Send":                                 "b633e1c5-b582-4048-a93e-9f11b44c7e96",
@@ -77,6 +79,19 @@ func readPolicies() []string {
 
 func readOrganization() []string {
 	return []string{"Organization.Read.All", "Directory.Read.All", "Directory.ReadWrite.All"}
+}
+
+func readDomains() []string {
+	return []string{"Domain.Read.All", "Directory.Read.All", "Directory.ReadWrite.All"}
+}
+
+// https://learn.microsoft.com/graph/api/oauth2permissiongrant-list#permissions
+func readGrants() []string {
+	return []string{"DelegatedPermissionGrant.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All"}
+}
+
+func writeGrants() []string {
+	return []string{"DelegatedPermissionGrant.ReadWrite.All", "Directory.ReadWrite.All"}
 }
 
 func readUsers() []string {

@@ -57,6 +57,8 @@ func (t *Tenant) consent(app, sp *object) {
 		}
 		list, _ := api["resourceAccess"].([]any)
 		for _, r := range list {
+			// Delegated ones (Scope) are known by number only, and the tenant has no names
+			// for them.
 			if role, _ := r.(map[string]any); text(role, "type") == "Role" {
 				t.dir.grant(assignment{
 					id: newID(), roleID: strings.ToLower(text(role, "id")), principalID: sp.id, resourceID: resource.id, createdAt: t.now(),

@@ -2,7 +2,10 @@ package emulator
 
 import (
 	"net/http"
+	"slices"
 	"strings"
+
+	"github.com/google/uuid"
 )
 
 // organization answers the cheapest call that shows that a token works.
@@ -27,16 +30,31 @@ func (u user) json() map[string]any {
 
 func (t *Tenant) listUsers(c *call) (*response, *graphError) {
 	var list []map[string]any
-	for _, u := range t.dir.users {
+	for _, u := range t.everyUser() {
 		list = append(list, u.json())
 	}
 	return c.page("users", list), nil
 }
 
+// everyUser returns the users with a mailbox and those who can sign in.
+func (t *Tenant) everyUser() []user {
+	list := slices.Clone(t.dir.users)
+	for _, u := range t.Users {
+		id := u.ObjectID
+		if id == "" {
+			id = uuid.NewSHA1(uuid.NameSpaceURL, []byte(u.Name)).String()
+		}
+		if !slices.ContainsFunc(list, func(have user) bool { return have.id == id }) {
+			list = append(list, user{id, u.Name, u.Name})
+		}
+	}
+	return list
+}
+
 // user returns the user that a path names, by id or address.
 func (t *Tenant) user(c *call) (user, *graphError) {
-	for _, u := range t.dir.users {
-		if u.id == c.params[0].id || strings.EqualFold(u.address, c.params[0].id) {
+	for _, u := range t.everyUser() {
+		if strings.EqualFold(u.id, c.params[0].id) || strings.EqualFold(u.address, c.params[0].id) {
 			return u, nil
 		}
 	}
@@ -77,7 +95,7 @@ func (t *Tenant) getMailboxSettings(c *call) (*response, *graphError) {
 		return nil, err
 	}
 	return jsonResponse(http.StatusOK, map[string]any{
-		"@odata.context": "https://" + c.Host + "/v1.0/$metadata#users('" + u.id + "')/mailboxSettings",
+		"@odata.context": c.context("users('" + u.id + "')/mailboxSettings"),
 	}), nil
 }
 

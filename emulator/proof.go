@@ -77,7 +77,7 @@ func (t *Tenant) addKey(c *call) (*response, *graphError) {
 	next.keys = append(next.keys, k)
 	t.change(next)
 	body := k.json(t.EchoKey)
-	body["@odata.context"] = "https://" + c.Host + "/v1.0/$metadata#microsoft.graph.keyCredential"
+	body["@odata.context"] = c.context("microsoft.graph.keyCredential")
 	return jsonResponse(http.StatusOK, body), nil
 }
 

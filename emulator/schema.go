@@ -21,6 +21,11 @@ import (
 //go:embed contract/graph-v1.0-subset.csdl.xml
 var csdl []byte
 
+// moreCSDL are further types of the same metadata.
+//
+//go:embed contract/graph-v1.0-more.csdl.xml
+var moreCSDL []byte
+
 // A schema says which properties and parameters exist, and of which type.
 type schema struct {
 	types   map[string]*structure // entity and complex types
@@ -29,8 +34,9 @@ type schema struct {
 }
 
 type structure struct {
-	base       string
-	properties map[string]property
+	base          string
+	properties    map[string]property
+	relationships map[string]string // types by name
 }
 
 type property struct {
@@ -67,6 +73,8 @@ type csdlType struct {
 	Name     string         `xml:",attr"`
 	BaseType string         `xml:",attr"`
 	Property []csdlProperty `xml:"Property"`
+
+	NavigationProperty []csdlProperty `xml:"NavigationProperty"`
 }
 
 type csdlDocument struct {
@@ -90,14 +98,21 @@ type csdlDocument struct {
 // newSchema reads the embedded metadata. That it can be read is a property of the
 // program, so an error is a bug.
 func newSchema() *schema {
-	var doc csdlDocument
-	if err := xml.Unmarshal(csdl, &doc); err != nil {
-		panic("emulator: embedded schema: " + err.Error())
-	}
 	s := &schema{
 		types:   map[string]*structure{},
 		enums:   map[string]enum{},
 		actions: map[string]map[string]property{},
+	}
+	s.read(csdl)
+	s.read(moreCSDL)
+	return s
+}
+
+// read adds what a document says.
+func (s *schema) read(document []byte) {
+	var doc csdlDocument
+	if err := xml.Unmarshal(document, &doc); err != nil {
+		panic("emulator: embedded schema: " + err.Error())
 	}
 	properties := func(in []csdlProperty) map[string]property {
 		out := make(map[string]property, len(in))
@@ -107,7 +122,11 @@ func newSchema() *schema {
 		return out
 	}
 	for _, t := range slices.Concat(doc.Schema.ComplexType, doc.Schema.EntityType) {
-		s.types[t.Name] = &structure{shortName(t.BaseType), properties(t.Property)}
+		relationships := map[string]string{}
+		for _, n := range t.NavigationProperty {
+			relationships[n.Name] = n.Type
+		}
+		s.types[t.Name] = &structure{shortName(t.BaseType), properties(t.Property), relationships}
 	}
 	for _, e := range doc.Schema.EnumType {
 		members := make([]string, len(e.Member))
@@ -123,7 +142,6 @@ func newSchema() *schema {
 		bound := shortName(a.Parameter[0].Type)
 		s.actions[bound+"."+a.Name] = properties(a.Parameter[1:])
 	}
-	return s
 }
 
 // shortName drops the namespace of a type's name.
@@ -139,6 +157,36 @@ func (s *schema) property(typ, name string) (property, bool) {
 		}
 	}
 	return property{}, false
+}
+
+// relationship returns the type of a relationship of a type or of its base types,
+// empty if there is none.
+func (s *schema) relationship(typ, name string) string {
+	for t := s.types[typ]; t != nil; t = s.types[t.base] {
+		if of := t.relationships[name]; of != "" {
+			return of
+		}
+	}
+	return ""
+}
+
+// PropertyType implements [odata.Schema].
+func (s *schema) PropertyType(typ, name string) (edm string, ok bool) {
+	if p, found := s.property(typ, name); found {
+		return p.typ, true
+	}
+	edm = s.relationship(typ, name)
+	return edm, edm != ""
+}
+
+// ofDirectory says whether a kind of object of the directory has a property.
+func (s *schema) ofDirectory(name string) bool {
+	for _, kind := range []string{kindApplication, kindServicePrincipal, "user"} {
+		if _, ok := s.property(kind, name); ok {
+			return true
+		}
+	}
+	return false
 }
 
 // checkObject checks a JSON object against an entity or complex type. Properties

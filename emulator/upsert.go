@@ -1,10 +1,6 @@
 package emulator
 
-import (
-	"net/http"
-	"net/url"
-	"strings"
-)
+import "strings"
 
 // unique returns the application with a unique name, as a replica knows it; nil if
 // there is none.
@@ -17,19 +13,9 @@ func (d *directory) unique(name string, v view) *object {
 	return nil
 }
 
-// uniqueKey is the name in applications(uniqueName='…'), unescaped; false if a
-// segment is not of that form.
-func uniqueKey(segment string) (string, bool) {
-	inner, ok := strings.CutPrefix(segment, "applications(uniqueName='")
-	if !ok {
-		return "", false
-	}
-	inner, ok = strings.CutSuffix(inner, "')")
-	if !ok {
-		return "", false
-	}
-	name, err := url.PathUnescape(inner)
-	return strings.ReplaceAll(name, "''", "'"), err == nil && name != ""
+// mayCreate says whether a PATCH may make what it does not find.
+func (c *call) mayCreate() bool {
+	return strings.EqualFold(strings.TrimSpace(c.Header.Get("Prefer")), "create-if-missing")
 }
 
 // upsert makes an application under its unique name, or changes the one that has
@@ -47,7 +33,7 @@ func (t *Tenant) upsert(c *call, name string) (*response, *graphError) {
 	// Written on the present state, as every write: two requests make one app.
 	o := t.dir.unique(name, view{present: true})
 	if o == nil {
-		if !strings.EqualFold(strings.TrimSpace(c.Header.Get("Prefer")), "create-if-missing") {
+		if !c.mayCreate() {
 			return nil, notFound(name)
 		}
 		c.object["uniqueName"] = name
@@ -62,13 +48,4 @@ func (t *Tenant) upsert(c *call, name string) (*response, *graphError) {
 	}
 	t.change(next)
 	return noContent(), nil
-}
-
-// getUnique reads an application by its unique name.
-func (t *Tenant) getUnique(c *call, name string) (*response, *graphError) {
-	o := t.dir.unique(name, c.view)
-	if o == nil {
-		return nil, notFound(name)
-	}
-	return c.entity(http.StatusOK, "applications", c.query.project(t.render(o, c.query))), nil
 }
