@@ -120,8 +120,14 @@ const (
 	devicePace     = 5 * time.Second
 )
 
-// deviceGrant is the grant type of a device code.
-const deviceGrant = "urn:ietf:params:oauth:grant-type:device_code"
+// deviceGrant is the grant type of a device code; deviceGrantShort is what MSAL for Go
+// sends.
+//
+// https://github.com/AzureAD/microsoft-authentication-library-for-go (grant package)
+const (
+	deviceGrant      = "urn:ietf:params:oauth:grant-type:device_code"
+	deviceGrantShort = "device_code"
+)
 
 // isPublicClient says whether a client signs users in without a secret of its own.
 func isPublicClient(form url.Values) bool {
@@ -276,7 +282,7 @@ func (t *Tenant) delegated(c *call, tenant string, form url.Values) *response {
 	)
 	t.lock()
 	switch form.Get("grant_type") {
-	case deviceGrant:
+	case deviceGrant, deviceGrantShort:
 		if d := t.devices[form.Get("device_code")]; d != nil && scope == "" {
 			scope = d.scope
 		}

@@ -3,6 +3,7 @@ package emulator_test
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -190,6 +191,13 @@ func TestBrowserSignIn(t *testing.T) {
 	if got.status != 200 || m["upn"] != "admin@contoso.example" || m["aud"] != "https://graph.microsoft.com" || got.text("client_info") == "" {
 		t.Errorf("token: %d %v", got.status, m)
 	}
+	ask.Set("response_mode", "form_post")
+	a = authorize(ask)
+	page := string(must(io.ReadAll(a.Body))(t))
+	if a.StatusCode != 200 || !strings.Contains(page, `action="http://localhost:45678"`) || !strings.Contains(page, `name="code" value="`) {
+		t.Errorf("a form: %d %s", a.StatusCode, page)
+	}
+	ask.Del("response_mode")
 	elsewhere := url.Values{}
 	for name, values := range ask {
 		elsewhere[name] = values

@@ -193,7 +193,7 @@ func (t *Tenant) metadata(host, tenant string) map[string]any {
 		"jwks_uri":                              base + "/discovery/v2.0/keys",
 		"token_endpoint_auth_methods_supported": []string{"client_secret_post", "private_key_jwt"},
 		"response_types_supported":              []string{"code"},
-		"response_modes_supported":              []string{"query"},
+		"response_modes_supported":              []string{"query", "form_post"},
 		"subject_types_supported":               []string{"pairwise"},
 		"scopes_supported":                      []string{"openid"},
 		"id_token_signing_alg_values_supported": []string{"RS256"},
@@ -291,7 +291,7 @@ func (t *Tenant) token(c *call, tenant string, version1 bool) *response {
 			return t.redeem(c, tenant, form)
 		}
 		return t.delegated(c, tenant, form)
-	case deviceGrant, "refresh_token":
+	case deviceGrant, deviceGrantShort, "refresh_token":
 		return t.delegated(c, tenant, form)
 	case "password", "urn:ietf:params:oauth:grant-type:jwt-bearer", "urn:ietf:params:oauth:grant-type:saml2-bearer":
 		return t.unknown(c) // Entra knows them, this tenant does not

@@ -6,6 +6,8 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"html"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -78,8 +80,15 @@ func (t *Tenant) authorization(c *call, tenant string) *response {
 	case !registered:
 		return t.loginAnswer(c, loginError{status: http.StatusBadRequest, err: "invalid_request", number: 50011, text: fmt.Sprintf("The redirect URI '%s' specified in the request does not match the redirect URIs configured for the application '%s'.", redirect, clientID)})
 	}
+	mode := q.Get("response_mode")
+	if mode != "" && mode != "query" && mode != "form_post" {
+		return t.unknown(c)
+	}
 	back := func(values url.Values) *response {
 		values.Set("state", q.Get("state"))
+		if mode == "form_post" {
+			return formPost(redirect, values)
+		}
 		return &response{http.StatusFound, http.Header{"Location": {redirect + "?" + values.Encode()}}, nil}
 	}
 	refuse := func(err, text string) *response {
@@ -115,6 +124,19 @@ func (t *Tenant) authorization(c *call, tenant string) *response {
 	}
 	t.grants[code] = &g
 	return back(url.Values{"code": {code}, "session_state": {uuid.NewString()}})
+}
+
+// formPost is a page that sends its form by itself.
+//
+// https://openid.net/specs/oauth-v2-form-post-response-mode-1_0.html
+func formPost(to string, values url.Values) *response {
+	var page strings.Builder
+	fmt.Fprintf(&page, `<html><head><title>Working...</title></head><body><form method="POST" name="hiddenform" action="%s">`, html.EscapeString(to))
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		fmt.Fprintf(&page, `<input type="hidden" name="%s" value="%s"/>`, html.EscapeString(name), html.EscapeString(values.Get(name)))
+	}
+	page.WriteString(`<noscript><input type="submit" name="submit" value="Submit"/></noscript></form><script>document.forms[0].submit();</script></body></html>`)
+	return &response{http.StatusOK, http.Header{"Content-Type": {"text/html; charset=utf-8"}}, []byte(page.String())}
 }
 
 // isLoopback says whether a redirect URI is that of a program on the user's own

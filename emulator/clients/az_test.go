@@ -32,7 +32,7 @@ type azCase struct {
 const (
 	app     = "applications/{object}?$select=id,appId,displayName,keyCredentials,passwordCredentials,web,signInAudience,requiredResourceAccess"
 	sp      = "servicePrincipals/{sp}"
-	created = "applications|displayName={new}"
+	created = "applications?$top=999|displayName={new}"
 )
 
 // azCases are the commands in which an administrator is signed in.
@@ -63,7 +63,7 @@ az ad app list --show-mine --query "[].displayName" -o tsv`, []string{"{new}"}, 
 		{"ad app delete", `az ad app delete --id {client}`, nil, []fact{{app, nil}, {sp, nil}}},
 		{"ad app credential list", `az ad app credential list --id {client} --query "[].keyId" -o tsv`, []string{"{secret}"}, nil},
 		{"ad app credential list of certificates", `az ad app credential list --id {client} --cert --query "[].keyId" -o tsv`, []string{"{key}"}, nil},
-		{"ad app credential reset", `az ad app credential reset --id {client} --query password -o tsv`, nil, is(app, map[string]any{"passwordCredentials.#": 1, "keyCredentials.#": 0})},
+		{"ad app credential reset", `az ad app credential reset --id {client} --query password -o tsv`, nil, is(app, map[string]any{"passwordCredentials.#": 1, "keyCredentials.0.keyId": "{key}"})},
 		{"ad app credential reset, append", `az ad app credential reset --id {client} --append --display-name second`, []string{`"password"`}, is(app, map[string]any{"passwordCredentials.#": 2, "passwordCredentials.0.keyId": "{secret}", "passwordCredentials.1.displayName": "second", "keyCredentials.0.keyId": "{key}"})},
 		{"ad app credential reset to a certificate", `az ad app credential reset --id {client} --cert @{cert}`, nil, is(app, map[string]any{"keyCredentials.#": 1, "passwordCredentials.#": 0})},
 		{"ad app credential reset, append a certificate", `az ad app credential reset --id {client} --cert @{cert} --append`, nil, is(app, map[string]any{"keyCredentials.#": 2, "keyCredentials.0.keyId": "{key}", "passwordCredentials.0.keyId": "{secret}"})},
@@ -118,12 +118,38 @@ az ad sp credential delete --id {sp} --key-id "$(az ad sp credential list --id {
 const federate = `echo '{"name":"{new}","issuer":"https://token.actions.githubusercontent.com","subject":"repo:contoso/deploy","audiences":["api://AzureADTokenExchange"]}' >{dir}/federated.json
 az ad app federated-credential create --id {client} --parameters @{dir}/federated.json`
 
-// administrator signs the administrator in to the Azure CLI, once, and returns the
-// home folder that knows it.
-var administrator = sync.OnceValues(func() (string, error) {
+// signedIn signs the administrator in to the Azure CLI, once, and returns the folder
+// that knows it.
+var signedIn = sync.OnceValues(func() (string, error) {
 	home := filepath.Join(here.dir, "administrator")
-	return home, here.deviceLogin(context.Background(), home)
+	if err := here.deviceLogin(context.Background(), home); err != nil {
+		return "", err
+	}
+	// The cache of its commands, and a token for Graph.
+	cmd := exec.Command("az", "ad", "signed-in-user", "show")
+	cmd.Env, cmd.Dir = here.env(home), home
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return "", &loginError{err, string(out)}
+	}
+	return filepath.Join(home, ".azure"), nil
 })
+
+// administrator returns a home folder in which the administrator is signed in to the
+// Azure CLI. It is a copy: the CLI may not read its files while another one writes
+// them.
+func administrator(t *testing.T) (home string) {
+	t.Helper()
+	from, err := signedIn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	home = t.TempDir()
+	if err := os.CopyFS(filepath.Join(home, ".azure"), os.DirFS(from)); err != nil {
+		t.Fatal(err)
+	}
+	return home
+}
 
 // deviceLogin signs in with a device code, which it enters as a person would.
 func (w *world) deviceLogin(ctx context.Context, home string) error {
@@ -187,10 +213,7 @@ func TestAzureCLI(t *testing.T) {
 	for _, c := range azCases() {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			home, err := administrator()
-			if err != nil {
-				t.Fatal(err)
-			}
+			home := administrator(t)
 			s := here.newSubject(t)
 			out := here.must(t, home, s.fill(c.line))
 			for _, want := range c.prints {
@@ -229,20 +252,14 @@ az account get-access-token --resource https://graph.microsoft.com --query tenan
 	}
 	t.Run("administrator with a device code", func(t *testing.T) {
 		t.Parallel()
-		home, err := administrator()
-		if err != nil {
-			t.Fatal(err)
-		}
+		home := administrator(t)
 		if out := here.must(t, home, "az account show --query user.name -o tsv"); strings.TrimSpace(out) != here.ready.User {
 			t.Errorf("signed in as %q, want %q", out, here.ready.User)
 		}
 	})
 	t.Run("create-for-rbac with a certificate", func(t *testing.T) {
 		t.Parallel()
-		home, err := administrator()
-		if err != nil {
-			t.Fatal(err)
-		}
+		home := administrator(t)
 		s := here.newSubject(t)
 		here.must(t, home, s.fill(`az ad sp create-for-rbac --name {new} --create-cert --query "[appId,fileWithCertAndPrivateKey]" -o tsv >{dir}/made`))
 		here.holds(t, s, fact{created, map[string]any{"keyCredentials.#": 1, "passwordCredentials.#": 0}})

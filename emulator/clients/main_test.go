@@ -94,6 +94,10 @@ func enter() error {
 // installNode installs the packages that the lock file names into a folder of the
 // user's cache, once for each such file, and links to it.
 func installNode(link string) error {
+	browser, err := filepath.Abs("testdata/xdg-open")
+	if err != nil {
+		return err
+	}
 	lock, err := os.ReadFile("testdata/package-lock.json")
 	if err != nil {
 		return err
@@ -125,6 +129,10 @@ func installNode(link string) error {
 			return err
 		}
 	}
+	// rotate opens the user's browser by this name.
+	if err := os.Symlink(browser, filepath.Join(filepath.Dir(link), "xdg-open")); err != nil {
+		return err
+	}
 	if err := os.Mkdir(link, 0o755); err != nil {
 		return err
 	}
@@ -153,6 +161,7 @@ type world struct {
 	tenant *emulator.Tenant
 	ready  emulator.Ready
 	http   *http.Client
+	reader emulator.Application // who asks Graph for the tests
 }
 
 // here is that of this process.
@@ -195,7 +204,11 @@ func serve(dir string, run func()) error {
 		return err
 	case here.ready = <-ready:
 	}
-	err = here.trust()
+	here.reader, err = here.tenant.AddApplication(emulator.Application{
+		Name: "reader", Secrets: []emulator.Secret{{Text: "secret of the reader"}},
+		Permissions: []string{"Application.ReadWrite.All", "Directory.Read.All"},
+	})
+	err = errors.Join(err, here.trust())
 	if err == nil {
 		run()
 	}
@@ -247,15 +260,11 @@ func (w *world) must(t *testing.T, home, line string) string {
 	return stdout
 }
 
-// token signs the administrator in with a request of our own.
+// token signs the reader in with a request of our own.
 func (w *world) token(t *testing.T) string {
 	t.Helper()
-	secret, err := os.ReadFile(w.ready.Administrator.ClientSecretFile)
-	if err != nil {
-		t.Fatal(err)
-	}
 	form := url.Values{
-		"grant_type": {"client_credentials"}, "client_id": {w.ready.Administrator.ClientID}, "client_secret": {string(secret)},
+		"grant_type": {"client_credentials"}, "client_id": {w.reader.ClientID}, "client_secret": {w.reader.Secrets[0].Text},
 		"scope": {"https://graph.microsoft.com/.default"},
 	}
 	a, err := w.http.PostForm("https://login.microsoftonline.com/"+w.ready.TenantID+"/oauth2/v2.0/token", form)

@@ -80,7 +80,7 @@ func (w *world) newSubject(t *testing.T) *subject {
 	var err error
 	s.Application, err = w.tenant.AddApplication(emulator.Application{
 		Name: name, KeyCredentials: []emulator.KeyCredential{{DisplayName: "seeded", Certificate: der}},
-		Secrets: []emulator.Secret{{Text: s.secret}}, Permissions: []string{"Application.ReadWrite.All"},
+		Secrets: []emulator.Secret{{Text: s.secret}}, Permissions: []string{"Application.ReadWrite.All", "Directory.Read.All"},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -159,25 +159,30 @@ func (w *world) holds(t *testing.T, s *subject, f fact) {
 	}
 }
 
-// at returns the value at a place.
+// at returns the value at a place. Names of annotations have points of their own.
 func at(value any, place string) any {
-	for name := range strings.SplitSeq(place, ".") {
-		switch v := value.(type) {
-		case map[string]any:
-			value = v[name]
-		case []any:
-			i, err := strconv.Atoi(name)
-			switch {
-			case name == "#":
-				value = len(v)
-			case err == nil && i < len(v):
-				value = v[i]
-			default:
-				return nil
-			}
+	name, rest, more := strings.Cut(place, ".")
+	if strings.HasPrefix(place, "@") {
+		name, more = place, false
+	}
+	switch v := value.(type) {
+	case map[string]any:
+		value = v[name]
+	case []any:
+		i, err := strconv.Atoi(name)
+		switch {
+		case name == "#":
+			value = len(v)
+		case err == nil && i < len(v):
+			value = v[i]
 		default:
 			return nil
 		}
+	default:
+		return nil
+	}
+	if more {
+		return at(value, rest)
 	}
 	return value
 }
