@@ -28,7 +28,7 @@ type object struct {
 	secrets   []Secret
 	owners    []string // ids of service principals
 	policy    string   // id of the custom app management policy; may be empty
-	federated []federation
+	federated []Federated
 	// blueprint tells that the application is an agent identity blueprint, which is a
 	// type of its own among the applications.
 	blueprint bool

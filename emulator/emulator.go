@@ -14,8 +14,8 @@
 //
 // What it is not: it is not Entra, and not for production. Everything is lost
 // when the process ends. Users sign in without a password, and with the Azure CLI's
-// client ID only there are delegated tokens; nobody is asked for consent. It keeps no
-// deleted objects, and it answers 501 to every request it does not know.
+// client ID only there are delegated tokens; nobody is asked for consent. It answers 501
+// to every request, query option, property and operator that it does not know.
 package emulator
 
 import (
@@ -86,9 +86,10 @@ type Tenant struct {
 	// key null. Not documented either way.
 	EchoKey bool
 
-	// LenientProof accepts what the proof-of-possession page does not show: PS256
-	// instead of RS256, x5t#S256 or kid alone instead of x5t, and a removeKey
-	// signed by the very key that it removes. Zero refuses all three.
+	// LenientProof accepts what neither the proof-of-possession page shows nor live
+	// tenants were seen to accept: PS256 instead of RS256, x5t#S256 or a kid in lower
+	// case alone instead of x5t, and a removeKey signed by the very key that it removes.
+	// Zero refuses all of it.
 	//
 	// https://learn.microsoft.com/graph/application-rollkey-prooftoken
 	LenientProof bool

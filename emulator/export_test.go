@@ -56,7 +56,11 @@ func (c *Checker) Check(method, path string, body []byte) error {
 		return err
 	}
 	if !r.list {
-		return c.checkOne(r.answer, object)
+		answer := r.answer
+		if answer == "" {
+			answer = r.body // an upsert that made something
+		}
+		return c.checkOne(answer, object)
 	}
 	values, ok := object["value"].([]any)
 	if !ok {
@@ -83,6 +87,27 @@ func (c *Checker) Check(method, path string, body []byte) error {
 func (c *Checker) checkOne(typ string, object map[string]any) error {
 	if named, ok := object["@odata.type"].(string); ok {
 		typ = strings.TrimPrefix(named, "#microsoft.graph.")
+	}
+	for name, value := range object {
+		related := c.dir.schema.relationship(typ, name)
+		if related == "" {
+			continue
+		}
+		delete(object, name)
+		expanded, ok := value.([]any)
+		if !ok {
+			return fmt.Errorf("%s is %T", name, value)
+		}
+		for _, e := range expanded {
+			one, ok := e.(map[string]any)
+			if !ok {
+				return fmt.Errorf("%s has an element %T", name, e)
+			}
+			related = strings.TrimSuffix(strings.TrimPrefix(related, "Collection(graph."), ")")
+			if err := c.checkOne(related, one); err != nil {
+				return err
+			}
+		}
 	}
 	return c.dir.schema.checkObject(typ, object, "")
 }

@@ -36,6 +36,11 @@ type Application struct {
 	// Owners are the client IDs of the apps whose service principals own it, and
 	// its service principal.
 	Owners []string
+	// Blueprint makes it an agent identity blueprint: it is listed among the
+	// applications and is none.
+	Blueprint bool
+	// UniqueName is the alternate key, which applications and blueprints share.
+	UniqueName string
 }
 
 // The methods in this file change the tenant as an administrator in the portal
@@ -70,6 +75,10 @@ func (t *Tenant) AddApplication(a Application) (Application, error) {
 	app := &object{
 		kind: kindApplication, id: a.ObjectID, clientID: a.ClientID, createdAt: a.Created,
 		props: map[string]any{"displayName": a.Name},
+	}
+	app.blueprint = a.Blueprint
+	if a.UniqueName != "" {
+		app.props["uniqueName"] = a.UniqueName
 	}
 	if a.Disabled {
 		app.props["isDisabled"] = true
@@ -389,6 +398,7 @@ func (t *Tenant) application(o *object) Application {
 	a := Application{
 		Name: o.name(), ClientID: o.clientID, ObjectID: o.id, Created: o.createdAt,
 		Disabled: o.disabled(), Secrets: slices.Clone(o.secrets), Declared: t.declared(o),
+		Blueprint: o.blueprint, UniqueName: text(o.props, "uniqueName"),
 	}
 	for _, k := range o.keys {
 		a.KeyCredentials = append(a.KeyCredentials, k.KeyCredential)

@@ -125,6 +125,12 @@ func (c *caller) has(anyOf []string) bool {
 //
 // https://learn.microsoft.com/graph/api/application-update#permissions
 func (c *caller) mayWrite(o *object) bool {
+	if o.blueprint {
+		// A blueprint wants permissions of its own, AgentIdentityBlueprint.AddRemoveCreds.All
+		// and others, which nobody holds here.
+		// https://learn.microsoft.com/graph/api/agentidentityblueprint-addkey
+		return false
+	}
 	return c.has([]string{"Application.ReadWrite.All"}) ||
 		c.has([]string{"Application.ReadWrite.OwnedBy"}) && slices.Contains(o.owners, c.objectID)
 }

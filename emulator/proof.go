@@ -153,14 +153,15 @@ func (t *Tenant) proofSigner(o *object, proof string) (keyID string, ok bool) {
 		return "", false
 	}
 	return keyID, len(audience) == 1 && audience[0] == proofAudience &&
-		strings.EqualFold(issuer, o.id) &&
+		(strings.EqualFold(issuer, o.id) || strings.EqualFold(issuer, o.clientID)) &&
 		!from.After(now.Add(clockTolerance)) &&
 		until.After(now) &&
 		until.Sub(from.Time) <= maxProofLifetime
 }
 
-// namedInProof says whether the header of a proof names an entry. The known shape
-// has x5t and the upper-case thumbprint as kid.
+// namedInProof says whether the header of a proof names an entry: by x5t, by the
+// upper-case thumbprint as kid, or by both. All three were seen accepted by live
+// tenants, and so was the client ID as issuer.
 func (t *Tenant) namedInProof(k *keyCredential, header map[string]any) bool {
 	kid, hasKid := header["kid"].(string)
 	if hasKid && !strings.EqualFold(kid, k.thumbprint()) {
@@ -169,5 +170,5 @@ func (t *Tenant) namedInProof(k *keyCredential, header map[string]any) bool {
 	if _, has := header["x5t"]; has {
 		return k.named(header, "x5t")
 	}
-	return t.LenientProof && (k.named(header, "x5t#S256") || hasKid)
+	return kid == k.thumbprint() || t.LenientProof && (k.named(header, "x5t#S256") || hasKid)
 }

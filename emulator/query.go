@@ -121,7 +121,7 @@ func (t *Tenant) parseOption(c *call, q *query, name, value string, advanced boo
 	case name == "$filter" && c.route.list:
 		return t.parseFilter(c, q, value, advanced)
 	case name == "$search" && c.route.list:
-		return parseSearch(c, q, value)
+		return t.parseSearch(c, q, value)
 	case name == "$orderby" && c.route.list:
 		return t.parseOrder(c, q, value, advanced)
 	case strings.HasSuffix(c.route.pattern, countSegment), !c.route.list:
@@ -146,9 +146,9 @@ func (t *Tenant) parseOption(c *call, q *query, name, value string, advanced boo
 
 // noProperty answers for a property that a type of the schema does not have. That is
 // known where the schema has the whole type only.
-func noProperty(c *call, e *odata.PropertyError, context string) (unknown string, refusal *graphError) {
-	if c.isBeta() || slices.Contains([]string{"directoryObject", "domain", "message", "organization", "user"}, e.Type) || strings.HasPrefix(e.Name, "extension") {
-		return "the property " + e.Name + " of " + e.Type + " in " + context, nil
+func (t *Tenant) noProperty(c *call, e *odata.PropertyError, context string) (unknown string, refusal *graphError) {
+	if c.isBeta() || t.dir.schema.types[e.Type] == nil || slices.Contains([]string{"directoryObject", "domain", "message", "organization", "user"}, e.Type) || strings.HasPrefix(e.Name, "extension") {
+		return "the property " + e.Name + " of " + e.Type + " in " + context + "=" + c.Query.Get(context), nil
 	}
 	return "", badQuery("Parsing OData Select and Expand failed: " + e.Error())
 }
@@ -156,13 +156,17 @@ func noProperty(c *call, e *odata.PropertyError, context string) (unknown string
 // checkSelect says whether the properties of a $select are known.
 func (t *Tenant) checkSelect(c *call, typ string, names []string) (unknown string, refusal *graphError) {
 	for _, name := range names {
-		if _, ok := t.dir.schema.property(typ, name); ok || typ == "directoryObject" && t.dir.schema.ofDirectory(name) {
+		p, ok := t.dir.schema.property(typ, name)
+		if p.typ == "Edm.Stream" || p.typ == "graph.customSecurityAttributeValue" {
+			return "'" + name + "' in $select", nil
+		}
+		if ok || typ == "directoryObject" && t.dir.schema.ofDirectory(name) {
 			continue
 		}
 		if name == "" || strings.ContainsAny(name, "*/.") || t.dir.schema.relationship(typ, name) != "" {
 			return "'" + name + "' in $select", nil
 		}
-		if unknown, refusal = noProperty(c, &odata.PropertyError{Type: typ, Name: name}, "$select"); unknown != "" || refusal != nil {
+		if unknown, refusal = t.noProperty(c, &odata.PropertyError{Type: typ, Name: name}, "$select"); unknown != "" || refusal != nil {
 			return unknown, refusal
 		}
 	}
@@ -173,7 +177,7 @@ func (t *Tenant) checkSelect(c *call, typ string, names []string) (unknown strin
 func (t *Tenant) parseExpand(c *call, q *query, value string) (unknown string, refusal *graphError) {
 	e, err := odata.ParseExpand(value)
 	if err != nil {
-		return explain(c, err, "$expand")
+		return t.explain(c, err, "$expand")
 	}
 	if t.related(c.route.answer, e.Name) == nil {
 		return "the relationship " + e.Name + " of " + c.route.answer + " in $expand", nil
@@ -188,7 +192,7 @@ func (t *Tenant) parseFilter(c *call, q *query, value string, advanced bool) (un
 		err = f.Check(t.dir.schema, c.route.answer)
 	}
 	if err != nil {
-		return explain(c, err, "$filter")
+		return t.explain(c, err, "$filter")
 	}
 	for _, clause := range f.Clauses() {
 		if unknown, refusal = judge(c.route.answer, clause, advanced); unknown != "" || refusal != nil {
@@ -201,10 +205,10 @@ func (t *Tenant) parseFilter(c *call, q *query, value string, advanced bool) (un
 
 // parseSearch reads $search. Applications can be searched by more than their names,
 // by rules that are not documented.
-func parseSearch(c *call, q *query, value string) (unknown string, refusal *graphError) {
+func (t *Tenant) parseSearch(c *call, q *query, value string) (unknown string, refusal *graphError) {
 	s, err := odata.ParseSearch(value)
 	if err != nil {
-		return explain(c, err, "$search")
+		return t.explain(c, err, "$search")
 	}
 	if typ := c.route.answer; typ != kindApplication && typ != kindServicePrincipal && typ != "user" {
 		return "$search on " + typ, nil
@@ -221,11 +225,11 @@ func parseSearch(c *call, q *query, value string) (unknown string, refusal *grap
 func (t *Tenant) parseOrder(c *call, q *query, value string, advanced bool) (unknown string, refusal *graphError) {
 	order, err := odata.ParseOrder(value)
 	if err != nil {
-		return explain(c, err, "$orderby")
+		return t.explain(c, err, "$orderby")
 	}
 	for _, o := range order {
 		if _, ok := t.dir.schema.PropertyType(c.route.answer, firstOf(o.Property)); !ok {
-			if unknown, refusal = noProperty(c, &odata.PropertyError{Type: c.route.answer, Name: o.Property}, "$orderby"); unknown != "" || refusal != nil {
+			if unknown, refusal = t.noProperty(c, &odata.PropertyError{Type: c.route.answer, Name: o.Property}, "$orderby"); unknown != "" || refusal != nil {
 				return unknown, refusal
 			}
 		}
@@ -243,12 +247,12 @@ func (t *Tenant) parseOrder(c *call, q *query, value string, advanced bool) (unk
 
 // explain turns an error of the query language into what is not known, or into what
 // Graph answers.
-func explain(c *call, err error, context string) (unknown string, refusal *graphError) {
+func (t *Tenant) explain(c *call, err error, context string) (unknown string, refusal *graphError) {
 	if e, ok := errors.AsType[*odata.UnknownError](err); ok {
-		return "the " + e.What + " in " + context, nil
+		return "the " + e.What + " in " + context + "=" + c.Query.Get(context), nil
 	}
 	if e, ok := errors.AsType[*odata.PropertyError](err); ok {
-		return noProperty(c, e, context)
+		return t.noProperty(c, e, context)
 	}
 	if context == "$filter" {
 		return "", badRequest("Invalid filter clause: " + err.Error())
@@ -374,5 +378,5 @@ func (c *call) pageOf(set string, rows iter.Seq2[int, row]) *response {
 	if !c.query.count {
 		count = -1
 	}
-	return c.collection(set, values, next, count)
+	return c.brokenOff(c.collection(set, values, next, count))
 }

@@ -43,7 +43,9 @@ func (t *Tenant) render(o *object, q query) map[string]any {
 		t.renderServicePrincipal(o, m)
 	}
 	for name, value := range o.props {
-		m[name] = merged(m[name], value)
+		if name != "appRoles" || o.kind == kindApplication {
+			m[name] = merged(m[name], value)
+		}
 	}
 	if o.blueprint {
 		m["@odata.type"] = "#" + namespace + blueprint
@@ -77,6 +79,7 @@ func (t *Tenant) renderApplication(o *object, m map[string]any) {
 		"api":                       api,
 		"createdDateTime":           formatTime(o.createdAt),
 		"identifierUris":            []any{},
+		"managerApplications":       []any{},
 		"oauth2RequirePostResponse": false,
 		"parentalControlSettings":   map[string]any{"countriesBlockedForMinors": []any{}, "legalAgeGroupRule": "Allow"},
 		"publicClient":              map[string]any{"redirectUris": []any{}},
@@ -127,14 +130,16 @@ func (t *Tenant) renderServicePrincipal(o *object, m map[string]any) {
 	})
 }
 
-// appRolesOf returns the roles of a service principal: its own, or those of its
+// appRolesOf returns the roles of a service principal: its own and those of its
 // application.
 func (t *Tenant) appRolesOf(sp *object) []any {
-	roles, own := sp.props["appRoles"].([]any)
-	if app := t.dir.client(kindApplication, sp.clientID, view{present: true}); !own && app != nil {
-		roles, _ = app.props["appRoles"].([]any)
+	own, _ := sp.props["appRoles"].([]any)
+	roles := append([]any{}, own...) // an empty list, not null
+	if app := t.dir.client(kindApplication, sp.clientID, view{present: true}); app != nil {
+		more, _ := app.props["appRoles"].([]any)
+		roles = append(roles, more...)
 	}
-	return append([]any{}, roles...) // an empty list, not null
+	return roles
 }
 
 // nulls is an object whose properties are all null.
@@ -158,13 +163,7 @@ func (t *Tenant) related(typ, name string) *relation {
 	case kindApplication + " owners", kindServicePrincipal + " owners":
 		return &relation{"directoryObject", func(o *object) []map[string]any { return t.ownersOf(o, view{present: true}) }}
 	case kindApplication + " " + federatedSet, kindServicePrincipal + " " + federatedSet:
-		return &relation{federated, func(o *object) []map[string]any {
-			var list []map[string]any
-			for _, f := range o.federated {
-				list = append(list, f.json())
-			}
-			return list
-		}}
+		return &relation{federated, (*object).federatedJSON}
 	case kindServicePrincipal + " appRoleAssignedTo":
 		return &relation{"appRoleAssignment", func(o *object) []map[string]any { return t.assignmentsOf(o, true) }}
 	case kindServicePrincipal + " appRoleAssignments":

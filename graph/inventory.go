@@ -2,7 +2,9 @@ package graph
 
 import (
 	"context"
+	"crypto/sha1" //nolint:gosec // Entra's thumbprints are SHA-1
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -35,9 +37,12 @@ const (
 // Registered lists what a tenant holds, as its identity; see
 // [rotator.Inventory].
 //
-// The certificates are asked for in the list ($select), 999 objects an answer,
-// so that 20,000 apps cost 21 of the 150 requests that Graph allows a minute.
+// keyCredentials is named in $select, 999 objects an answer, so that 20,000 apps cost
+// 21 of the 150 such requests that Graph allows a minute. The certificates themselves
+// are null in every list; live tenants were seen to do so, whatever the page says.
 // https://learn.microsoft.com/graph/api/application-list
+//
+// Federated credentials come from a list of their own before that, see federatedOf.
 //
 // Owners come with $expand, which gives 20 of an object at most. No $select is
 // nested in it: owners are of several types, and Graph was seen to refuse it.
@@ -49,28 +54,51 @@ func (c *Client) Registered(ctx context.Context, name string, each func(rotator.
 	if err != nil {
 		return err
 	}
-	for _, list := range []struct{ kind, path string }{
-		{rotator.RegisteredApp, "/v1.0/applications?$select=id,appId,displayName,keyCredentials,passwordCredentials&$expand=owners&$top=999"},
-		{rotator.RegisteredServicePrincipal, "/v1.0/servicePrincipals?$select=id,appId,displayName,servicePrincipalType,keyCredentials,passwordCredentials&$expand=owners&$top=999"},
-	} {
-		base := "https://" + t.Cloud.graphHost()
-		address := base + list.path
-		for n := 0; address != ""; n++ {
-			if n == maxPages {
-				return k.fix(nil, "", "Graph sends more than %d pages", maxPages)
+	federated, unknown, err := c.federatedOf(ctx, t, k, each)
+	if err != nil {
+		return err
+	}
+	withFederated := func(page rotator.InventoryPage) error {
+		for i := range page.Found {
+			r := &page.Found[i]
+			if r.Kind == rotator.RegisteredServicePrincipal {
+				continue
 			}
-			page, err := c.pagePatiently(ctx, t, k, list.kind, address, each)
-			if err != nil {
-				return err
-			}
-			if err := each(page.InventoryPage); err != nil {
-				return err
-			}
-			if page.next != "" && (page.next == address || !strings.HasPrefix(page.next, base+"/v1.0/")) {
-				return k.fix(nil, "", "Graph's link to the next page leads astray")
-			}
-			address = page.next
+			r.Credentials = append(r.Credentials, federated[r.ObjectID]...)
+			r.FederatedUnknown = unknown
 		}
+		return each(page)
+	}
+	for _, list := range []struct{ kind, path string }{
+		{rotator.RegisteredApp, "/applications?$select=id,appId,displayName,keyCredentials,passwordCredentials&$expand=owners&$top=999"},
+		{rotator.RegisteredServicePrincipal, "/servicePrincipals?$select=id,appId,displayName,servicePrincipalType,keyCredentials,passwordCredentials&$expand=owners&$top=999"},
+	} {
+		if err := c.pages(ctx, t, k, list.kind, "v1.0", list.path, withFederated); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pages gets one list of a version of Graph, page after page.
+func (c *Client) pages(ctx context.Context, t *tenant, k call, kind, version, path string, each func(rotator.InventoryPage) error) error {
+	base := "https://" + t.Cloud.graphHost() + "/" + version + "/"
+	address := base + strings.TrimPrefix(path, "/")
+	for n := 0; address != ""; n++ {
+		if n == maxPages {
+			return k.fix(nil, "", "Graph sends more than %d pages", maxPages)
+		}
+		page, err := c.pagePatiently(ctx, t, k, kind, address, each)
+		if err != nil {
+			return err
+		}
+		if err := each(page.InventoryPage); err != nil {
+			return err
+		}
+		if page.next != "" && (page.next == address || !strings.HasPrefix(page.next, base)) {
+			return k.fix(nil, "", "Graph's link to the next page leads astray")
+		}
+		address = page.next
 	}
 	return nil
 }
@@ -105,8 +133,10 @@ func (c *Client) pagePatiently(ctx context.Context, t *tenant, k call, kind, add
 // page asks for one page. It is handed on only when it was read to its end, so
 // that a page that broke off can be asked for again.
 func (c *Client) page(ctx context.Context, t *tenant, k call, kind, address string) (page, error) {
-	if err := c.waitTurn(ctx, k); err != nil {
-		return page{}, err
+	if kind != federatedList { // the others ask for certificates
+		if err := c.waitTurn(ctx, k); err != nil {
+			return page{}, err
+		}
 	}
 	by, err := c.credential(ctx, t, k)
 	if err != nil {
@@ -214,6 +244,10 @@ type object struct {
 	Keys    []listedKey  `json:"keyCredentials"`
 	Secrets []listedKey  `json:"passwordCredentials"`
 	Owners  []listedUser `json:"owners"`
+	// Federated is there where it was expanded, ODataType where the object is not
+	// just what the list is of.
+	Federated []federated `json:"federatedIdentityCredentials"`
+	ODataType string      `json:"@odata.type"`
 }
 
 type listedKey struct {
@@ -223,8 +257,8 @@ type listedKey struct {
 	End   string `json:"endDateTime"`
 	Usage string `json:"usage"`
 	Key   string `json:"key"`
-	// Custom holds hex, base64 or anything; here it only tells which entries
-	// belong together.
+	// Custom contains hex, base64 or anything: it says which entries belong together,
+	// and hints at the certificate.
 	Custom string `json:"customKeyIdentifier"`
 }
 
@@ -240,6 +274,16 @@ type listedUser struct {
 func (o *object) registered(kind string) (rotator.Registered, bool) {
 	if kind == rotator.RegisteredServicePrincipal && (len(o.Keys)+len(o.Secrets) == 0 || o.Type == "ManagedIdentity") {
 		return rotator.Registered{}, false
+	}
+	if kind == federatedList {
+		r := rotator.Registered{ObjectID: rotator.ObjectID(strings.ToLower(o.ID))}
+		for _, f := range o.Federated {
+			r.Credentials = append(r.Credentials, f.found())
+		}
+		return r, len(r.Credentials) > 0
+	}
+	if kind == rotator.RegisteredApp && o.ODataType == blueprintType {
+		kind = rotator.RegisteredBlueprint
 	}
 	r := rotator.Registered{
 		Kind: kind, ObjectID: rotator.ObjectID(strings.ToLower(o.ID)), ClientID: rotator.ClientID(strings.ToLower(o.AppID)), DisplayName: o.Name,
@@ -298,8 +342,26 @@ func (l listedKey) found(kind string) rotator.FoundCredential {
 			der = block.Bytes
 		}
 		f.Thumbprint, f.ThumbprintSHA1 = rotator.ThumbprintOf(der), rotator.ThumbprintSHA1(der)
+	} else if kind != rotator.FoundSecret {
+		f.ThumbprintSHA1 = thumbprintIn(l.Custom)
 	}
 	return f
+}
+
+// thumbprintIn returns the SHA-1 thumbprint in a customKeyIdentifier, upper-case hex;
+// empty if it has not the form of one. Two encodings are in use: the hex digits
+// themselves, and base64 of the 20 bytes.
+//
+// https://learn.microsoft.com/graph/api/resources/keycredential
+func thumbprintIn(custom string) string {
+	sum, err := hex.DecodeString(custom)
+	if err != nil {
+		sum, err = base64.StdEncoding.DecodeString(custom)
+	}
+	if err != nil || len(sum) != sha1.Size {
+		return ""
+	}
+	return strings.ToUpper(hex.EncodeToString(sum))
 }
 
 // parsed is a time as Graph writes it; zero if it is none.

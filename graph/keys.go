@@ -43,6 +43,9 @@ func (c *Client) Keys(ctx context.Context, as rotator.Access, withKeys bool) (ro
 	if err != nil {
 		return rotator.Listing{}, err
 	}
+	if text(app.GetOdataType()) == blueprintType {
+		return rotator.Listing{}, k.notAnApp(rotator.ClientID(text(app.GetAppId())), text(app.GetDisplayName()))
+	}
 	listing := rotator.Listing{
 		At: x.date(), ObjectID: rotator.ObjectID(text(app.GetId())), ClientID: rotator.ClientID(text(app.GetAppId())),
 		DisplayName: text(app.GetDisplayName()), Secrets: len(app.GetPasswordCredentials()),

@@ -27,10 +27,15 @@ func (c *Client) PatchKeys(ctx context.Context, as rotator.Access, seen []rotato
 	var before struct {
 		// Nil if the answer has no such property.
 		KeyCredentials []rawEntry `json:"keyCredentials"`
+		Type           string     `json:"@odata.type"`
+		Name           string     `json:"displayName"`
 	}
 	x, err := c.read(ctx, call{Access: as, what: readKeys}, &before, "/applications/{id}")
 	if err != nil {
 		return "", err
+	}
+	if before.Type == blueprintType {
+		return "", k.notAnApp(as.ClientID, before.Name)
 	}
 	if before.KeyCredentials == nil {
 		return "", k.stale(x, "the answer shows no list of certificates, not even an empty one")

@@ -42,12 +42,13 @@ type registration struct {
 	AppID       string `json:"appId"`
 	DisplayName string `json:"displayName"`
 	UniqueName  string `json:"uniqueName"`
+	Type        string `json:"@odata.type"`
 }
 
 func (r registration) found() rotator.Found {
 	return rotator.Found{
 		ObjectID: rotator.ObjectID(strings.ToLower(r.ID)), ClientID: rotator.ClientID(strings.ToLower(r.AppID)),
-		DisplayName: r.DisplayName, UniqueName: r.UniqueName,
+		DisplayName: r.DisplayName, UniqueName: r.UniqueName, Blueprint: r.Type == blueprintType,
 	}
 }
 

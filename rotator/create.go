@@ -36,7 +36,8 @@ type Registrar interface {
 	Roles(ctx context.Context, as Access) (principal string, ids map[string]string, err error)
 	// FindByName returns the registrations with a display name.
 	FindByName(ctx context.Context, as Access, name string) ([]Found, error)
-	// FindUnique returns the registration with a unique name; [ErrNotFound].
+	// FindUnique returns the registration with a unique name, or the agent identity
+	// blueprint: they share these names; [ErrNotFound].
 	FindUnique(ctx context.Context, as Access, name string) (Found, error)
 	// Upsert makes the registration with the unique name, or brings it up to date.
 	Upsert(ctx context.Context, as Access, r NewRegistration) error
@@ -65,6 +66,8 @@ type Found struct {
 	ClientID    ClientID
 	DisplayName string
 	UniqueName  string
+	// Blueprint tells that it is an agent identity blueprint and no app.
+	Blueprint bool
 }
 
 // NewRegistration is a registration to make: of this tenant only, without a

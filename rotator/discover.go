@@ -139,12 +139,18 @@ func isOneOf(app *App, rot *Rotation, found FoundCredential) bool {
 	if found.Kind != FoundCertificate {
 		return false
 	}
+	return slices.ContainsFunc(ownCredentials(app, rot), func(c Credential) bool {
+		return found.KeyID != "" && (c.KeyID == found.KeyID || c.AskedKeyID == found.KeyID) ||
+			found.Thumbprint != "" && c.ThumbprintSHA256 == found.Thumbprint || found.hintsAt(c)
+	})
+}
+
+// ownCredentials returns the credentials that the records name, those of an open
+// rotation too.
+func ownCredentials(app *App, rot *Rotation) []Credential {
 	ours := allCredentials(app, rot)
 	if rot != nil {
 		ours = append(ours, rot.New, Credential{KeyID: rot.Upload.Chosen})
 	}
-	return slices.ContainsFunc(ours, func(c Credential) bool {
-		return found.KeyID != "" && (c.KeyID == found.KeyID || c.AskedKeyID == found.KeyID) ||
-			found.Thumbprint != "" && c.ThumbprintSHA256 == found.Thumbprint
-	})
+	return ours
 }

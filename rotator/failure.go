@@ -101,6 +101,8 @@ const (
 	ReasonExists Reason = "exists"
 	// ReasonUnsupported means: the cloud does not know the request.
 	ReasonUnsupported Reason = "unsupported"
+	// ReasonBlueprint means: it is an agent identity blueprint, not an app registration.
+	ReasonBlueprint Reason = "agent_identity_blueprint"
 	// ReasonOther means: anything else.
 	ReasonOther Reason = "other"
 )

@@ -27,18 +27,29 @@ type Listed struct {
 	// Missing is since when the certificate in service is not on the app although
 	// nobody here removed it; zero: it is there.
 	Missing time.Time `json:"missing,omitzero"`
+	// FederatedRead tells that the federated credentials among Foreign were read
+	// once, so that a further one is news. FederatedUnknown is why the last reading
+	// did not show them; empty: it did. With both empty nobody has looked.
+	FederatedRead    bool   `json:"federated_read,omitempty"`
+	FederatedUnknown string `json:"federated_unknown,omitempty"`
 }
 
 // Foreign is a credential on a tracked app that is not ours.
 type Foreign struct {
-	// Kind is [FoundCertificate] or [FoundSecret].
+	// Kind is [FoundCertificate], [FoundSecret] or [FoundFederated].
 	Kind        string    `json:"kind"`
 	KeyID       KeyID     `json:"key_id"`
 	DisplayName string    `json:"display_name,omitempty"`
 	NotAfter    time.Time `json:"not_after,omitzero"`
+	// Issuer and Subject are those of a federated one.
+	Issuer  string `json:"issuer,omitempty"`
+	Subject string `json:"subject,omitempty"`
 }
 
 func (f Foreign) text() string {
+	if f.IsFederated() {
+		return fmt.Sprintf("federated credential %s (%s, for %s)", f.KeyID, shownName(f.DisplayName), f.trusted())
+	}
 	return fmt.Sprintf("%s %s (%s)", f.Kind, f.KeyID, shownName(f.DisplayName))
 }
 
@@ -143,7 +154,9 @@ type inspection struct {
 	doubtful []string
 	// byIdentity tells that the tenant's identity can read the apps.
 	byIdentity bool
-	ending     endings
+	// notEach tells that the federated credentials cannot be read app by app either.
+	notEach bool
+	ending  endings
 }
 
 func (r *Rotator) inspectTenant(ctx context.Context, tenant string) error {
@@ -206,7 +219,14 @@ func (in *inspection) page(ctx context.Context, page InventoryPage) error {
 		switch {
 		case app != nil && found.Kind == RegisteredApp:
 			in.met[app.Name] = true
-			if err := in.compare(ctx, app, rot, found.Credentials); err != nil {
+			got, err := in.listed(ctx, app, found)
+			if err == nil {
+				got, err = in.certain(ctx, app, rot, got)
+			}
+			if err != nil {
+				return err
+			}
+			if err := in.compare(ctx, app, rot, got); err != nil {
 				return err
 			}
 		case app != nil || in.watch:
@@ -236,7 +256,7 @@ func (in *inspection) askEach(ctx context.Context) error {
 		if app, rot, err = in.r.trackedAs(ctx, in.tenant, app.ClientID); app == nil || err != nil {
 			return err
 		}
-		return in.compare(ctx, app, rot, got.found)
+		return in.compare(ctx, app, rot, got)
 	})
 }
 
@@ -274,6 +294,8 @@ func (in *inspection) eachApp(ctx context.Context, do func(*App) error) error {
 // reading is what one reading of an app showed.
 type reading struct {
 	found []FoundCredential
+	// federatedUnknown is why found lacks the federated ones; empty: it has them.
+	federatedUnknown string
 	// deleted tells that there is no such app, refused that it could not be read
 	// because Entra does not know the certificate that should sign in for it.
 	deleted, refused bool
@@ -319,23 +341,29 @@ func (in *inspection) read(ctx context.Context, app *App) (reading, error) {
 	for _, s := range listing.SecretEntries {
 		got.found = append(got.found, FoundCredential{Kind: FoundSecret, KeyID: s.KeyID, DisplayName: s.DisplayName, NotBefore: s.NotBefore, NotAfter: s.NotAfter})
 	}
+	as.ObjectID = listing.ObjectID
+	federated, err := in.r.settings().Entra.Federated(ctx, as)
+	if ctx.Err() != nil {
+		return reading{}, ctx.Err()
+	}
+	got.found, got.federatedUnknown = append(got.found, federated...), FederatedUnknown(err)
 	return got, nil
 }
 
 // compare takes what one reading shows: it tells of what appeared, and notes an
 // app that lacks something as doubtful.
-func (in *inspection) compare(ctx context.Context, app *App, rot *Rotation, found []FoundCredential) error {
-	d := differ(app, rot, found, in.now)
+func (in *inspection) compare(ctx context.Context, app *App, rot *Rotation, got reading) error {
+	d := differ(app, rot, got, in.now)
 	for _, f := range d.foreign {
 		in.ending.noteForeign(in.since, in.now, app, f)
 	}
 	if len(d.gone) > 0 || d.missing {
 		in.doubtful = append(in.doubtful, app.Name)
 	}
-	if app.Listed != nil && len(d.appeared) == 0 && (d.missing || rot != nil || app.Listed.Missing.IsZero()) {
+	if app.Listed != nil && len(d.appeared) == 0 && !app.Listed.learnsFederated(got.federatedUnknown) && (d.missing || rot != nil || app.Listed.Missing.IsZero()) {
 		return nil
 	}
-	return in.record(ctx, app.Name, reading{found: found}, false)
+	return in.record(ctx, app.Name, got, false)
 }
 
 // difference is what a reading shows against what was listed before.
@@ -345,20 +373,26 @@ type difference struct {
 	missing bool
 }
 
-func differ(app *App, rot *Rotation, found []FoundCredential, now time.Time) difference {
+func differ(app *App, rot *Rotation, got reading, now time.Time) difference {
 	var d difference
 	present := false
-	for _, c := range found {
+	for _, c := range got.found {
 		if isOneOf(app, rot, c) {
 			present = present || app.Current != nil &&
-				(c.Thumbprint == app.Current.ThumbprintSHA256 || c.KeyID != "" && (c.KeyID == app.Current.KeyID || c.KeyID == app.Current.AskedKeyID))
+				(c.Thumbprint == app.Current.ThumbprintSHA256 || c.hintsAt(*app.Current) || c.KeyID != "" && (c.KeyID == app.Current.KeyID || c.KeyID == app.Current.AskedKeyID))
 			continue
 		}
-		f := Foreign{Kind: c.Kind, KeyID: c.KeyID, DisplayName: c.DisplayName, NotAfter: c.NotAfter}
+		f := foreignOf(c)
 		d.foreign = append(d.foreign, f)
-		if app.Listed != nil && !slices.ContainsFunc(app.Listed.Foreign, f.same) {
+		// The first federated ones that are read at all are the app's business, as
+		// everything is at the first look.
+		known := app.Listed != nil && (!f.IsFederated() || app.Listed.FederatedRead)
+		if known && !slices.ContainsFunc(app.Listed.Foreign, f.same) {
 			d.appeared = append(d.appeared, f)
 		}
+	}
+	if got.federatedUnknown != "" && app.Listed != nil {
+		d.foreign = append(d.foreign, app.Listed.Federated()...) // not shown is not gone
 	}
 	if app.Listed != nil {
 		for _, f := range app.Listed.Foreign {
@@ -372,7 +406,11 @@ func differ(app *App, rot *Rotation, found []FoundCredential, now time.Time) dif
 	return d
 }
 
-func (f Foreign) same(o Foreign) bool { return f.Kind == o.Kind && f.KeyID == o.KeyID }
+// same does not hold for a federated one whose issuer or subject was changed: it lets
+// somebody else in.
+func (f Foreign) same(o Foreign) bool {
+	return f.Kind == o.Kind && f.KeyID == o.KeyID && f.Issuer == o.Issuer && f.Subject == o.Subject
+}
 
 // settle finds out whether what lists lacked is gone: absent is only what five
 // readings over two minutes do not show.
@@ -432,7 +470,7 @@ func (in *inspection) again(ctx context.Context, name string, last bool) (doubtf
 	if current == nil || err != nil {
 		return false, err
 	}
-	d := differ(current, rot, got.found, in.now)
+	d := differ(current, rot, got, in.now)
 	if len(d.gone) == 0 && !d.missing {
 		return false, nil
 	}
@@ -461,8 +499,13 @@ func (in *inspection) record(ctx context.Context, name string, got reading, sett
 		if app == nil || app.Tenant != in.tenant {
 			return nil
 		}
-		d := differ(app, rec.Rotation, got.found, in.now)
+		d := differ(app, rec.Rotation, got, in.now)
 		next := &Listed{Foreign: d.foreign}
+		if got.deleted || got.refused {
+			next.keepFederated(app.Listed)
+		} else {
+			next.noteFederated(app.Listed, got.federatedUnknown)
+		}
 		if app.Listed != nil {
 			next.Missing = app.Listed.Missing
 		}
@@ -473,8 +516,13 @@ func (in *inspection) record(ctx context.Context, name string, got reading, sett
 		tell := func(kind EventKind, severity Severity, summary, next string) {
 			rec.Events = append(rec.Events, newEvent(app, nil, kind, severity, summary, next))
 		}
-		if len(d.appeared) > 0 {
-			tell(EventForeignCredential, SeverityWarning, fmt.Sprintf("app %s: %s that rotate did not make appeared on it: %s", app.Name, credentials(d.appeared), texts(d.appeared)),
+		byKey := slices.DeleteFunc(slices.Clone(d.appeared), Foreign.IsFederated)
+		federated := slices.DeleteFunc(slices.Clone(d.appeared), func(f Foreign) bool { return !f.IsFederated() })
+		if len(federated) > 0 {
+			tell(EventForeignCredential, SeverityWarning, federatedSummary(app, federated), federatedNext)
+		}
+		if len(byKey) > 0 {
+			tell(EventForeignCredential, SeverityWarning, fmt.Sprintf("app %s: %s that rotate did not make appeared on it: %s", app.Name, credentials(byKey), texts(byKey)),
 				"if nobody of yours added it, remove it in the Entra portal at once: whoever has it can sign in as the app")
 		}
 		gone := slices.DeleteFunc(slices.Clone(d.gone), func(f Foreign) bool { return !f.NotAfter.IsZero() && !in.now.Before(f.NotAfter) })

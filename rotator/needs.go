@@ -173,6 +173,9 @@ type Entra interface {
 	// Keys reads the app's certificates. withKeys asks for the certificates
 	// themselves, at most 150 times a minute and tenant.
 	Keys(ctx context.Context, as Access, withKeys bool) (Listing, error)
+	// Federated reads the app's federated credentials, which Keys does not show. A
+	// Failure is "not known", never "none".
+	Federated(ctx context.Context, as Access) ([]FoundCredential, error)
 	// AddKey adds one certificate with a proof signed by pair proof.
 	AddKey(ctx context.Context, as Access, proof KeyPair, add NewKey) (KeyID, error)
 	// PatchKeys adds one certificate by replacing the list: it reads the list,

@@ -34,7 +34,7 @@ func (r *Rotator) observe(ctx context.Context, app *App, spec AppSpec, added *Ad
 	}
 	// Without the private key nobody signs in as the app.
 	err = r.locate(ctx, app, KeyPair{}, added)
-	if f, ok := errors.AsType[*Failure](err); ok && f.Reason != ReasonAppNotFound && f.Reason != ReasonNotRegistered {
+	if f, ok := errors.AsType[*Failure](err); ok && f.Reason != ReasonAppNotFound && f.Reason != ReasonNotRegistered && f.Reason != ReasonBlueprint {
 		added.Warnings = append(added.Warnings, "it could not be compared with Entra: "+f.Message)
 		return nil
 	}

@@ -37,6 +37,9 @@ func (c *creator) lookUp(ctx context.Context) error {
 		return nil
 	}
 	found, err := c.r.settings().Registrar.FindUnique(ctx, c.as, unique)
+	if err == nil && found.Blueprint {
+		return blueprintTaken(c.app.Name, found)
+	}
 	if err == nil {
 		c.rec.ObjectID, c.rec.ClientID = found.ObjectID, found.ClientID
 		c.did("found the registration that this store made before, client ID %s", found.ClientID)
@@ -54,6 +57,7 @@ func (c *creator) lookUp(ctx context.Context) error {
 
 // nameTaken never guesses: it names what is there and how to adopt it.
 func (c *creator) nameTaken(same []Found) error {
+	same = slices.DeleteFunc(same, func(f Found) bool { return f.Blueprint })
 	if len(same) == 0 {
 		return nil
 	}
@@ -118,6 +122,9 @@ func (c *creator) register(ctx context.Context) error {
 			found, err = c.r.settings().Registrar.FindUnique(ctx, c.as, c.rec.UniqueName)
 			return err
 		})
+		if err == nil && found.Blueprint {
+			err = blueprintTaken(c.app.Name, found)
+		}
 		if err != nil {
 			return err
 		}

@@ -63,6 +63,9 @@ func (r *Rotator) Delete(ctx context.Context, name string, admin Token, by strin
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return nil, err
 	}
+	if err == nil && found.Blueprint {
+		return nil, blueprintTaken(name, found)
+	}
 	if err == nil {
 		as.ObjectID, as.ClientID = found.ObjectID, found.ClientID
 		if err := r.foreignOn(ctx, as, &app, &made); err != nil {
@@ -131,6 +134,13 @@ func (r *Rotator) foreignOn(ctx context.Context, as Access, app *App, made *Crea
 	}
 	if listing.Secrets > 0 {
 		foreign = append(foreign, countOf(listing.Secrets, "client secret"))
+	}
+	federated, err := r.settings().Entra.Federated(ctx, as)
+	if err != nil {
+		return err
+	}
+	if len(federated) > 0 {
+		foreign = append(foreign, countOf(len(federated), "federated credential"))
 	}
 	if len(foreign) > 0 {
 		return refusedf("app %s: the registration also carries %s, which rotate did not make, so somebody else may use it; remove them first, or delete the app in the Entra admin centre", as.App, strings.Join(foreign, " and "))
