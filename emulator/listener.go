@@ -47,8 +47,10 @@ type Options struct {
 // Ready says where a served tenant is and what it holds. It is the content of
 // ready.json. Paths are absolute.
 type Ready struct {
-	Login    string     `json:"login"`
-	Graph    string     `json:"graph"`
+	Login string `json:"login"`
+	Graph string `json:"graph"`
+	// Listen is the address that both are served at.
+	Listen   string     `json:"listen"`
 	CAFile   string     `json:"ca_file"`
 	TenantID string     `json:"tenant_id"`
 	Admin    ReadyAdmin `json:"admin"`
@@ -134,7 +136,8 @@ func Serve(ctx context.Context, t *Tenant, o Options, ready func(Ready)) (err er
 	if err := writeFile(r.CAFile, ca); err != nil {
 		return err
 	}
-	r.Login = "https://" + listener.Addr().String()
+	r.Listen = listener.Addr().String()
+	r.Login = "https://" + r.Listen
 	r.Graph = r.Login
 	if o.PublicHosts {
 		r.Login, r.Graph = "https://"+loginHosts()[0], "https://"+graphHost
