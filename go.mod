@@ -2,6 +2,10 @@ module github.com/seed-f0abd057/rotate
 
 go 1.26.0
 
+// Old AD CS, makecert and appliances give certificates negative serial numbers, and
+// every other program reads them.
+godebug x509negativeserial=1
+
 require (
 	filippo.io/age v1.3.2
 	github.com/Azure/azure-sdk-for-go/sdk/azcore v1.24.0

@@ -32,7 +32,10 @@ type App struct {
 	Probe        []string   `yaml:"probe,omitempty" about:"paths that a new key must be able to GET from Graph"`
 	Confirm      Confirm    `yaml:"confirm,omitempty" about:"when the consumer counts as using the new key"`
 	Evidence     bool       `yaml:"evidence,omitempty" about:"managed mode: ask the sign-in log, before a certificate is removed, whether the consumer still uses it"`
-	HandOff      HandOff    `yaml:"handoff,omitempty" about:"what a person does with a delivery of the kind handoff"`
+	Consumer     string     `yaml:"consumer,omitempty" about:"none: no program signs in with its certificates, so no delivery is needed" enum:"none"`
+	// FriendlyName is at most 128 characters, printable.
+	FriendlyName string  `yaml:"friendly_name,omitempty" about:"name of the key in delivered files, by which a consumer looks it up (Java: alias); default that of the file adopted"`
+	HandOff      HandOff `yaml:"handoff,omitempty" about:"what a person does with a delivery of the kind handoff"`
 }
 
 // UnmarshalYAML puts the default mode in first.

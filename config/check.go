@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 const (
@@ -105,17 +106,59 @@ func (a *Apps) problems() []*Error {
 
 func (c *checker) tenant(p string, t *Tenant) {
 	c.name(p+".name", t.Name)
-	c.guid(p+".id", t.ID)
+	if strings.Contains(t.ID, ".") && !isGUID(t.ID) {
+		c.add(p+".id", "%q is a domain; write the tenant's ID, a GUID: it is in the Entra portal under Overview, and in the token_endpoint of https://login.microsoftonline.com/%s/v2.0/.well-known/openid-configuration", t.ID, url.PathEscape(t.ID))
+	} else {
+		c.guid(p+".id", t.ID)
+	}
 	switch {
 	case t.Cloud.Name != "":
 		c.oneOf(p+".cloud", t.Cloud.Name, Clouds()...)
 	default:
 		c.host(p+".cloud.login", t.Cloud.Login)
 		c.host(p+".cloud.graph", t.Cloud.Graph)
+		if r := t.Cloud.Removal; r != nil {
+			c.removal(p+".cloud.removal", r, t.Cloud)
+		}
 	}
 	if t.Identity != nil {
 		c.identity(p+".identity", t.Identity)
 	}
+}
+
+// removal checks how long a removal is checked: shorter times than Entra's rule are
+// for clouds that are not Entra.
+func (c *checker) removal(p string, r *RemovalTimes, cloud Cloud) {
+	for _, host := range []string{cloud.Login, cloud.Graph} {
+		if isMicrosofts(host) {
+			c.add(p, "it is not allowed for %s: in Microsoft's clouds an entry that was removed may still be accepted for a while", host)
+			return
+		}
+	}
+	for _, d := range []struct {
+		key  string
+		time *Duration
+		most Duration
+	}{{"reads", r.Reads, Duration(2 * time.Minute)}, {"sign_ins", r.SignIns, Duration(10 * time.Minute)}, {"young", r.Young, maxDuration}} {
+		c.span(p+"."+d.key, d.time, 1)
+		if d.time != nil && *d.time > d.most {
+			c.add(p+"."+d.key, "%s is not allowed; allowed is up to %s", *d.time, d.most)
+		}
+	}
+}
+
+// isMicrosofts reports whether a URL is in a domain of Microsoft's clouds.
+func isMicrosofts(text string) bool {
+	u, err := url.Parse(text)
+	if err != nil {
+		return false
+	}
+	host := "." + strings.ToLower(strings.TrimSuffix(u.Hostname(), "."))
+	domains := []string{
+		"microsoft.com", "microsoft.us", "microsoftonline.com", "microsoftonline.us", "microsoftonline.cn", "chinacloudapi.cn", "windows.net",
+		"sovcloud-identity.fr", "sovcloud-identity.de", "sovcloud-api.fr", "sovcloud-api.de",
+	}
+	return slices.ContainsFunc(domains, func(domain string) bool { return strings.HasSuffix(host, "."+domain) })
 }
 
 func (c *checker) identity(p string, i *Identity) {
@@ -223,6 +266,12 @@ func (c *checker) app(p string, a *App) {
 	if a.Evidence && a.Mode != "managed" {
 		c.add(p+".evidence", "it needs mode managed: the tenant's identity reads the sign-in log")
 	}
+	if a.Consumer != "" {
+		c.oneOf(p+".consumer", a.Consumer, "none")
+	}
+	if a.Consumer == "none" && len(a.Deliveries) > 0 {
+		c.add(p+".consumer", "none does not go with deliveries: they bring the keys to a consumer")
+	}
 	c.appName(p+".name", a.Name)
 	c.name(p+".tenant", a.Tenant)
 	c.guid(p+".client_id", a.ClientID)
@@ -236,6 +285,9 @@ func (c *checker) app(p string, a *App) {
 	c.texts(p+".tags", a.Tags)
 	if !printable(a.Owner) {
 		c.add(p+".owner", "%q holds control characters", a.Owner)
+	}
+	if !printable(a.FriendlyName) || utf8.RuneCountInString(a.FriendlyName) > 128 {
+		c.add(p+".friendly_name", "%q is not one printable line of at most 128 characters", a.FriendlyName)
 	}
 	c.uses(p+".", *a)
 }

@@ -258,7 +258,7 @@ func TestExample(t *testing.T) {
 	if err != nil {
 		t.Fatalf("apps of the example: %v", err)
 	}
-	if len(a.Apps) != 1 || len(a.Apps[0].Deliveries) != 3 {
+	if len(a.Apps) != 2 || len(a.Apps[0].Deliveries) != 3 {
 		t.Errorf("apps of the example: %+v", a.Apps)
 	}
 

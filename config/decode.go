@@ -1,10 +1,10 @@
 package config
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"strings"
 	"unicode/utf8"
 
@@ -13,6 +13,8 @@ import (
 	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
+
+	"github.com/seed-f0abd057/rotate/config/textfile"
 )
 
 // maxBytes is the size of the largest file that is read: some thousand apps.
@@ -21,6 +23,39 @@ const maxBytes = 16 << 20
 // maxDepth is how deeply brackets may be nested. No key needs more than five.
 const maxDepth = 32
 
+// maxBlockDepth is how deeply blocks may be nested: the parser takes time with the square
+// of it.
+const maxBlockDepth = 100
+
+// tooDeep returns the first line that is nested more than that by its indentation and by
+// the dashes before it; 0: none is.
+func tooDeep(lines []string) int {
+	var above []int
+	for i, line := range lines {
+		rest := strings.TrimLeft(line, " ")
+		if rest == "" {
+			continue
+		}
+		indent := len(line) - len(rest)
+		for len(above) > 0 && above[len(above)-1] >= indent {
+			above = above[:len(above)-1]
+		}
+		for above = append(above, indent); ; above = append(above, indent) {
+			after, isEntry := strings.CutPrefix(rest, "- ")
+			after = strings.TrimLeft(after, " ")
+			if !isEntry || len(above) > maxBlockDepth {
+				break
+			}
+			indent += len(rest) - len(after)
+			rest = after
+		}
+		if len(above) > maxBlockDepth {
+			return i + 1
+		}
+	}
+	return 0
+}
+
 // decode reads exactly one YAML document into a value that holds its defaults. It
 // returns the source for the places of later problems.
 func decode(r io.Reader, file string, into any) (*source, error) {
@@ -28,9 +63,14 @@ func decode(r io.Reader, file string, into any) (*source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
-	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
-	data = bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n"))
-	s := &source{file: file, lines: strings.Split(string(data), "\n")}
+	decoded, wrong := textfile.Decode(data)
+	if wrong == nil {
+		data = decoded
+	}
+	s := &source{file: file, lines: strings.Split(string(data), "\n"), keys: keysOf(reflect.TypeOf(into))}
+	if wrong != nil {
+		return nil, s.place(&Error{Message: wrong.Error()}, 0, 0)
+	}
 	if err := s.precheck(data); err != nil {
 		return nil, err
 	}
@@ -95,6 +135,9 @@ func (s *source) precheck(data []byte) error {
 	}
 	if strings.TrimSpace(string(data)) == "" {
 		return s.empty()
+	}
+	if line := tooDeep(s.lines); line > 0 {
+		return s.place(&Error{Message: fmt.Sprintf("it is nested more than %d deep", maxBlockDepth)}, line, 0)
 	}
 	depth := 0
 	for _, t := range lexer.Tokenize(string(data)) {

@@ -63,6 +63,8 @@ type source struct {
 	file  string
 	lines []string
 	root  ast.Node
+	// keys are those that the file may have anywhere.
+	keys []string
 }
 
 // place fills in where an error is.
@@ -165,6 +167,9 @@ func (s *source) translate(err error) error {
 	e = s.place(e, t.Position.Line, t.Position.Column)
 	if _, ok := errors.AsType[*yaml.UnknownFieldError](err); ok {
 		e.Message = fmt.Sprintf("unknown key %q; config.example.yaml shows every key", t.Value)
+		if like := closest(t.Value, s.keys); like != "" {
+			e.Message = fmt.Sprintf("unknown key %q; did you mean %s? config.example.yaml shows every key", t.Value, like)
+		}
 		// A misspelt client_secret is an unknown key: its value must not show.
 		if before, _, found := strings.Cut(e.Excerpt, t.Value); found {
 			_, mark, _ := strings.Cut(e.Excerpt, "\n")

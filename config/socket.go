@@ -1,11 +1,12 @@
 package config
 
 import (
-	"bytes"
 	"regexp"
 	"strings"
 
 	"github.com/goccy/go-yaml"
+
+	"github.com/seed-f0abd057/rotate/config/textfile"
 )
 
 // SocketOf returns the control socket that a configuration file names, or the
@@ -18,7 +19,9 @@ func SocketOf(path string) (string, bool) {
 	if err != nil || len(data) > maxBytes {
 		return "", false
 	}
-	data = bytes.ReplaceAll(bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")), []byte("\r\n"), []byte("\n"))
+	if decoded, err := textfile.Decode(data); err == nil {
+		data = decoded
+	}
 	socket, ok := socketIn(string(data))
 	if !ok || strings.ContainsAny(socket, "\x00\n") {
 		return "", false

@@ -40,6 +40,16 @@ type Cloud struct {
 	Graph string `yaml:"graph" about:"https URL of Microsoft Graph"`
 	// CAFile is the path of the PEM certificates to trust; empty: the system's.
 	CAFile string `yaml:"ca_file,omitempty" about:"PEM file of the certificates to trust with these hosts; default the system's"`
+	// Removal is how long a removal is checked before it is confirmed, only if Name is
+	// empty: Microsoft's clouds need their time.
+	Removal *RemovalTimes `yaml:"removal,omitempty" about:"how long the removal of a certificate is checked before it counts as removed; for tests"`
+}
+
+// RemovalTimes are how long a removal is checked.
+type RemovalTimes struct {
+	Reads   *Duration `yaml:"reads,omitempty" about:"time over which five reads must not list the certificate; default 2m"`
+	SignIns *Duration `yaml:"sign_ins,omitempty" about:"time over which three sign-ins with it must be refused; default 10m"`
+	Young   *Duration `yaml:"young,omitempty" about:"the same for a certificate that was uploaded within this time before; default prove.within"`
 }
 
 // UnmarshalYAML reads a name or a mapping of hosts.

@@ -16,6 +16,17 @@ type Credential struct {
 	ThumbprintSHA256 string    `json:"thumbprint_sha256"`
 	NotBefore        time.Time `json:"not_before"`
 	NotAfter         time.Time `json:"not_after"`
+	// RemovalSentAt is when its removal was first sent, RemovalConfirmedFrom the
+	// earliest time at which that can be confirmed, RemovedAt when it was; null: not.
+	RemovalSentAt        *time.Time `json:"removal_sent_at,omitempty"`
+	RemovalConfirmedFrom *time.Time `json:"removal_confirmed_from,omitempty"`
+	RemovedAt            *time.Time `json:"removed_at,omitempty"`
+}
+
+// IsUnconfirmed reports whether its removal was sent and not confirmed, and it has
+// not expired.
+func (c *Credential) IsUnconfirmed(now time.Time) bool {
+	return c != nil && c.RemovalSentAt != nil && c.RemovedAt == nil && now.Before(c.NotAfter)
 }
 
 func credentialOf(c *rotator.Credential) *Credential {
@@ -28,7 +39,50 @@ func credentialOf(c *rotator.Credential) *Credential {
 		ThumbprintSHA256: string(c.ThumbprintSHA256),
 		NotBefore:        c.NotBefore.UTC(),
 		NotAfter:         c.NotAfter.UTC(),
+
+		RemovalSentAt: instant(c.RemovalSentAt), RemovalConfirmedFrom: instant(c.RemovalFrom), RemovedAt: instant(c.RemovedAt),
 	}
+}
+
+// Removal is a certificate whose removal was sent.
+type Removal struct {
+	Credential
+	// KeyIDs are the entries that were read to carry it.
+	KeyIDs []string `json:"key_ids"`
+	// Foreign tells that rotate did not make it.
+	Foreign    bool   `json:"foreign,omitempty"`
+	RotationID string `json:"rotation_id,omitempty"`
+	// Sends counts requests, LastSentAt is the newest.
+	Sends      int        `json:"sends"`
+	LastSentAt *time.Time `json:"last_sent_at"`
+	// SeenAt is when an answer last showed it on the app; null: none since.
+	SeenAt *time.Time `json:"seen_at"`
+	// NextCheck is null once it is settled.
+	NextCheck *time.Time `json:"next_check"`
+	// End is removed, expired or orphan; null: it is pending.
+	End *string `json:"end"`
+	// State says in plain words where it stands.
+	State string `json:"state"`
+}
+
+func removalsOf(a *rotator.App) []Removal {
+	removals := []Removal{}
+	now := time.Now()
+	for i := range a.Removals {
+		m := &a.Removals[i]
+		wire := Removal{
+			KeyIDs: []string{}, Foreign: m.Foreign, RotationID: m.Rotation, Sends: m.Sends, LastSentAt: instant(m.LastSentAt),
+			SeenAt: instant(m.SeenAt), NextCheck: instant(m.LookAt), End: present(m.End), State: m.State(a, now),
+		}
+		if c := credentialOf(&m.Credential); c != nil {
+			wire.Credential = *c
+		}
+		for _, id := range m.KeyIDs {
+			wire.KeyIDs = append(wire.KeyIDs, string(id))
+		}
+		removals = append(removals, wire)
+	}
+	return removals
 }
 
 // Orphan is a certificate of ours that a person must remove.
@@ -83,17 +137,26 @@ type App struct {
 	Confirm       Confirm      `json:"confirm"`
 	HandOff       *HandOffText `json:"handoff,omitempty"`
 	// Evidence tells that the sign-in log is asked before a certificate is removed.
-	Evidence bool         `json:"evidence,omitempty"`
-	Current  *Credential  `json:"current"`
-	Previous *Credential  `json:"previous"`
-	Former   []Credential `json:"former"`
-	Orphans  []Orphan     `json:"orphans"`
+	Evidence bool `json:"evidence,omitempty"`
+	// NoConsumer tells that a person said: no program signs in with its certificates.
+	NoConsumer bool         `json:"no_consumer,omitempty"`
+	Current    *Credential  `json:"current"`
+	Previous   *Credential  `json:"previous"`
+	Former     []Credential `json:"former"`
+	Orphans    []Orphan     `json:"orphans"`
+	// Removals are certificates whose removal was sent, and the last that were confirmed.
+	Removals []Removal `json:"removals"`
+	// Others are the credentials on the app that rotate did not make; null: no
+	// inspection has read the app yet.
+	Others *Others `json:"others"`
 	// RotationID is the open rotation; null: none.
 	RotationID  *string    `json:"rotation_id"`
 	PausedUntil *time.Time `json:"paused_until"`
 	AddedAt     time.Time  `json:"added_at"`
 	AddedBy     string     `json:"added_by,omitempty"`
 	NewPassword bool       `json:"new_password,omitempty"`
+	// FriendlyName of the key in delivered files, if it was set.
+	FriendlyName string `json:"friendly_name,omitempty"`
 }
 
 // Apps is the answer to listing apps.
@@ -109,9 +172,10 @@ func appOf(a rotator.App, policy *rotator.Policy) App {
 		Policy: PolicyOf(a.Policy), Deliveries: []Delivery{}, Probe: list(a.Probe),
 		Confirm: Confirm{a.Confirm.Rule, a.Confirm.Hook},
 		Current: credentialOf(a.Current), Previous: credentialOf(a.Previous),
-		Former: []Credential{}, Orphans: []Orphan{},
+		Former: []Credential{}, Orphans: []Orphan{}, Removals: removalsOf(&a), Others: othersOf(a.Listed),
 		RotationID: present(a.Rotation), PausedUntil: instant(a.PausedUntil),
 		AddedAt: a.AddedAt.UTC(), AddedBy: a.AddedBy, NewPassword: a.NewPassword, Evidence: a.Evidence,
+		NoConsumer: a.NoConsumer, FriendlyName: a.FriendlyName,
 	}
 	app.Confirm.Rule = a.ConfirmRule()
 	if a.HandOff.Consumer != "" || len(a.HandOff.Steps) > 0 {
@@ -150,6 +214,13 @@ type AppSpec struct {
 	Confirm     Confirm     `json:"confirm"`
 	HandOff     HandOffText `json:"handoff,omitzero"`
 	Evidence    bool        `json:"evidence,omitempty"`
+	// NoConsumer says that no program signs in with its certificates; an app without a
+	// delivery needs it.
+	NoConsumer bool `json:"no_consumer,omitempty"`
+	// FriendlyName of the key in delivered files; empty: that of the adopted file.
+	FriendlyName string `json:"friendly_name,omitempty"`
+	// NewPassword has the first rotation make a password of its own.
+	NewPassword bool `json:"new_password,omitempty"`
 	// PFX is a PKCS#12 or PEM file with the current pair, base64 in JSON; empty
 	// in managed mode: the first pair is made.
 	PFX      []byte `json:"pfx,omitempty"`
@@ -178,7 +249,7 @@ func (s AppSpec) spec() (rotator.AppSpec, error) {
 		Permissions: s.Permissions, Tags: s.Tags, Owner: s.Owner, Policy: policy,
 		Deliveries: deliveries(s.Deliveries), Probe: s.Probe,
 		Confirm: rotator.Confirmation(s.Confirm), HandOff: rotator.HandOffText(s.HandOff), Evidence: s.Evidence, PFX: s.PFX, Password: s.Password,
-		Certificate: s.Certificate,
+		Certificate: s.Certificate, NoConsumer: s.NoConsumer, FriendlyName: s.FriendlyName, NewPassword: s.NewPassword,
 	}, nil
 }
 
@@ -217,10 +288,13 @@ type Edit struct {
 	Confirm     *Confirm     `json:"confirm,omitempty"`
 	HandOff     *HandOffText `json:"handoff,omitempty"`
 	Evidence    *bool        `json:"evidence,omitempty"`
+	NoConsumer  *bool        `json:"no_consumer,omitempty"`
 	// ForgetOrphan is the thumbprint, SHA-1 or SHA-256, of an orphan that a person
 	// has removed.
 	ForgetOrphan string `json:"forget_orphan,omitempty"`
 	NewPassword  *bool  `json:"new_password,omitempty"`
+	// FriendlyName of the key in files from the next rotation on.
+	FriendlyName *string `json:"friendly_name,omitempty"`
 }
 
 func (e Edit) edit() (rotator.Edit, error) {
@@ -228,6 +302,7 @@ func (e Edit) edit() (rotator.Edit, error) {
 		Mode: (*rotator.Mode)(e.Mode), ObjectID: (*rotator.ObjectID)(e.ObjectID), KeyID: (*rotator.KeyID)(e.KeyID),
 		Permissions: e.Permissions, Tags: e.Tags, Owner: e.Owner, Probe: e.Probe,
 		Confirm: (*rotator.Confirmation)(e.Confirm), HandOff: (*rotator.HandOffText)(e.HandOff), ForgetOrphan: e.ForgetOrphan, NewPassword: e.NewPassword, Evidence: e.Evidence,
+		NoConsumer: e.NoConsumer, FriendlyName: e.FriendlyName,
 	}
 	if e.Policy != nil {
 		policy, err := e.Policy.override()

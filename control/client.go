@@ -175,8 +175,17 @@ func (c *Client) RebindTenant(ctx context.Context, tenant string) error {
 // the rotation ended; with [ErrEnded] if the daemon stops before, and with the
 // context's error if ctx is done.
 func (c *Client) Follow(ctx context.Context, id string) iter.Seq2[Rotation, error] {
+	return c.follow(ctx, id, "")
+}
+
+// FollowRemovals is Follow until the rotation's removals are confirmed, too.
+func (c *Client) FollowRemovals(ctx context.Context, id string) iter.Seq2[Rotation, error] {
+	return c.follow(ctx, id, "?removals")
+}
+
+func (c *Client) follow(ctx context.Context, id, query string) iter.Seq2[Rotation, error] {
 	return func(yield func(Rotation, error) bool) {
-		response, err := c.send(ctx, http.MethodGet, "/v1/rotations/"+url.PathEscape(id)+"/events", nil)
+		response, err := c.send(ctx, http.MethodGet, "/v1/rotations/"+url.PathEscape(id)+"/events"+query, nil)
 		if err != nil {
 			yield(Rotation{}, err)
 			return
@@ -205,7 +214,7 @@ func (c *Client) Follow(ctx context.Context, id string) iter.Seq2[Rotation, erro
 				yield(Rotation{}, line.Error)
 				return
 			}
-			open = line.Open
+			open = line.Open || query != "" && line.AwaitsRemovals()
 			if !yield(line.Rotation, nil) {
 				return
 			}

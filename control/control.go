@@ -17,7 +17,8 @@
 //	POST   /v1/apps/{name}/rollback        Rotation
 //	POST   /v1/rotations/due               202, Started
 //	GET    /v1/rotations/{id}              Rotation
-//	GET    /v1/rotations/{id}/events       one Rotation a line, until it ended
+//	GET    /v1/rotations/{id}/events       one Rotation a line, until it ended; with ?removals, until
+//	                                       its removals are confirmed, too
 //	POST   /v1/apply                       ApplyRequest → Applied
 //	POST   /v1/check                       CheckReport
 //	GET    /v1/plan                        Plan

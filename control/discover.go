@@ -19,7 +19,7 @@ import (
 // those of whoever made it.
 type Found struct {
 	Tenant string `json:"tenant"`
-	// Kind is app or service_principal.
+	// Kind is app, service_principal or agent_identity_blueprint, which is no app.
 	Kind        string `json:"kind"`
 	DisplayName string `json:"display_name"`
 	ClientID    string `json:"client_id"`
@@ -29,20 +29,28 @@ type Found struct {
 	// Owners by name, or by ID where the name may not be read; at most 20.
 	Owners      []string          `json:"owners"`
 	Credentials []FoundCredential `json:"credentials"`
+	// FederatedUnknown is why federated credentials may be missing; null: all are
+	// listed.
+	FederatedUnknown *string `json:"federated_unknown"`
 }
 
 // FoundCredential is one credential of it.
 type FoundCredential struct {
-	// Kind is certificate, secret or saml.
+	// Kind is certificate, secret, saml or federated.
 	Kind        string `json:"kind"`
 	KeyID       string `json:"key_id"`
 	DisplayName string `json:"display_name"`
-	// NotBefore and NotAfter are null if Entra does not tell.
+	// NotBefore and NotAfter are null if Entra does not tell; federated ones have none.
 	NotBefore *time.Time `json:"not_before"`
 	NotAfter  *time.Time `json:"not_after"`
-	// The thumbprints are null for secrets.
+	// The thumbprints are those of certificates.
 	ThumbprintSHA1   *string `json:"thumbprint_sha1"`
 	ThumbprintSHA256 *string `json:"thumbprint_sha256"`
+	// Issuer, Subject and Audiences are those of a federated one; null for others.
+	// Whoever gets a token of the issuer for the subject signs in without a key.
+	Issuer    *string  `json:"issuer"`
+	Subject   *string  `json:"subject"`
+	Audiences []string `json:"audiences"`
 	// Ours tells that rotate made or adopted it; others are foreign.
 	Ours bool `json:"ours"`
 }
@@ -67,12 +75,14 @@ func discoverStepOf(s rotator.DiscoverStep) DiscoverStep {
 	wire.Found = &Found{
 		Tenant: f.Tenant, Kind: f.Kind, DisplayName: f.DisplayName, ClientID: string(f.ClientID), ObjectID: string(f.ObjectID),
 		App: present(f.App), Owners: list(f.Owners), Credentials: make([]FoundCredential, len(f.Credentials)),
+		FederatedUnknown: present(f.FederatedUnknown),
 	}
 	for i, c := range f.Credentials {
 		wire.Found.Credentials[i] = FoundCredential{
 			Kind: c.Kind, KeyID: string(c.KeyID), DisplayName: c.DisplayName,
 			NotBefore: instant(c.NotBefore), NotAfter: instant(c.NotAfter),
 			ThumbprintSHA1: present(c.ThumbprintSHA1), ThumbprintSHA256: present(string(c.Thumbprint)),
+			Issuer: present(c.Issuer), Subject: present(c.Subject), Audiences: c.Audiences,
 			Ours: slices.Contains(f.Ours, i),
 		}
 	}

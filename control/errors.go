@@ -42,6 +42,7 @@ type kind struct {
 func kinds() []kind {
 	return []kind{
 		{"not_found", http.StatusNotFound, rotator.ErrNotFound},
+		{"no_tenant", http.StatusNotFound, rotator.ErrNoTenant},
 		{"exists", http.StatusConflict, rotator.ErrExists},
 		{"rotating", http.StatusConflict, rotator.ErrRotating},
 		{"usage", http.StatusBadRequest, rotator.ErrUsage},
@@ -56,7 +57,7 @@ func kinds() []kind {
 // Error is a refusal on the wire. On the client's side [errors.Is] finds the
 // sentinel of its code, and [errors.As] the [rotator.Failure] of code failure.
 type Error struct {
-	// Code is not_found, exists, rotating, usage, refused, cannot_tell,
+	// Code is not_found, no_tenant, exists, rotating, usage, refused, cannot_tell,
 	// forbidden, too_large, unknown_route, failure or internal.
 	Code    string `json:"code"`
 	Message string `json:"message"`

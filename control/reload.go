@@ -62,10 +62,17 @@ func (s *Server) warnings() []string {
 // tells who asks, and a refusal can name the group.
 func (s *Server) share(l net.Listener) error {
 	address, ok := l.Addr().(*net.UnixAddr)
-	if !ok || !s.access().isShared() {
+	if !ok {
 		return nil
 	}
-	if err := os.Chmod(address.Name, 0o666); err != nil { //nolint:gosec // the peer's credentials decide
+	return s.shareFile(address.Name)
+}
+
+func (s *Server) shareFile(path string) error {
+	if !s.access().isShared() {
+		return nil
+	}
+	if err := os.Chmod(path, 0o666); err != nil { //nolint:gosec // the peer's credentials decide
 		return fmt.Errorf("control socket: let groups in: %w", err)
 	}
 	return nil

@@ -61,6 +61,9 @@ type ReportApp struct {
 	ConfirmRule string `json:"confirm_rule,omitempty"`
 	// Certificate in service when the report was made; null: none.
 	Certificate *Credential `json:"certificate"`
+	// Others are the credentials on it then that rotate did not make; null: it was
+	// not tracked, or no inspection had read it.
+	Others *Others `json:"others"`
 	// Rotations that were open at some time of the year, oldest first.
 	Rotations []Rotation `json:"rotations"`
 	// HeldUp are the failures that held them up.
@@ -153,6 +156,7 @@ func (b *reportBuilder) tracked(a rotator.App) {
 	app := b.app(a.Name)
 	app.Tracked, app.Tenant, app.ClientID, app.Owner = true, a.Tenant, string(a.ClientID), a.Owner
 	app.Mode, app.ConfirmRule, app.Certificate = string(a.Mode), a.ConfirmRule(), credentialOf(a.Current)
+	app.Others = othersOf(a.Listed)
 }
 
 func (b *reportBuilder) rotation(r rotator.Rotation) {

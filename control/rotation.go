@@ -1,6 +1,7 @@
 package control
 
 import (
+	"slices"
 	"time"
 
 	"github.com/seed-f0abd057/rotate/rotator"
@@ -48,12 +49,16 @@ type Rotation struct {
 	// LeftBehind are SHA-256 thumbprints of certificates of ours that stay on the
 	// app until a person removes them.
 	LeftBehind []string `json:"left_behind,omitempty"`
+	// Unconfirmed are certificates whose removal was sent and is not confirmed.
+	Unconfirmed []Credential `json:"unconfirmed_removals,omitempty"`
 	// Told are keys of others that are removed once ours is confirmed.
 	Told []ToldKey `json:"told,omitempty"`
 	// Compromised is current or next; empty: the rotation answers no compromise.
 	Compromised string `json:"compromised,omitempty"`
-	// CompromisedRemovedAt is when the certificate given up left the app; null: it is
-	// there, or the rotation answers no compromise.
+	// CompromisedRemovedAt is when the removal of the certificate given up was
+	// confirmed, CompromisedSentAt when it was sent; null: not, or the rotation answers
+	// no compromise.
+	CompromisedSentAt    *time.Time `json:"compromised_removal_sent_at,omitempty"`
 	CompromisedRemovedAt *time.Time `json:"compromised_removed_at,omitempty"`
 	// Back is why it rolls back: person, vanished or compromised.
 	Back string `json:"back,omitempty"`
@@ -70,6 +75,11 @@ type Rotation struct {
 	// MissingSince is when the new certificate was found gone from Entra.
 	MissingSince *time.Time `json:"missing_since"`
 	Warnings     []string   `json:"warnings"`
+}
+
+// AwaitsRemovals reports whether a removal was sent that can still be confirmed.
+func (r *Rotation) AwaitsRemovals() bool {
+	return slices.ContainsFunc(r.Unconfirmed, func(c Credential) bool { return c.RemovalConfirmedFrom != nil })
 }
 
 // confirmCodeDigits is how much of the SHA-256 thumbprint a person types.
@@ -109,10 +119,18 @@ func rotationOf(r rotator.Rotation) Rotation {
 		}
 	}
 	for _, c := range r.Told {
-		wire.Told = append(wire.Told, ToldKey{string(c.KeyID), c.By, instant(c.RemovedAt)})
+		wire.Told = append(wire.Told, ToldKey{string(c.KeyID), c.By, instant(c.RemovalSentAt), instant(c.RemovalFrom), instant(c.RemovedAt)})
 	}
 	if r.Compromised != nil {
 		wire.Compromised, wire.CompromisedRemovedAt = r.Compromised.Which, instant(r.CutAt())
+		if !slices.Contains(r.LeftBehind, r.Compromised.Thumbprint) {
+			wire.CompromisedSentAt = instant(r.Compromised.DoneAt)
+		}
+	}
+	for _, c := range r.Unconfirmed(time.Now()) {
+		if sent := credentialOf(&c); sent != nil {
+			wire.Unconfirmed = append(wire.Unconfirmed, *sent)
+		}
 	}
 	wire.Evidence = evidenceOf(r.Evidence)
 	if r.Back != nil {
@@ -185,8 +203,11 @@ func (s StartRequest) request() rotator.StartRequest {
 type ToldKey struct {
 	KeyID string `json:"key_id"`
 	By    string `json:"by"`
-	// RemovedAt is null while it may be on the app.
-	RemovedAt *time.Time `json:"removed_at"`
+	// RemovalSentAt is when its removal was sent, RemovalConfirmedFrom the earliest time
+	// at which that can be confirmed; RemovedAt is null until it is.
+	RemovalSentAt        *time.Time `json:"removal_sent_at"`
+	RemovalConfirmedFrom *time.Time `json:"removal_confirmed_from"`
+	RemovedAt            *time.Time `json:"removed_at"`
 }
 
 // Started is the answer to starting all that is due.

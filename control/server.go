@@ -55,10 +55,23 @@ type Server struct {
 // Serve answers on l until ctx is done; then it ends the streams, lets other
 // requests finish for a few seconds, and returns nil. It closes l.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	log := s.Logger
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
+	log := s.log()
+	if l, ok := l.(*net.UnixListener); ok {
+		lasting := &lasting{path: l.Addr().String(), share: s.shareFile, l: l}
+		return s.serve(ctx, lasting, log, func(ctx context.Context) { s.keep(ctx, lasting) })
 	}
+	return s.serve(ctx, l, log, nil)
+}
+
+func (s *Server) log() *slog.Logger {
+	if s.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return s.Logger
+}
+
+// serve is Serve; keep looks after the listener meanwhile.
+func (s *Server) serve(ctx context.Context, l net.Listener, log *slog.Logger, keep func(context.Context)) error {
 	server := &http.Server{
 		Handler:           s.handler(ctx),
 		ReadHeaderTimeout: headerTimeout,
@@ -68,6 +81,13 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	}
 	if err := s.share(l); err != nil {
 		return errors.Join(err, l.Close())
+	}
+	var keeping sync.WaitGroup
+	defer keeping.Wait()
+	kept, enough := context.WithCancel(ctx)
+	defer enough()
+	if keep != nil {
+		keeping.Go(func() { keep(kept) })
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(l) }()
@@ -411,7 +431,11 @@ func (s *Server) events(stop context.Context, w http.ResponseWriter, r *http.Req
 	encoder := json.NewEncoder(w)
 	control := http.NewResponseController(w)
 	begun := false
-	for rotation, err := range s.Rotator.Follow(ctx, r.PathValue("id")) { //nolint:contextcheck // the request's context; stop only ends it
+	follow := s.Rotator.Follow
+	if r.URL.Query().Has("removals") {
+		follow = s.Rotator.FollowRemovals
+	}
+	for rotation, err := range follow(ctx, r.PathValue("id")) { //nolint:contextcheck // the request's context; stop only ends it
 		switch {
 		case err != nil && !begun:
 			writeError(w, err)

@@ -177,8 +177,8 @@ func TestRoutes(t *testing.T) {
 	if err := c.RebindTenant(ctx, "contoso"); err != nil {
 		t.Error(err)
 	}
-	if err := c.RebindTenant(ctx, "fabrikam"); !errors.Is(err, rotator.ErrNotFound) {
-		t.Errorf("RebindTenant of an unknown tenant = %v, want ErrNotFound", err)
+	if err := c.RebindTenant(ctx, "fabrikam"); !errors.Is(err, rotator.ErrNoTenant) {
+		t.Errorf("RebindTenant of an unknown tenant = %v, want ErrNoTenant", err)
 	}
 
 	started, err := c.StartDue(ctx)

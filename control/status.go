@@ -58,6 +58,8 @@ type AppStatus struct {
 	Next *Credential `json:"next"`
 	// Orphans are SHA-256 thumbprints of certificates that a person must remove.
 	Orphans []string `json:"orphans"`
+	// Removals are those that were sent and are not confirmed.
+	Removals []Removal `json:"removals"`
 	// LastError is Trouble's message.
 	LastError *string    `json:"last_error"`
 	RetryAt   *time.Time `json:"retry_at"`
@@ -73,6 +75,8 @@ type AppStatus struct {
 	// Deadline is the last date for a person's confirmation.
 	Deadline    *time.Time `json:"deadline"`
 	PausedUntil *time.Time `json:"paused_until"`
+	// NoDelivery tells that it is not rotated, because it has no delivery.
+	NoDelivery bool `json:"no_delivery,omitempty"`
 	// Late tells that the last safe start has passed.
 	Late bool `json:"late"`
 	// Attention tells that a person should look.
@@ -101,10 +105,10 @@ func appStatusOf(a rotator.AppStatus) AppStatus {
 		Name: a.App.Name, Tenant: a.App.Tenant, Cloud: present(a.Cloud), Mode: string(a.App.Mode),
 		Phase: present(string(a.Phase)), Open: a.Open,
 		DueAt: instant(a.DueAt), LastSafeStart: instant(a.LastSafeStart), NotAfter: instant(a.NotAfter),
-		Orphans: []string{}, Trouble: troubleOf(a.Trouble),
+		Orphans: []string{}, Removals: []Removal{}, Trouble: troubleOf(a.Trouble),
 		WaitingFor: present(a.WaitingFor), WaitingUntil: instant(a.WaitingUntil),
 		Deadline: instant(a.Deadline), PausedUntil: instant(a.App.PausedUntil),
-		Late: a.Late, Attention: a.Attention, Warnings: list(a.Warnings),
+		Late: a.Late, NoDelivery: a.NoDelivery, Attention: a.Attention, Warnings: list(a.Warnings),
 		Owner: a.App.Owner, Tags: list(a.App.Tags),
 	}
 	if c := credentialOf(a.App.Current); c != nil {
@@ -112,6 +116,11 @@ func appStatusOf(a rotator.AppStatus) AppStatus {
 	}
 	for _, o := range a.App.Orphans {
 		wire.Orphans = append(wire.Orphans, string(o.ThumbprintSHA256))
+	}
+	for _, m := range removalsOf(&a.App) {
+		if m.End == nil {
+			wire.Removals = append(wire.Removals, m)
+		}
 	}
 	if wire.Trouble != nil {
 		wire.LastError, wire.RetryAt = &wire.Trouble.Message, wire.Trouble.RetryAt

@@ -25,12 +25,12 @@ import (
 // encoder is package pfx as the domain knows it.
 type encoder struct{}
 
-func (encoder) Encode(encoding string, key *rsa.PrivateKey, certificate []byte, _ [][]byte, password string) ([]byte, error) {
+func (encoder) Encode(encoding string, key *rsa.PrivateKey, certificate []byte, _ [][]byte, password, name string) ([]byte, error) {
 	leaf, err := x509.ParseCertificate(certificate)
 	if err != nil {
 		return nil, err
 	}
-	return pfx.Encode(pfx.Encoding(encoding), key, leaf, nil, password)
+	return pfx.EncodeNamed(pfx.Encoding(encoding), key, leaf, nil, password, name)
 }
 
 func (encoder) Decode(data []byte, password string) (rotator.KeyPair, error) {

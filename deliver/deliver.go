@@ -178,7 +178,7 @@ func (d *Deliverer) encoded(pair rotator.KeyPair, encoding string) (content []by
 	if content := pair.Encoded[encoding]; len(content) > 0 {
 		return content, true, nil
 	}
-	content, err = d.Encoder.Encode(encoding, pair.Key, pair.Certificate, pair.Chain, pair.Password)
+	content, err = d.Encoder.Encode(encoding, pair.Key, pair.Certificate, pair.Chain, pair.Password, pair.FriendlyName)
 	if err != nil {
 		f := fixf("correct the encoding of the delivery or of the policy",
 			"encode the key pair as %q: %v", encoding, err)

@@ -30,7 +30,7 @@ var _ rotator.Deliverer = (*deliver.Deliverer)(nil)
 // encoder is package pfx as the domain sees it.
 type encoder struct{}
 
-func (encoder) Encode(encoding string, key *rsa.PrivateKey, certificate []byte, chain [][]byte, password string) ([]byte, error) {
+func (encoder) Encode(encoding string, key *rsa.PrivateKey, certificate []byte, chain [][]byte, password, name string) ([]byte, error) {
 	leaf, err := x509.ParseCertificate(certificate)
 	if err != nil {
 		return nil, err
@@ -43,7 +43,7 @@ func (encoder) Encode(encoding string, key *rsa.PrivateKey, certificate []byte, 
 		}
 		above = append(above, c)
 	}
-	return pfx.Encode(pfx.Encoding(encoding), key, leaf, above, password)
+	return pfx.EncodeNamed(pfx.Encoding(encoding), key, leaf, above, password, name)
 }
 
 func (encoder) Decode(data []byte, password string) (rotator.KeyPair, error) {
@@ -79,7 +79,7 @@ var pairs = sync.OnceValue(func() (made [3]rotator.KeyPair) {
 		if name == "foreign" {
 			made[i].Password = "somebody-elses"
 		}
-		if made[i].Encoded["modern"], err = (encoder{}).Encode("modern", key, der, nil, made[i].Password); err != nil {
+		if made[i].Encoded["modern"], err = (encoder{}).Encode("modern", key, der, nil, made[i].Password, ""); err != nil {
 			panic(err)
 		}
 	}

@@ -31,7 +31,7 @@ import (
 // While the password stays the same, the switch is the rename of the target and
 // nothing else. A new password means two renames: between them, and after a crash
 // between them until the delivery runs again, a consumer sees the new password
-// beside the old file.
+// beside the old file. A rename that fails undoes those before it.
 
 // previousSuffix names the file with the pair that is being replaced.
 const previousSuffix = ".previous"
@@ -56,6 +56,8 @@ type placement struct {
 	// held tells that the content is in place already.
 	held bool
 	temp string
+	// kept is a second name of the file that is replaced, while the switch may fail.
+	kept string
 }
 
 func (p *placement) path() string { return filepath.Join(p.folder.path, p.name) }
@@ -223,6 +225,9 @@ func (t *target) place(f *folder, name string, content []byte) (*occupied, error
 	if err != nil {
 		return nil, err
 	}
+	if err := replaceable(filepath.Join(f.path, name)); err != nil {
+		return nil, err
+	}
 	p := &occupied{placement{folder: f, name: name, content: content, uid: -1, gid: t.gid, mode: t.mode}, there}
 	if p.mode == 0 {
 		p.mode = 0o600
@@ -350,6 +355,10 @@ func overwrite(app, path string) string {
 // passwordAt prepares the password file. It refuses to replace what is no password
 // of ours; a line end after the password is left as it is.
 func passwordAt(t *target, f *folder, p rotator.Package) (*placement, error) {
+	if !rotator.IsDeliverable(p.Pair.Password) {
+		return nil, fixf("have a new one made: rotate app edit "+p.App+" --new-password",
+			"the password of the key pair is not one printable line of at most 128 characters; it is not written to %s", t.passwordPath)
+	}
 	o, err := t.place(f, filepath.Base(t.passwordPath), []byte(p.Pair.Password))
 	if err != nil {
 		return nil, err
@@ -373,13 +382,12 @@ func passwordAt(t *target, f *folder, p rotator.Package) (*placement, error) {
 }
 
 // put brings all files in place: first each under a temporary name, then all
-// renames.
+// renames. If one of them fails, those before it are undone: a consumer never keeps a
+// new password beside the old file.
 func put(ctx context.Context, files []*placement) (err error) {
 	defer func() {
 		for _, p := range files {
-			if p.temp != "" {
-				err = errors.Join(err, p.folder.root.Remove(p.temp))
-			}
+			err = errors.Join(err, p.forget())
 		}
 	}()
 	for _, p := range files {
@@ -396,14 +404,27 @@ func put(ctx context.Context, files []*placement) (err error) {
 			return system("write "+p.path(), err)
 		}
 	}
-	for _, p := range files {
+	var switched []*placement
+	back := func(err error) error {
+		for _, p := range slices.Backward(switched) {
+			err = errors.Join(err, p.undo())
+		}
+		return err
+	}
+	for i, p := range files {
 		if p.temp == "" {
 			continue
 		}
+		if i < len(files)-1 { // the last one ends the switch
+			if err := p.keep(); err != nil {
+				return back(err)
+			}
+		}
 		if err := p.folder.root.Rename(p.temp, p.name); err != nil {
-			return system("put "+p.path()+" in place", err)
+			return back(system("put "+p.path()+" in place", err))
 		}
 		p.temp = ""
+		switched = append(switched, p)
 		if err := p.folder.sync(); err != nil {
 			return system("make "+p.path()+" durable", err)
 		}
@@ -472,6 +493,9 @@ func (d *Deliverer) fileHolds(delivery rotator.Delivery, passwords []string) (ro
 	there, err := f.look(filepath.Base(t.path))
 	if err != nil || there.info == nil {
 		return "", err
+	}
+	if err := replaceable(t.path); err != nil {
+		return "", err // said before anything is uploaded, and by app test
 	}
 	if there.unreadable != nil {
 		return "", there.unreadable

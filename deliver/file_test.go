@@ -304,11 +304,11 @@ func TestFileForeignOwner(t *testing.T) {
 
 // TestFileNotOurs holds targets that are left alone unless Replace is set.
 func TestFileNotOurs(t *testing.T) {
-	foreignPEM, err := (encoder{}).Encode("pem", foreignPair().Key, foreignPair().Certificate, nil, "")
+	foreignPEM, err := (encoder{}).Encode("pem", foreignPair().Key, foreignPair().Certificate, nil, "", "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	foreignOpen, err := (encoder{}).Encode("modern", foreignPair().Key, foreignPair().Certificate, nil, password)
+	foreignOpen, err := (encoder{}).Encode("modern", foreignPair().Key, foreignPair().Certificate, nil, password, "")
 	if err != nil {
 		t.Fatal(err)
 	}

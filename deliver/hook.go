@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -249,6 +250,36 @@ func (h Hook) execute(ctx context.Context, env []string, out *output) error {
 	return err
 }
 
+// explain says why a program that is there is "no such file": the interpreter in its
+// first line is not.
+func (h Hook) explain(name string, failure *rotator.Failure) {
+	file, err := os.Open(h.Command[0])
+	if err != nil {
+		return
+	}
+	defer file.Close() //nolint:errcheck // it was only read
+	head := make([]byte, 256)
+	n, err := file.Read(head)
+	if err != nil {
+		return
+	}
+	head, hasMark := bytes.CutPrefix(head[:n], []byte("\xef\xbb\xbf"))
+	line, _, _ := bytes.Cut(head, []byte("\n"))
+	interpreter, isScript := bytes.CutPrefix(line, []byte("#!"))
+	switch {
+	case !isScript:
+	case hasMark:
+		failure.Message = fmt.Sprintf("hook %s cannot be started: %s begins with a byte order mark", name, h.Command[0])
+		failure.Next = "save it as UTF-8 without one: sed -i '1s/^\\xef\\xbb\\xbf//' " + h.Command[0]
+	case bytes.HasSuffix(line, []byte("\r")):
+		failure.Message = fmt.Sprintf("hook %s cannot be started: %s has the line ends of DOS (CR LF), so its interpreter is not found", name, h.Command[0])
+		failure.Next = "sed -i 's/\\r$//' " + h.Command[0]
+	default:
+		failure.Message = fmt.Sprintf("hook %s cannot be started: its interpreter %q is not there", name, strings.TrimSpace(string(interpreter)))
+		failure.Next = "install it, or correct the first line of " + h.Command[0]
+	}
+}
+
 // judge turns the end of a program into what the rotation is told.
 func (h Hook) judge(ctx context.Context, event, name string, err error, out *output) error {
 	if err == nil {
@@ -272,6 +303,9 @@ func (h Hook) judge(ctx context.Context, event, name string, err error, out *out
 	case !exited:
 		failure.Message = fmt.Sprintf("hook %s cannot be started: %s", name, reasonText(err))
 		failure.Next = "run it by hand: " + strings.Join(h.Command[:1], " ")
+		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOEXEC) {
+			h.explain(name, failure)
+		}
 		failure.Err = err
 		if !errors.Is(err, unix.ETXTBSY) && !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.ENOMEM) {
 			failure.Class = rotator.ClassFix

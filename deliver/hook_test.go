@@ -444,3 +444,20 @@ func TestDefaultRuntime(t *testing.T) {
 	checkMode(t, want, 0o700|os.ModeDir)
 	checkNames(t, want)
 }
+
+// TestB9HookOfDOS has scripts whose first line names no program that is there; the kernel
+// says of the script itself that it is not.
+func TestB9HookOfDOS(t *testing.T) {
+	for text, want := range map[string]string{
+		"#!/bin/sh\r\necho\r\n":               "line ends of DOS",
+		"#!/nowhere/python3\nprint(1)\n":      "its interpreter \"/nowhere/python3\" is not there",
+		"\xef\xbb\xbf#!/bin/sh\necho hello\n": "byte order mark",
+	} {
+		path := filepath.Join(folder(t), "hook")
+		if err := os.WriteFile(path, []byte(text), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		d := &deliver.Deliverer{Encoder: encoder{}, Hooks: map[string]deliver.Hook{"h": {Command: []string{path}}}, RuntimeDir: folder(t)}
+		failure(t, d.Deliver(t.Context(), execH, pack()), rotator.ClassFix, want)
+	}
+}

@@ -181,7 +181,7 @@ func (t *Tenant) apply(o *object, body map[string]any) *graphError {
 				return err
 			}
 			sent, _ := value.([]any)
-			list, added, err := replaceKeys(o.keys, sent, t.now(), t.IgnoreKeyID)
+			list, added, err := replaceKeys(o.keys, sent, t.now())
 			if err != nil {
 				return err
 			}
@@ -189,6 +189,9 @@ func (t *Tenant) apply(o *object, body map[string]any) *graphError {
 				if err := t.dir.checkPolicy(o, &added[i]); err != nil {
 					return err
 				}
+			}
+			if err := checkSize(list); err != nil {
+				return err
 			}
 			o.keys = list
 		case name == "passwordCredentials":

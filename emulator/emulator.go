@@ -75,17 +75,6 @@ type Tenant struct {
 	// so that a client that gives up early does not know whether it was done.
 	Latency time.Duration
 
-	// IgnoreKeyID makes addKey, and PATCH for new entries, assign a keyId of the
-	// tenant's own. Zero keeps the client's. Whether Entra keeps the one sent to
-	// addKey is not documented.
-	//
-	// https://learn.microsoft.com/graph/api/application-addkey
-	IgnoreKeyID bool
-
-	// EchoKey makes the answer of addKey contain the certificate. Zero leaves
-	// key null. Not documented either way.
-	EchoKey bool
-
 	// LenientProof accepts what neither the proof-of-possession page shows nor live
 	// tenants were seen to accept: PS256 instead of RS256, x5t#S256 or a kid in lower
 	// case alone instead of x5t, and a removeKey signed by the very key that it removes.
@@ -99,6 +88,18 @@ type Tenant struct {
 	//
 	// https://github.com/blackadi/GraphAPI_addKey_API_SP
 	RemoveUnknownStatus int
+
+	// RemoveNotFound is how many removals of an entry that is there are answered 400
+	// "No credentials found to be removed." and not done, before one is: reads and
+	// writes meet different replicas. RemoveNotFoundPercent is how many of 100 are,
+	// besides.
+	//
+	// Seen live on 2026-08-21 by https://github.com/sg1888/postfix-m365-relay
+	RemoveNotFound, RemoveNotFoundPercent int
+
+	// RemoveAgain is how many removals of an entry are answered 204 and have no effect,
+	// before one has: the exact same removal is needed again. Seen there, too.
+	RemoveAgain int
 
 	// DeniedError is the OAuth "error" of a refusal for a disabled app
 	// (AADSTS7000112) or by Conditional Access (AADSTS53003). If empty,
@@ -194,6 +195,8 @@ type Tenant struct {
 	turn  uint64 // of the replicas of the token service
 	read  uint64 // of the replicas of Graph
 	reads window // of requests that name keyCredentials in $select
+	// removals counts those of one entry that had no effect, by keyId.
+	removals map[string]int
 	// grants are authorization codes.
 	grants map[string]*grant
 	// devices are device codes that wait for a user or for the client; refreshes are

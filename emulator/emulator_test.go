@@ -201,11 +201,40 @@ func TestUnknownRequestIsLoud(t *testing.T) {
 		{"GET", "/v1.0/applications?$expand=extensionProperties"},
 		{"GET", "/v1.0/applications?select=id"},
 		{"GET", "/nowhere"},
+		{"GET", "/v1.0/applications?$filter=contains(displayName,'x')"},
+		{"GET", "/v1.0/applications?$filter=displayName gt 'x'"},
+		{"GET", "/v1.0/applications?$filter=keyCredentials/any(k:k/usage eq 'Verify')"},
+		{"GET", "/v1.0/applications?$filter=startswith(appId,'x')"},
+		{"GET", "/v1.0/servicePrincipals?$select=owners"},
 	} {
 		heard = nil
 		if a := c.send(r.method, r.path, "", nil); a.status != 501 || len(heard) != 1 {
 			t.Errorf("%s %s: got %d and heard %v, want 501 and one call of Unknown", r.method, r.path, a.status, heard)
 		}
+	}
+}
+
+// TestUnknownBodyIsLoud sends properties that exist in Graph and are not in the schema.
+func TestUnknownBodyIsLoud(t *testing.T) {
+	tenant := &emulator.Tenant{}
+	app := addApp(t, tenant, emulator.Application{})
+	c := newClient(t, tenant).as(addAdmin(t, tenant, "Application.ReadWrite.All", "Mail.Send", "User.Read.All"))
+	mail := testMail("a@contoso.example")
+	message, _ := mail["message"].(map[string]any)
+	message["hasAttachments"] = false
+	for path, body := range map[string]string{
+		"/beta/applications/" + app.ObjectID: `{"authenticationBehaviours":{}}`,
+	} {
+		if a := c.send("PATCH", path, "application/json", []byte(body)); a.status != 501 || !strings.Contains(a.message(), "authenticationBehaviours") {
+			t.Errorf("%s: got %d %s, want 501 by name", path, a.status, a.raw)
+		}
+	}
+	user := c.want(200, "GET", "users?$top=1", nil).values()[0]["id"]
+	if a := c.call("POST", fmt.Sprint("users/", user, "/sendMail"), mail); a.status != 501 || !strings.Contains(a.message(), "hasAttachments") {
+		t.Errorf("sendMail: got %d %s, want 501 by name", a.status, a.raw)
+	}
+	if n := len(tenant.SentMails()); n != 0 {
+		t.Errorf("%d mails were sent", n)
 	}
 }
 

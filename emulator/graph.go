@@ -2,6 +2,7 @@ package emulator
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -100,7 +101,7 @@ func (t *Tenant) graph(c *call) (*response, *graphError) {
 	if c.query.unknown != "" || err != nil {
 		return nil, err
 	}
-	if err := t.parseBody(c); err != nil {
+	if err := t.parseBody(c); err != nil || c.query.unknown != "" {
 		return nil, err
 	}
 	if c.route.may != nil && !c.caller.has(c.route.may) {
@@ -140,15 +141,28 @@ func (t *Tenant) parseBody(c *call) *graphError {
 	case strings.Contains(c.route.body, "."):
 		return t.checkAction(c, object)
 	}
+	if _, isList := object["keyCredentials"].([]any); object["keyCredentials"] != nil && !isList {
+		return wrongShape("keyCredentials")
+	}
 	binds, refusal := takeBinds(c.route.body, object)
 	if refusal != nil {
 		return refusal
 	}
 	c.binds = binds
-	if err := t.dir.schema.checkObject(c.route.body, object, ""); err != nil {
-		return badRequest(err.Error())
+	return t.refuse(c, t.dir.schema.checkObject(c.route.body, object, ""))
+}
+
+// refuse answers for a body that the schema refuses. A property that only the whole
+// schema could tell to be wrong is not known.
+func (t *Tenant) refuse(c *call, err error) *graphError {
+	if err == nil {
+		return nil
 	}
-	return nil
+	if e, ok := errors.AsType[*schemaError](err); ok && e.property != "" && (c.isBeta() || !t.dir.schema.isWhole(e.typ)) {
+		c.query.unknown = "the property " + e.property + " of " + e.typ + " in a body"
+		return nil
+	}
+	return badRequest(err.Error())
 }
 
 // checkAction checks the parameters of an action.
@@ -158,10 +172,7 @@ func (t *Tenant) checkAction(c *call, parameters map[string]any) *graphError {
 	if strings.HasSuffix(c.route.body, "Key") && parameters["proof"] == nil {
 		return denied()
 	}
-	if err := t.dir.schema.checkAction(c.route.body, parameters); err != nil {
-		return badRequest(err.Error())
-	}
-	return nil
+	return t.refuse(c, t.dir.schema.checkAction(c.route.body, parameters))
 }
 
 // target returns the object that the path names, as the replica knows it.

@@ -33,6 +33,37 @@ const (
 // https://learn.microsoft.com/graph/api/resources/keycredential
 const maxDisplayName = 90
 
+// badCertificate refuses a key that is no certificate. Seen live.
+//
+// https://github.com/sg1888/postfix-m365-relay
+const badCertificate = "Invalid credential value. Error: Cannot find the requested object."
+
+// wrongShape refuses a collection that is none. Seen live.
+//
+// https://github.com/microsoft/Microsoft365DSC/issues/7200
+func wrongShape(property string) *graphError {
+	return &graphError{
+		status: http.StatusBadRequest, code: "BadRequest",
+		message: "Property " + property + " in payload has a value that does not match schema.",
+	}
+}
+
+// maxKeys is how many certificates an app may have; more were seen refused.
+//
+// https://github.com/microsoftgraph/microsoft-graph-docs/issues/21469
+const maxKeys = 600
+
+// checkSize refuses a list of certificates that is too long for the object.
+func checkSize(keys []keyCredential) *graphError {
+	if len(keys) <= maxKeys {
+		return nil
+	}
+	return &graphError{
+		status: http.StatusForbidden, code: "Directory_ResourceSizeExceeded",
+		message: "The size of the object has exceeded its limit. Please reduce the number of values and retry your request.",
+	}
+}
+
 // minKeyBits is the smallest RSA key that is not refused as weak (AADSTS50032).
 //
 // https://learn.microsoft.com/entra/identity-platform/reference-error-codes
@@ -163,7 +194,7 @@ func acceptKey(sent map[string]any, now time.Time) (keyCredential, *graphError) 
 	}
 	der, err := certificateOf(sent)
 	if err != nil {
-		return keyCredential{}, badRequest("Key credential value is invalid: " + err.Error() + ".")
+		return keyCredential{}, badRequest(badCertificate)
 	}
 	// https://github.com/MicrosoftDocs/azure-docs-powershell-azuread/issues/202
 	if id, set := sent["customKeyIdentifier"].(string); set {
@@ -180,7 +211,7 @@ func acceptKey(sent map[string]any, now time.Time) (keyCredential, *graphError) 
 		CustomKeyIdentifier: text(sent, "customKeyIdentifier"),
 	})
 	if err != nil {
-		return keyCredential{}, badRequest("Key credential value is invalid: " + err.Error() + ".")
+		return keyCredential{}, badRequest(badCertificate)
 	}
 	// https://learn.microsoft.com/entra/identity-platform/reference-error-codes
 	// (AADSTS50032); that Graph refuses it already is the stricter reading.
@@ -188,9 +219,9 @@ func acceptKey(sent map[string]any, now time.Time) (keyCredential, *graphError) 
 	if !ok || key.N.BitLen() < minKeyBits {
 		return keyCredential{}, badRequest(fmt.Sprintf("Key credential value is invalid: the certificate must have an RSA key of at least %d bits.", minKeyBits))
 	}
-	// https://github.com/Azure/azure-rest-api-specs/issues/11985
+	// https://github.com/microsoft/Microsoft365DSC/issues/3426
 	if k.End.After(k.cert.NotAfter) || !k.End.After(k.Start) || !k.End.After(now) {
-		return keyCredential{}, badRequest("Key credential end date is invalid.")
+		return keyCredential{}, &graphError{status: http.StatusBadRequest, code: "KeyCredentialsInvalidEndDate", message: "Key credential end date is invalid."}
 	}
 	// Not documented: the stricter reading.
 	if k.Start.Before(k.cert.NotBefore) {
@@ -221,7 +252,7 @@ func certificateOf(sent map[string]any) ([]byte, error) {
 // was sent. Existing entries must be unchanged; those not sent again are lost.
 //
 // https://github.com/microsoftgraph/microsoft-graph-docs/pull/19674
-func replaceKeys(have []keyCredential, sent []any, now time.Time, ignoreKeyID bool) ([]keyCredential, []keyCredential, *graphError) {
+func replaceKeys(have []keyCredential, sent []any, now time.Time) ([]keyCredential, []keyCredential, *graphError) {
 	var list, added []keyCredential
 	used := map[string]bool{}
 	for _, item := range sent {
@@ -248,9 +279,6 @@ func replaceKeys(have []keyCredential, sent []any, now time.Time, ignoreKeyID bo
 			var refusal *graphError
 			if k, refusal = acceptKey(entry, now); refusal != nil {
 				return nil, nil, refusal
-			}
-			if ignoreKeyID {
-				k.KeyID = uuid.NewString()
 			}
 			added = append(added, k)
 		}

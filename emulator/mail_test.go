@@ -51,7 +51,7 @@ func TestSendMail(t *testing.T) {
 		}
 		return m
 	}
-	wrong, typed := with("to", "a@contoso.example"), with("body", map[string]any{"contentType": "markdown", "content": "x"})
+	wrong, typed := with("from", map[string]any{"address": "a@contoso.example"}), with("body", map[string]any{"contentType": "markdown", "content": "x"})
 	for name, tt := range map[string]struct {
 		user   string
 		body   map[string]any

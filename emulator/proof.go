@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
-	"github.com/google/uuid"
 )
 
 // Constants of the proof of possession.
@@ -60,23 +59,28 @@ func (t *Tenant) addKey(c *call) (*response, *graphError) {
 		return nil, badRequest("A password credential is allowed only with a key credential of type X509CertAndPassword.")
 	}
 	sent, _ := c.object["keyCredential"].(map[string]any)
+	// Seen live: the tenant alone chooses it here, unlike with PATCH.
+	// https://github.com/azitc-ac/exo-smtp-relay
+	if sent["keyId"] != nil {
+		return nil, badRequest("KeyId value must be null.")
+	}
 	k, err := acceptKey(sent, t.now())
 	if err != nil {
 		return nil, err
-	}
-	if t.IgnoreKeyID {
-		k.KeyID = uuid.NewString()
-	}
-	if slices.ContainsFunc(o.keys, func(have keyCredential) bool { return have.KeyID == k.KeyID }) {
-		return nil, duplicateKeyID(k.KeyID)
 	}
 	if err := t.dir.checkPolicy(o, &k); err != nil {
 		return nil, err
 	}
 	next := o.with()
 	next.keys = append(next.keys, k)
+	if err := checkSize(next.keys); err != nil {
+		return nil, err
+	}
 	t.change(next)
-	body := k.json(t.EchoKey)
+	// Seen live: dates in whole seconds, and no key.
+	// https://github.com/sg1888/postfix-m365-relay
+	body := k.json(false)
+	body["startDateTime"], body["endDateTime"] = k.Start.Format(time.RFC3339), k.End.Format(time.RFC3339)
 	body["@odata.context"] = c.context("microsoft.graph.keyCredential")
 	return jsonResponse(http.StatusOK, body), nil
 }
@@ -97,15 +101,13 @@ func (t *Tenant) removeKey(c *call) (*response, *graphError) {
 	next := o.with()
 	next.keys = slices.DeleteFunc(next.keys, func(k keyCredential) bool { return k.KeyID == id })
 	if len(next.keys) == len(o.keys) {
-		// https://github.com/blackadi/GraphAPI_addKey_API_SP
-		refusal := badRequest("No credentials found to be removed")
-		if t.RemoveUnknownStatus != 0 {
-			refusal.status = t.RemoveUnknownStatus
-		}
-		return nil, refusal
+		return nil, t.noCredentials()
 	}
 	if signer == id && !t.LenientProof {
 		return nil, badProof()
+	}
+	if done, refusal := t.removalFails(id); refusal != nil || done {
+		return noContent(), refusal
 	}
 	t.change(next)
 	return noContent(), nil

@@ -147,7 +147,7 @@ func (t *Tenant) parseOption(c *call, q *query, name, value string, advanced boo
 // noProperty answers for a property that a type of the schema does not have. That is
 // known where the schema has the whole type only.
 func (t *Tenant) noProperty(c *call, e *odata.PropertyError, context string) (unknown string, refusal *graphError) {
-	if c.isBeta() || t.dir.schema.types[e.Type] == nil || slices.Contains([]string{"directoryObject", "domain", "message", "organization", "user"}, e.Type) || strings.HasPrefix(e.Name, "extension") {
+	if c.isBeta() || !t.dir.schema.isWhole(e.Type) || strings.HasPrefix(e.Name, "extension") {
 		return "the property " + e.Name + " of " + e.Type + " in " + context + "=" + c.Query.Get(context), nil
 	}
 	return "", badQuery("Parsing OData Select and Expand failed: " + e.Error())

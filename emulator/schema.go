@@ -54,6 +54,8 @@ type enum struct {
 type schemaError struct {
 	place string
 	text  string
+	// typ has no property of that name; both are empty for other errors.
+	typ, property string
 }
 
 func (e *schemaError) Error() string {
@@ -179,6 +181,13 @@ func (s *schema) PropertyType(typ, name string) (edm string, ok bool) {
 	return edm, edm != ""
 }
 
+// isWhole says whether the schema has all properties of a type, so that others are
+// known not to exist. It has them of v1.0, and of these types only those that are used.
+func (s *schema) isWhole(typ string) bool {
+	partial := []string{"directoryObject", "domain", "message", "organization", "outlookItem", "user"}
+	return s.types[typ] != nil && !slices.Contains(partial, typ)
+}
+
 // ofDirectory says whether a kind of object of the directory has a property.
 func (s *schema) ofDirectory(name string) bool {
 	for _, kind := range []string{kindApplication, kindServicePrincipal, "user"} {
@@ -198,7 +207,9 @@ func (s *schema) checkObject(typ string, object map[string]any, place string) er
 		}
 		p, ok := s.property(typ, name)
 		if !ok {
-			return &schemaError{place, fmt.Sprintf("The property '%s' does not exist on type 'microsoft.graph.%s'. Make sure to only use property names that are defined by the type.", name, typ)}
+			return &schemaError{
+				place, fmt.Sprintf("The property '%s' does not exist on type 'microsoft.graph.%s'. Make sure to only use property names that are defined by the type.", name, typ), typ, name,
+			}
 		}
 		if err := s.checkValue(p.typ, p.nullable, value, join(place, name)); err != nil {
 			return err
@@ -217,7 +228,7 @@ func (s *schema) checkAction(action string, object map[string]any) error {
 		}
 		p, ok := parameters[name]
 		if !ok {
-			return &schemaError{"", fmt.Sprintf("The parameter '%s' in the request payload is not a valid parameter for the operation '%s'.", name, action[strings.Index(action, ".")+1:])}
+			return &schemaError{text: fmt.Sprintf("The parameter '%s' in the request payload is not a valid parameter for the operation '%s'.", name, action[strings.Index(action, ".")+1:])}
 		}
 		if err := s.checkValue(p.typ, p.nullable, value, name); err != nil {
 			return err
@@ -225,7 +236,7 @@ func (s *schema) checkAction(action string, object map[string]any) error {
 	}
 	for name, p := range parameters {
 		if _, ok := object[name]; !ok && !p.nullable {
-			return &schemaError{"", fmt.Sprintf("The parameter '%s' is missing.", name)}
+			return &schemaError{text: fmt.Sprintf("The parameter '%s' is missing.", name)}
 		}
 	}
 	return nil
@@ -252,7 +263,7 @@ func (s *schema) checkValue(typ string, nullable bool, value any, place string) 
 		if nullable {
 			return nil
 		}
-		return &schemaError{place, fmt.Sprintf("A null value was found for a property that has the expected type '%s[Nullable=False]'. The expected type does not allow null values.", typ)}
+		return &schemaError{place: place, text: fmt.Sprintf("A null value was found for a property that has the expected type '%s[Nullable=False]'. The expected type does not allow null values.", typ)}
 	}
 	name := shortName(typ)
 	if e, ok := s.enums[name]; ok {
@@ -353,7 +364,7 @@ func mismatch(value any, typ, place string) error {
 	case map[string]any:
 		kind = "complex value"
 	}
-	return &schemaError{place, fmt.Sprintf("Cannot convert a %s to the expected type '%s'. See the inner exception for more details.", kind, typ)}
+	return &schemaError{place: place, text: fmt.Sprintf("Cannot convert a %s to the expected type '%s'. See the inner exception for more details.", kind, typ)}
 }
 
 // isAnnotation says whether a name is that of an OData annotation. A bind is not:

@@ -21,7 +21,7 @@ func tokenFailure(k call, r *refused) *rotator.Failure {
 		return networkFailure(prefix, r.x, r.by.redact)
 	case r.x.status >= http.StatusMultipleChoices:
 		e := newError(r.x, r.by.redact)
-		v := tokenVerdict(e)
+		v := tokenVerdict(k, e)
 		if !k.cold && k.As.IsZero() {
 			v = v.ofIdentity(k)
 		}
@@ -49,7 +49,7 @@ func tokenFailure(k call, r *refused) *rotator.Failure {
 // ofIdentity adapts a verdict to a token of the tenant's identity: then the
 // refusal says nothing about the app, and reasons that would are taken away.
 func (v verdict) ofIdentity(k call) verdict {
-	if v.reason == rotator.ReasonThrottled || v.reason == rotator.ReasonUnavailable {
+	if v.reason == rotator.ReasonThrottled || v.reason == rotator.ReasonUnavailable || v.reason == rotator.ReasonNetwork {
 		return v
 	}
 	if v.class == rotator.ClassGone {
@@ -64,10 +64,12 @@ func (v verdict) ofIdentity(k call) verdict {
 // asks not to build on the texts; only the reason in brackets of 700027 and
 // its relatives is looked at, because the code alone says too little.
 // https://learn.microsoft.com/entra/identity-platform/reference-error-codes
-func tokenVerdict(e *Error) verdict {
+func tokenVerdict(k call, e *Error) verdict {
 	const clock = "set this host's clock: it differs from Entra's by more than 5 minutes"
-	wait := func(r rotator.Reason) verdict { return verdict{rotator.ClassWait, r, ""} }
-	fix := func(r rotator.Reason, next string) verdict { return verdict{rotator.ClassFix, r, next} }
+	wait := func(r rotator.Reason) verdict { return verdict{class: rotator.ClassWait, reason: r} }
+	fix := func(r rotator.Reason, next string) verdict {
+		return verdict{class: rotator.ClassFix, reason: r, next: next}
+	}
 	says := func(text string) bool { return strings.Contains(e.Message, text) }
 
 	switch e.number {
@@ -75,7 +77,7 @@ func tokenVerdict(e *Error) verdict {
 		switch {
 		case says("The key used is expired"):
 			if e.skewed() {
-				return verdict{rotator.ClassClock, rotator.ReasonExpired, clock}
+				return verdict{class: rotator.ClassClock, reason: rotator.ReasonExpired, next: clock}
 			}
 			return fix(rotator.ReasonExpired, "rotate the app in managed mode, or add a new certificate by hand and adopt it")
 		case says("did not match the expected signature"), says("use of the key to verify the signature failed"):
@@ -86,10 +88,10 @@ func tokenVerdict(e *Error) verdict {
 		return wait(rotator.ReasonNotRegistered)
 	case 700024:
 		// The assertion lives from now for 10 minutes: only a clock makes it invalid.
-		return verdict{rotator.ClassClock, rotator.ReasonOther, clock}
+		return verdict{class: rotator.ClassClock, reason: rotator.ReasonOther, next: clock}
 	case 1000502:
 		if e.skewed() {
-			return verdict{rotator.ClassClock, rotator.ReasonExpired, clock}
+			return verdict{class: rotator.ClassClock, reason: rotator.ReasonExpired, next: clock}
 		}
 		return fix(rotator.ReasonExpired, "the certificate is not within its dates; rotate the app in managed mode, or adopt a valid key pair")
 	case 7000214, 7000277:
@@ -105,7 +107,9 @@ func tokenVerdict(e *Error) verdict {
 	case 7000218, 50027, 50048, 70011:
 		return fix(rotator.ReasonOther, "the request for the token was not understood; check the cloud of the tenant")
 	case 700016:
-		return verdict{rotator.ClassGone, rotator.ReasonAppNotFound, "check client ID and tenant of the app; a deleted app can be restored within 30 days in the Entra admin centre"}
+		return verdict{class: rotator.ClassGone, reason: rotator.ReasonAppNotFound, next: "check client ID and tenant of the app; a deleted app can be restored within 30 days in the Entra admin centre"}
+	case 7000229:
+		return fix(rotator.ReasonOther, "make the service principal: az ad sp create --id "+string(k.ClientID))
 	case 7000112:
 		return fix(rotator.ReasonDisabled, "the app is disabled; enable it in the Entra admin centre under Enterprise applications")
 	case 90002:
@@ -124,6 +128,8 @@ func tokenVerdict(e *Error) verdict {
 		return wait(rotator.ReasonThrottled)
 	case e.StatusCode >= http.StatusInternalServerError, e.StatusCode == http.StatusRequestTimeout:
 		return wait(rotator.ReasonUnavailable)
+	case e.isPage():
+		return e.page()
 	}
 	return fix(rotator.ReasonOther, "")
 }

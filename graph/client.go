@@ -160,12 +160,12 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// Hosts returns the addresses of a tenant's cloud; [rotator.ErrNotFound] if
+// Hosts returns the addresses of a tenant's cloud; [rotator.ErrNoTenant] if
 // there is no such tenant.
 func (c *Client) Hosts(name string) (rotator.Hosts, error) {
 	t := c.tenants[name]
 	if t == nil {
-		return rotator.Hosts{}, fmt.Errorf("tenant %q: %w", name, rotator.ErrNotFound)
+		return rotator.Hosts{}, fmt.Errorf("tenant %q: %w", name, rotator.ErrNoTenant)
 	}
 	return rotator.Hosts{Login: t.Cloud.Login, Graph: t.Cloud.Graph}, nil
 }
@@ -202,7 +202,7 @@ func (c *Client) tenant(k call) (*tenant, error) {
 		for _, t := range c.config.Tenants {
 			names = append(names, t.Name)
 		}
-		return nil, k.fix(rotator.ErrNotFound,
+		return nil, k.fix(rotator.ErrNoTenant,
 			"add the tenant to the configuration; it has: "+strings.Join(names, ", "),
 			"tenant %q is not in the configuration", k.Tenant)
 	}

@@ -63,14 +63,19 @@ func newError(x *exchange, redact func(string) string) *Error {
 		Date: x.date(), at: x.at,
 	}
 	var answer struct {
-		Error       json.RawMessage `json:"error"`
+		Error json.RawMessage `json:"error"`
+		// OData is the older form of an error; see [Error.readOData].
+		OData       json.RawMessage `json:"odata.error"`
 		Description string          `json:"error_description"`
 		Numbers     []int           `json:"error_codes"`
 	}
 	if json.Unmarshal(x.body, &answer) == nil {
-		if answer.Description != "" || len(answer.Numbers) > 0 {
+		switch {
+		case answer.Description != "" || len(answer.Numbers) > 0:
 			e.readLogin(answer.Error, answer.Description, answer.Numbers)
-		} else {
+		case len(answer.OData) > 0:
+			e.readOData(answer.OData)
+		default:
 			e.readGraph(answer.Error)
 		}
 	}
@@ -103,6 +108,20 @@ func (e *Error) readGraph(raw json.RawMessage) {
 		if code := cleanCode(d.Code); code != "" {
 			e.Details = append(e.Details, code)
 		}
+	}
+}
+
+// readOData reads {"odata.error":{"code","message":{"value"}}}, the form of OData 3.
+// https://www.odata.org/documentation/odata-version-3-0/json-verbose-format/
+func (e *Error) readOData(raw json.RawMessage) {
+	var answer struct {
+		Code    string `json:"code"`
+		Message struct {
+			Value string `json:"value"`
+		} `json:"message"`
+	}
+	if json.Unmarshal(raw, &answer) == nil {
+		e.Code, e.Message = answer.Code, answer.Message.Value
 	}
 }
 

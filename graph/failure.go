@@ -18,6 +18,8 @@ type verdict struct {
 	class  rotator.Class
 	reason rotator.Reason
 	next   string
+	// transient tells that the same request was seen to work a little later.
+	transient bool
 }
 
 // fix makes a failure that a person must repair.
@@ -51,9 +53,9 @@ func (c *Client) failure(k call, token *credential, x *exchange, err error) *rot
 		return &rotator.Failure{
 			Class: v.class, Reason: v.reason, Next: v.next, Err: e,
 			Message:    k.prefix() + e.Error(),
-			RetryAfter: e.RetryAfter, ServerTime: e.Date,
-			// A gateway's 408 may come after it passed the request on.
-			Ambiguous: k.write && (e.StatusCode >= http.StatusInternalServerError || e.StatusCode == http.StatusRequestTimeout),
+			RetryAfter: e.RetryAfter, ServerTime: e.Date, Transient: v.transient,
+			// A gateway's 408, or its page, may come after it passed the request on.
+			Ambiguous: k.write && (e.StatusCode >= http.StatusInternalServerError || e.StatusCode == http.StatusRequestTimeout || e.isPage()),
 		}
 	case err != nil && x.sent:
 		return &rotator.Failure{
@@ -128,8 +130,11 @@ func orElse(text, other string) string {
 func graphVerdict(k call, e *Error) verdict {
 	is := func(code string) bool { return e.Code == code || slices.Contains(e.Details, code) }
 	says := func(text string) bool { return strings.Contains(e.Message, text) }
-	wait := func(r rotator.Reason) verdict { return verdict{rotator.ClassWait, r, ""} }
-	fix := func(r rotator.Reason, next string) verdict { return verdict{rotator.ClassFix, r, next} }
+	wait := func(r rotator.Reason) verdict { return verdict{class: rotator.ClassWait, reason: r} }
+	fix := func(r rotator.Reason, next string) verdict {
+		return verdict{class: rotator.ClassFix, reason: r, next: next}
+	}
+	const clock = "set this host's clock: it differs from Entra's by more than 5 minutes"
 
 	switch {
 	case says("No credentials found to be removed"):
@@ -138,9 +143,17 @@ func graphVerdict(k call, e *Error) verdict {
 		return fix(rotator.ReasonNoSuchKey, "")
 	case e.Code == "CannotUpdateLockedServicePrincipalProperty", strings.HasPrefix(e.Code, "CannotUpdateLockedServicePrincipalProperty"):
 		return fix(rotator.ReasonOther, "the app instance property lock forbids the change; unlock the credentials of the app in the Entra admin centre")
-	case strings.HasSuffix(e.Code, "AsPerAppPolicy"), is("InvalidKeyEndDate"):
+	case is("CredentialInvalidLifetimeAsPerAppPolicy"), is("InvalidKeyEndDate"):
 		// https://learn.microsoft.com/graph/api/resources/applicationauthenticationmethodpolicy
 		return fix(rotator.ReasonPolicy, "shorten defaults.validity, or the validity of this app, to what the app management policy allows")
+	case is("CredentialTypeNotAllowedAsPerAppPolicy"):
+		return fix(rotator.ReasonOther, "the tenant's app management policy does not allow this kind of credential; an administrator must allow certificates for this app, or exempt it")
+	case is("SignInAudienceNotAllowedAsPerAppPolicy"):
+		return fix(rotator.ReasonOther, "the tenant's app management policy does not allow the app's supported account types; change them in the Entra admin centre under Authentication")
+	case is("InvalidUniqueTenantIdentifierAsPerAppPolicy"):
+		return fix(rotator.ReasonOther, "the tenant's app management policy does not allow an identifier URI of the app; it must contain the ID of the tenant or of the app: Entra admin centre, Expose an API")
+	case strings.HasSuffix(e.Code, "AsPerAppPolicy"):
+		return fix(rotator.ReasonOther, "the tenant's app management policy refuses the change; an administrator must exempt the app, or change the policy")
 	case says("Permission being assigned already exists"), says("EntitlementGrant entry already exists"),
 		says("added object references already exist"), is("Request_MultipleObjectsWithSameKeyValue"):
 		// Not documented as codes; other tools compare the texts.
@@ -151,21 +164,36 @@ func graphVerdict(k call, e *Error) verdict {
 		return wait(rotator.ReasonStaleRead)
 	case k.what == registerApp && (e.StatusCode == http.StatusNotImplemented || e.StatusCode == http.StatusMethodNotAllowed || says("Resource not found for the segment")):
 		return fix(rotator.ReasonUnsupported, "")
-	case says("Key credential end date is invalid"):
-		return fix(rotator.ReasonOther, "shorten the validity of this app: Entra does not accept a certificate for so long")
+	case is("KeyCredentialsInvalidEndDate"), says("Key credential end date is invalid"):
+		// Often transient. https://github.com/microsoft/Microsoft365DSC/issues/3426
+		v := fix(rotator.ReasonEndDate, "shorten the validity of this app: Entra does not accept a certificate for so long")
+		v.transient = true
+		return v
+	case says("Invalid credential value"):
+		return fix(rotator.ReasonOther, "Entra cannot read the certificate that was sent: rotate rollback "+k.App+", then rotate now "+k.App)
+	case says("does not match schema"):
+		return fix(rotator.ReasonOther, "Entra does not understand the list of certificates that was sent; report this message to the authors of rotate")
 	case says("Update to existing credential"):
 		return fix(rotator.ReasonOther, "another program changed the app's certificates at the same moment or stored one in an unusual form; remove that certificate or add the first certificate by hand")
+	case is("Directory_ResourceSizeExceeded"):
+		// Seen above 600 certificates. https://github.com/microsoftgraph/microsoft-graph-docs/issues/21469
+		return fix(rotator.ReasonOther, "the app has too many certificates and secrets; remove those that have expired or are not used")
 	case is("Directory_QuotaExceeded"):
-		return fix(rotator.ReasonOther, "the app has too many credentials; remove those that have expired")
+		// https://github.com/microsoft/azure-tools-for-java/issues/585
+		return fix(rotator.ReasonOther, "the tenant, or who asks, has reached its quota of directory objects; delete apps and other objects that are not used, or have the quota raised")
+	case is("Authentication_RequestFromNonPremiumTenantOrB2CTenant"):
+		return fix(rotator.ReasonUnsupported, "the tenant has no Entra ID P1 licence, so its sign-in log cannot be read; get one, or do without: rotate app edit "+k.App+" --evidence=false")
+	case e.isPage() && e.StatusCode != http.StatusUnauthorized && !(k.what == readSignIns && e.StatusCode == http.StatusNotFound):
+		return e.page()
 	case e.StatusCode == http.StatusUnauthorized && k.proof && e.Code == "Authentication_MissingOrMalformed":
 		// The text speaks of the access token and means the proof.
 		// https://github.com/microsoftgraph/microsoft-graph-docs-contrib/issues/1076
 		if e.skewed() {
-			return verdict{rotator.ClassClock, rotator.ReasonBadProof, "set this host's clock: it differs from Entra's by more than 5 minutes"}
+			return verdict{class: rotator.ClassClock, reason: rotator.ReasonBadProof, next: clock}
 		}
 		return wait(rotator.ReasonBadProof)
 	case e.StatusCode == http.StatusUnauthorized && e.skewed():
-		return verdict{rotator.ClassClock, rotator.ReasonOther, "set this host's clock: it differs from Entra's by more than 5 minutes"}
+		return verdict{class: rotator.ClassClock, reason: rotator.ReasonOther, next: clock}
 	case e.StatusCode == http.StatusUnauthorized:
 		return wait(rotator.ReasonOther)
 	case e.StatusCode == http.StatusForbidden:
@@ -175,7 +203,7 @@ func graphVerdict(k call, e *Error) verdict {
 	case k.what == readSignIns && (e.StatusCode == http.StatusNotFound || e.StatusCode == http.StatusNotImplemented):
 		return fix(rotator.ReasonUnsupported, "this cloud has no such log; nothing but rotate app edit APP --evidence=false helps")
 	case e.StatusCode == http.StatusNotFound && !k.probe:
-		return verdict{rotator.ClassGone, rotator.ReasonAppNotFound, fmt.Sprintf(
+		return verdict{class: rotator.ClassGone, reason: rotator.ReasonAppNotFound, next: fmt.Sprintf(
 			"if the app was deleted on purpose: \"rotate app remove %s\"; otherwise restore it within 30 days in the Entra admin centre", k.App)}
 	case e.StatusCode == http.StatusConflict, e.StatusCode == http.StatusPreconditionFailed, e.StatusCode == http.StatusLocked:
 		return wait(rotator.ReasonConflict)
@@ -185,6 +213,21 @@ func graphVerdict(k call, e *Error) verdict {
 		return wait(rotator.ReasonUnavailable)
 	}
 	return fix(rotator.ReasonOther, "")
+}
+
+// isPage reports an answer that neither Graph nor the login host wrote: it has no
+// code of theirs, and was refused as a gateway or proxy does.
+func (e *Error) isPage() bool {
+	return e.Code == "" && e.StatusCode >= http.StatusBadRequest && e.StatusCode < http.StatusInternalServerError &&
+		e.StatusCode != http.StatusTooManyRequests && e.StatusCode != http.StatusRequestTimeout
+}
+
+// page is the verdict about such an answer: it says nothing about the app.
+func (e *Error) page() verdict {
+	return verdict{
+		class: rotator.ClassRetry, reason: rotator.ReasonNetwork,
+		next: "the answer is not from Microsoft: ask who runs the proxy or gateway of this host to let the request through",
+	}
 }
 
 // permission says what a person must grant after a 403.
@@ -197,7 +240,7 @@ func (k call) permission() string {
 	case k.what == listRegistered:
 		return fmt.Sprintf("grant the identity of tenant %q the application permission Application.Read.All (Application.ReadWrite.OwnedBy reads them too)", k.Tenant)
 	case k.what == readSignIns:
-		return fmt.Sprintf("grant the identity of tenant %q the application permission AuditLog.Read.All; the tenant needs Entra ID P1", k.Tenant)
+		return fmt.Sprintf("grant the identity of tenant %q the application permission AuditLog.Read.All", k.Tenant)
 	case k.what == readPolicies:
 		return "grant the application permission Policy.Read.All, or set the validity to what the tenant's app management policy allows"
 	case k.probe:

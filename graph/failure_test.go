@@ -33,7 +33,7 @@ func TestGraphRefusals(t *testing.T) {
 		{"no such key", remove, emulator.Fault{Status: 404, Code: "Request_ResourceNotFound", Message: "No credentials found to be removed"}, rotator.ClassFix, rotator.ReasonNoSuchKey, false},
 		{"instance lock", patch, emulator.Fault{Status: 400, Code: "CannotUpdateLockedServicePrincipalProperty", Message: "Property keyCredentials is invalid."}, rotator.ClassFix, rotator.ReasonOther, false},
 		{"policy", add, emulator.Fault{Status: 400, Code: "CredentialInvalidLifetimeAsPerAppPolicy", Message: "Credential lifetime exceeds the max value allowed as per assigned policy 'p'."}, rotator.ClassFix, rotator.ReasonPolicy, false},
-		{"end date", add, emulator.Fault{Status: 400, Code: "Request_BadRequest", Message: "Key credential end date is invalid."}, rotator.ClassFix, rotator.ReasonOther, false},
+		{"end date", add, emulator.Fault{Status: 400, Code: "Request_BadRequest", Message: "Key credential end date is invalid."}, rotator.ClassFix, rotator.ReasonEndDate, false},
 		{"changed entry", patch, emulator.Fault{Status: 400, Code: "Request_BadRequest", Message: "Update to existing credential with KeyId 'x' is not allowed."}, rotator.ClassFix, rotator.ReasonOther, false},
 		{"full", patch, emulator.Fault{Status: 403, Code: "Directory_QuotaExceeded", Message: "Full."}, rotator.ClassFix, rotator.ReasonOther, false},
 		{"bad request", add, emulator.Fault{Status: 400, Code: "Request_BadRequest", Message: "Other."}, rotator.ClassFix, rotator.ReasonOther, false},
@@ -136,6 +136,7 @@ func TestTokenRefusals(t *testing.T) {
 		{50048, "Subject must match issuer.", rotator.ClassFix, rotator.ReasonOther},
 		{70011, "Invalid scope.", rotator.ClassFix, rotator.ReasonOther},
 		{700016, "Application with identifier 'x' was not found in the directory 'y'.", rotator.ClassGone, rotator.ReasonAppNotFound},
+		{7000229, "The client application x is missing service principal in the tenant y.", rotator.ClassFix, rotator.ReasonOther},
 		{7000112, "Application 'x' is disabled.", rotator.ClassFix, rotator.ReasonDisabled},
 		{90002, "Tenant 'x' not found.", rotator.ClassFix, rotator.ReasonNoTenant},
 		{90038, "Other cloud.", rotator.ClassFix, rotator.ReasonOther},
@@ -243,7 +244,7 @@ func TestAnswersOfProxies(t *testing.T) {
 		reason rotator.Reason
 	}{
 		{502, "<html>eyJhbGciOiJSUzI1NiJ9.secret.secret</html>", rotator.ReasonUnavailable},
-		{403, "", rotator.ReasonForbidden},
+		{403, "", rotator.ReasonNetwork},
 		{302, "", rotator.ReasonOther},
 	} {
 		w := newWorld(t, instead(func(r *http.Request) (*http.Response, error) {

@@ -2,6 +2,8 @@ package graph
 
 import (
 	"context"
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/pem"
 	"strings"
 	"time"
@@ -49,6 +51,9 @@ func (c *Client) Keys(ctx context.Context, as rotator.Access, withKeys bool) (ro
 	listing := rotator.Listing{
 		At: x.date(), ObjectID: rotator.ObjectID(text(app.GetId())), ClientID: rotator.ClientID(text(app.GetAppId())),
 		DisplayName: text(app.GetDisplayName()), Secrets: len(app.GetPasswordCredentials()),
+	}
+	if err := k.sameApp(listing.ObjectID, listing.ClientID); err != nil {
+		return rotator.Listing{}, err
 	}
 	for _, e := range app.GetKeyCredentials() {
 		if e != nil {
@@ -128,6 +133,7 @@ func entryOf(e models.KeyCredentialable) rotator.Entry {
 		KeyID: keyID(e.GetKeyId()), DisplayName: text(e.GetDisplayName()),
 		NotBefore: instant(e.GetStartDateTime()), NotAfter: instant(e.GetEndDateTime()), Usage: text(e.GetUsage()),
 	}
+	entry.Hint = sha1Hint(e.GetCustomKeyIdentifier())
 	// The key itself is the only proof of identity: customKeyIdentifier can be
 	// written by anybody and holds hex, raw bytes or even a name.
 	if der := e.GetKey(); len(der) > 0 {
@@ -140,8 +146,23 @@ func entryOf(e models.KeyCredentialable) rotator.Entry {
 	return entry
 }
 
-// AddKey adds one certificate with addKey. The KeyID is empty if the answer did
-// not tell it.
+// sha1Hint reads a SHA-1 thumbprint from a customKeyIdentifier, which the SDK takes
+// for base64 and decodes. Two forms are in circulation: base64 of the 20 bytes, and 40
+// hex digits, which as base64 are 30 bytes. Anything else is no hint.
+func sha1Hint(id []byte) string {
+	if len(id) == 20 {
+		return strings.ToUpper(hex.EncodeToString(id))
+	}
+	text := base64.StdEncoding.EncodeToString(id)
+	if _, err := hex.DecodeString(text); err != nil || len(text) != 40 {
+		return ""
+	}
+	return strings.ToUpper(text)
+}
+
+// AddKey adds one certificate with addKey. Entra alone chooses the KeyID there: it
+// refuses one of ours, in every tenant. What is returned is empty if the answer
+// did not contain it.
 // https://learn.microsoft.com/graph/api/application-addkey
 func (c *Client) AddKey(ctx context.Context, as rotator.Access, proof rotator.KeyPair, add rotator.NewKey) (rotator.KeyID, error) {
 	k := call{Access: as, what: addKey, write: true, proof: true}
@@ -149,6 +170,7 @@ func (c *Client) AddKey(ctx context.Context, as rotator.Access, proof rotator.Ke
 	if err != nil {
 		return "", err
 	}
+	add.KeyID = ""
 	body := addKeyBody{KeyCredential: newEntry(add), Proof: signed}
 	var added rotator.KeyID
 	_, err = c.do(ctx, k, func(ctx context.Context, a *khttp.NetHttpRequestAdapter) error {
@@ -210,6 +232,16 @@ func (k call) needObjectID() error {
 			"the object ID of the app is not known; the Entra admin centre shows it under App registrations")
 	}
 	return nil
+}
+
+// sameApp refuses an answer about another registration than the client ID names:
+// an object ID that a person mistyped would let its certificates be changed.
+func (k call) sameApp(object rotator.ObjectID, client rotator.ClientID) error {
+	if k.ClientID == "" || client == "" || strings.EqualFold(string(k.ClientID), string(client)) {
+		return nil
+	}
+	return k.fix(nil, "correct it: rotate app edit "+k.App+" --object-id ID; the Entra admin centre shows it under App registrations, the app, Overview",
+		"the object ID %s is that of another app registration (client ID %s), not of this one (client ID %s); nothing was changed", object, client, k.ClientID)
 }
 
 func keyID(id *uuid.UUID) rotator.KeyID {

@@ -120,7 +120,7 @@ func TestMailToken(t *testing.T) {
 		if again, err := w.client.MailToken(t.Context(), "contoso"); err != nil || again != first || tokens != 1 {
 			t.Errorf("the second token is another one (%v), or was asked: %d requests", err, tokens)
 		}
-		if _, err := w.client.MailToken(t.Context(), "fabrikam"); !errors.Is(err, rotator.ErrNotFound) {
+		if _, err := w.client.MailToken(t.Context(), "fabrikam"); !errors.Is(err, rotator.ErrNoTenant) {
 			t.Errorf("MailToken of an unknown tenant = %v", err)
 		}
 	})

@@ -2,8 +2,11 @@ package graph
 
 import (
 	"context"
+	"errors"
 	"maps"
+	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	kiota "github.com/microsoft/kiota-abstractions-go"
@@ -26,9 +29,10 @@ func (c *Client) PatchKeys(ctx context.Context, as rotator.Access, seen []rotato
 	}
 	var before struct {
 		// Nil if the answer has no such property.
-		KeyCredentials []rawEntry `json:"keyCredentials"`
-		Type           string     `json:"@odata.type"`
-		Name           string     `json:"displayName"`
+		KeyCredentials []rawEntry       `json:"keyCredentials"`
+		ClientID       rotator.ClientID `json:"appId"`
+		Type           string           `json:"@odata.type"`
+		Name           string           `json:"displayName"`
 	}
 	x, err := c.read(ctx, call{Access: as, what: readKeys}, &before, "/applications/{id}")
 	if err != nil {
@@ -36,6 +40,9 @@ func (c *Client) PatchKeys(ctx context.Context, as rotator.Access, seen []rotato
 	}
 	if before.Type == blueprintType {
 		return "", k.notAnApp(as.ClientID, before.Name)
+	}
+	if err := k.sameApp(k.ObjectID, before.ClientID); err != nil {
+		return "", err
 	}
 	if before.KeyCredentials == nil {
 		return "", k.stale(x, "the answer shows no list of certificates, not even an empty one")
@@ -67,10 +74,21 @@ func (c *Client) PatchKeys(ctx context.Context, as rotator.Access, seen []rotato
 		}
 		return a.SendNoContent(ctx, r, errorAnswers())
 	})
+	if f, ok := errors.AsType[*rotator.Failure](err); ok && add.KeyID != "" && namesKeyID(f) {
+		f.Reason = rotator.ReasonKeyIDRefused
+	}
 	if err != nil {
 		return "", c.explainPolicy(ctx, as, err)
 	}
 	return c.added(ctx, as, ids, add), nil
+}
+
+// namesKeyID reports whether a PATCH was refused for the KeyID of its new entry: the
+// answer is definite and names the property, and not an entry that was sent back.
+func namesKeyID(f *rotator.Failure) bool {
+	e, ok := errors.AsType[*Error](f)
+	return ok && e.StatusCode == http.StatusBadRequest && !slices.Contains(e.Details, "KeyNotUpdatable") &&
+		!strings.Contains(e.Message, "Update to existing credential") && strings.Contains(strings.ToLower(e.Message), "keyid")
 }
 
 // stale refuses to replace a list by one that was not read well.

@@ -89,7 +89,7 @@ func TestSignInsRefused(t *testing.T) {
 	}
 	w.client.ForgetIdentity("contoso")
 	w.tenant.Configure(func(e *emulator.Tenant) { e.NoPremium = true })
-	if f := ask(); f.Class != rotator.ClassFix || !strings.Contains(f.Message, "NonPremiumTenant") {
+	if f := ask(); f.Class != rotator.ClassFix || !strings.Contains(f.Message, "NonPremiumTenant") || !strings.Contains(f.Next, "licence") || strings.Contains(f.Next, "AuditLog") {
 		t.Errorf("without a licence: %v", f)
 	}
 	for status, class := range map[int]rotator.Class{

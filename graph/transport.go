@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"golang.org/x/net/http/httpproxy"
+
+	"github.com/seed-f0abd057/rotate/config/textfile"
 )
 
 // maxBodyBytes bounds an answer: an app with the full 1,200 credentials and
@@ -86,6 +88,9 @@ func rootsOf(c Cloud) (*x509.CertPool, error) {
 	roots, err := x509.SystemCertPool()
 	if err != nil {
 		roots = x509.NewCertPool()
+	}
+	if pem, err = textfile.Decode(pem); err != nil {
+		return nil, fmt.Errorf("cloud.ca_file: %s: %w", c.CAFile, err)
 	}
 	if !roots.AppendCertsFromPEM(pem) {
 		return nil, fmt.Errorf("cloud.ca_file: %s holds no certificate in PEM form", c.CAFile)

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -96,5 +97,22 @@ func TestUnixSocket(t *testing.T) {
 	}
 	if _, err := monitor.Listen(t.Context(), "unix:"+path); err == nil || !strings.Contains(err.Error(), "is not a socket") {
 		t.Errorf("a file in its place: %v", err)
+	}
+}
+
+// TestS14MetricsHost asks under names that lead to this host and are not its own.
+func TestS14MetricsHost(t *testing.T) {
+	var m monitor.Metrics
+	for host, want := range map[string]int{
+		"127.0.0.1:9469": 200, "localhost:9469": 200, "[::1]:9469": 200, "127.0.0.1": 200,
+		"evil.example": 421, "evil.example:9469": 421, "192.0.2.1": 421, "localhost.evil.example": 421,
+	} {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/healthz", nil)
+		r.Host = host
+		w := httptest.NewRecorder()
+		m.Handler().ServeHTTP(w, r)
+		if w.Code != want {
+			t.Errorf("Host %s: %d, want %d", host, w.Code, want)
+		}
 	}
 }

@@ -144,7 +144,7 @@ func (e every) Next(t time.Time) time.Time { return t.Add(time.Duration(e)) }
 func ask(t *testing.T, m *monitor.Metrics, path string) (int, string) {
 	t.Helper()
 	w := httptest.NewRecorder()
-	m.Handler().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
+	m.Handler().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://127.0.0.1"+path, nil))
 	return w.Code, w.Body.String()
 }
 

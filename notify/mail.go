@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/seed-f0abd057/rotate/config/textfile"
 	"github.com/seed-f0abd057/rotate/rotator"
 )
 
@@ -58,10 +59,13 @@ func loadTemplate(path, builtIn string, isHTML bool) (*template, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read a mail template: %w", err)
 	}
+	if data, err = textfile.Decode(data); err != nil {
+		return nil, fmt.Errorf("read a mail template: %s: %w", name, err)
+	}
 	if len(data) > maxTemplateBytes {
 		return nil, fmt.Errorf("read a mail template: %s has more than %d bytes", name, maxTemplateBytes)
 	}
-	return parse(name, strings.ReplaceAll(string(data), "\r\n", "\n"), isHTML, mailFields())
+	return parse(name, string(data), isHTML, mailFields())
 }
 
 // mailFields are the names that templates may use.

@@ -71,6 +71,10 @@ func Sample(kind rotator.EventKind) (Message, bool) {
 		e.Old, e.NotAfter = &old, old.NotAfter
 		e.Summary = "app contoso-sync: the next renewal: the tenant's default app management policy allows certificates for 30 days, and validity is 365 days"
 		e.Next = "rotate app edit contoso-sync --validity 30d"
+	case rotator.EventNoDelivery:
+		e.Old, e.NotAfter = &old, old.NotAfter
+		e.Summary = "app contoso-sync is not rotated: it has no delivery, so its consumer would never get the new key"
+		e.Next = "say where its consumer reads the key: rotate app edit contoso-sync --deliver-file PATH"
 	case rotator.EventOldCertificateInUse:
 		rotation()
 		ends()

@@ -2,7 +2,9 @@ package notify
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"net/http"
 	"strings"
 
 	"github.com/seed-f0abd057/rotate/rotator"
@@ -52,7 +54,23 @@ func (s *Slack) Send(ctx context.Context, m Message) (string, error) {
 	if err != nil {
 		return "", &Error{Op: "encode the message", Permanent: true, Err: err}
 	}
-	return s.post(ctx, &scrubber{}, body, nil)
+	return s.postTo(ctx, &scrubber{}, body, nil, slackRefused)
+}
+
+// slackRefused reads what Slack answers: "ok", or what went wrong. Those that understand
+// the same form answer nothing at all, or JSON that says so.
+func slackRefused(body string) int {
+	var answer struct {
+		OK      *bool `json:"ok"`
+		Success *bool `json:"success"`
+	}
+	switch err := json.Unmarshal([]byte(body), &answer); {
+	case body == "", strings.EqualFold(body, "ok"):
+		return 0
+	case err == nil && (answer.OK != nil && *answer.OK || answer.Success != nil && *answer.Success):
+		return 0
+	}
+	return http.StatusInternalServerError // sent again: most of what it says passes
 }
 
 func slackOf(m Message) slackMessage {

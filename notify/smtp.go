@@ -84,7 +84,7 @@ func (s *SMTP) Send(ctx context.Context, m Message) (string, error) {
 		s.forget(m.ID)
 		return "every recipient has it", nil
 	}
-	a := &attempt{SMTP: s, ascii: !slices.ContainsFunc(append(slices.Clone(to), s.From), func(r string) bool { return !ascii(r) })}
+	a := &attempt{SMTP: s, ascii: !slices.ContainsFunc(append(slices.Clone(to), s.From), func(r string) bool { return !ascii(wire(r)) })}
 	if s.Auth != AuthNone && s.Auth != "" {
 		secret, err := s.Password(ctx)
 		if err != nil {
@@ -149,15 +149,15 @@ func (s *SMTP) port() int {
 func (s *SMTP) compose(m Message, to []string) *mail.Msg {
 	c := s.Templates.content(m)
 	msg := mail.NewMsg(mail.WithCharset(mail.CharsetUTF8), mail.WithEncoding(mail.EncodingQP), mail.WithNoDefaultUserAgent())
-	msg.FromMailAddress(&netmail.Address{Name: "rotate", Address: s.From})
+	msg.FromMailAddress(&netmail.Address{Name: "rotate", Address: wire(s.From)})
 	addresses := make([]*netmail.Address, len(to))
 	for i, r := range to {
-		addresses[i] = &netmail.Address{Address: r}
+		addresses[i] = &netmail.Address{Address: wire(r)}
 	}
 	msg.ToMailAddress(addresses...)
 	msg.Subject(c.subject)
 	msg.SetDateWithValue(m.At.UTC())
-	msg.SetMessageIDWithValue(messageID(m.ID, s.From))
+	msg.SetMessageIDWithValue(messageID(m.ID, wire(s.From)))
 	msg.SetUserAgent("rotate")
 	// No out-of-office answers, please.
 	// RFC 3834, 5; https://learn.microsoft.com/openspecs/exchange_server_protocols/ms-oxcmail/
@@ -228,7 +228,7 @@ func (a *attempt) dial(ctx context.Context) (*smtp.Client, error) {
 		options = append(options, mail.WithoutSMTPUTF8())
 	}
 	op := fmt.Sprintf("connect to %s", net.JoinHostPort(a.Host, strconv.Itoa(a.port())))
-	c, err := mail.NewClient(a.Host, options...)
+	c, err := mail.NewClient(wireHost(a.Host), options...)
 	if err != nil {
 		return nil, &Error{Op: op, Permanent: true, Err: a.hidden("", err)}
 	}
@@ -254,7 +254,7 @@ func (a *attempt) connect(ctx context.Context, network, address string) (net.Con
 		}
 	}
 	if a.TLS != ImplicitTLS {
-		return plain, nil
+		return &bareLines{Conn: plain}, nil
 	}
 	encrypted := tls.Client(plain, a.tlsConfig())
 	if err := encrypted.HandshakeContext(ctx); err != nil {
@@ -266,7 +266,7 @@ func (a *attempt) connect(ctx context.Context, network, address string) (net.Con
 var errNotLocal = errors.New("the server is not on this host, and without TLS mail goes to this host only")
 
 func (a *attempt) tlsConfig() *tls.Config {
-	return &tls.Config{ServerName: a.Host, RootCAs: a.RootCAs, MinVersion: tls.VersionTLS12}
+	return &tls.Config{ServerName: wireHost(a.Host), RootCAs: a.RootCAs, MinVersion: tls.VersionTLS12}
 }
 
 func (a *attempt) mechanism() mail.SMTPAuthType {
@@ -306,6 +306,9 @@ func (a *attempt) dialError(ctx context.Context, op string, err error) error {
 		e.Err = &notSent{text: "no answer in time", because: ctx.Err()}
 	case errors.As(err, &network), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
 		e.Err = a.hidden("", err)
+	case errors.Is(err, mail.ErrPlainAuthNotSupported):
+		e.Permanent = true
+		e.Err = a.hidden("", fmt.Errorf("%w; some servers offer the older one only: auth: login", err))
 	default:
 		// What is left is go-mail's own: no STARTTLS, no such mechanism.
 		e.Permanent = true
@@ -387,7 +390,7 @@ func (a *attempt) transmit(c *smtp.Client, msg *mail.Msg, to []string) (string, 
 }
 
 // envelope is an address in the form of MAIL and RCPT.
-func envelope(address string) string { return (&netmail.Address{Address: address}).String() }
+func envelope(address string) string { return (&netmail.Address{Address: wire(address)}).String() }
 
 // commandError is a command that failed.
 func (a *attempt) commandError(op string, err error) error {

@@ -2,7 +2,11 @@ package notify
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"net/http"
+	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/seed-f0abd057/rotate/rotator"
@@ -71,7 +75,30 @@ func (t *Teams) Send(ctx context.Context, m Message) (string, error) {
 	if err != nil {
 		return "", &Error{Op: "encode the message", Permanent: true, Err: err}
 	}
-	return t.post(ctx, &scrubber{}, body, nil)
+	return t.postTo(ctx, &scrubber{}, body, nil, teamsRefused)
+}
+
+// teamsStatus is the status that Teams had for a connector, in the body of a 200.
+var teamsStatus = regexp.MustCompile(`(?i)HTTP error (\d{3})`) //nolint:gochecknoglobals // a constant
+
+// teamsRefused reads what a connector or a workflow answers beside its 200: "1" or nothing
+// if Teams has the message, else that the delivery failed, or JSON with an error.
+// https://github.com/MicrosoftDocs/msteams-docs/issues/1810
+func teamsRefused(body string) int {
+	var answer struct {
+		Error json.RawMessage `json:"error"`
+	}
+	isError := json.Unmarshal([]byte(body), &answer) == nil && len(answer.Error) > 0 && string(answer.Error) != "null"
+	lower := strings.ToLower(body)
+	if !isError && !strings.Contains(lower, "delivery failed") && !strings.Contains(lower, "http error") {
+		return 0
+	}
+	if found := teamsStatus.FindStringSubmatch(body); found != nil {
+		if code, err := strconv.Atoi(found[1]); err == nil && code >= 400 {
+			return code
+		}
+	}
+	return http.StatusInternalServerError
 }
 
 // teamsBody makes the largest card that is allowed.

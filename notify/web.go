@@ -56,6 +56,12 @@ func NewTransport(roots *x509.CertPool, proxy func(*http.Request) (*url.URL, err
 // post sends one body of JSON. Secrets of s do not show in the answer or in an
 // error.
 func (w Web) post(ctx context.Context, s *scrubber, body []byte, header http.Header) (string, error) {
+	return w.postTo(ctx, s, body, header, nil)
+}
+
+// postTo is post to a service whose answers say 200 also when it did not take the
+// message: refused returns the true status of an answer by its body, 0 if it took it.
+func (w Web) postTo(ctx context.Context, s *scrubber, body []byte, header http.Header, refused func(body string) int) (string, error) {
 	address, err := w.URL()
 	if err != nil {
 		return "", &Error{Op: "POST", Err: err}
@@ -94,6 +100,11 @@ func (w Web) post(ctx context.Context, s *scrubber, body []byte, header http.Hea
 		status += ": " + text
 	}
 	switch code := answer.StatusCode; {
+	case code >= 200 && code < 300 && refused != nil && refused(strings.TrimSpace(string(said))) != 0:
+		return "", &Error{
+			Op: op, Permanent: permanent(refused(strings.TrimSpace(string(said)))),
+			Err: fmt.Errorf("it answered %s, so the message did not arrive", status),
+		}
 	case code >= 200 && code < 300:
 		return status, nil // the headers said that it was taken
 	case err != nil && code < 300:

@@ -177,6 +177,10 @@ func TestWebFaults(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			for kind, s := range serveWeb(t, test.answer).senders() {
+				test := test
+				if kind == "slack" && test.ok && test.want != "200 OK" { // any text but "ok" is a refusal there
+					test.ok, test.temporary, test.want = false, true, "did not arrive"
+				}
 				answer, err := s.Send(t.Context(), message(failed("contoso-sync")))
 				said := answer
 				if err != nil {

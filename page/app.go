@@ -90,7 +90,7 @@ func sentence(a *rotator.AppStatus, now time.Time) node {
 	case a.Open:
 		return nodes{text("Its certificate is being replaced. The one in service is valid until "), date(a.NotAfter), text(".")}
 	}
-	return nodes{text("Safe until "), date(a.NotAfter), text(", " + span(a.NotAfter.Sub(now)) + " from now. Its renewal " + renewal(&r, now) + ".")}
+	return nodes{text("Safe until "), date(a.NotAfter), text(", " + distance(now, a.NotAfter) + " from now. Its renewal " + renewal(&r, now) + ".")}
 }
 
 // next is what a person should do.
@@ -161,15 +161,17 @@ func certificates(a *rotator.AppStatus, now time.Time) node {
 	if a.Open {
 		once("Next", &a.Rotation.New, "being introduced")
 	}
-	// The records call these removed: there is nothing more to do about them here.
 	for i := range a.App.Orphans {
 		once("Left behind", &a.App.Orphans[i].Credential, a.App.Orphans[i].Reason)
 	}
 	replaced := func(c *rotator.Credential, listed string) string {
-		if c.RemovedAt.IsZero() {
-			return listed
+		switch {
+		case !c.RemovedAt.IsZero():
+			return "removed from Entra, confirmed " + relative(c.RemovedAt, now)
+		case !c.RemovalSentAt.IsZero():
+			return removal(c, now)
 		}
-		return "removed from Entra " + relative(c.RemovedAt, now)
+		return listed
 	}
 	if a.Open && a.Rotation.Old != nil {
 		once("Previous", a.Rotation.Old, replaced(a.Rotation.Old, "accepted until it is retired"))
@@ -192,8 +194,10 @@ func foreign(a *rotator.AppStatus, now time.Time) node {
 	switch {
 	case listed == nil:
 		return el("p", text("Not looked at yet: the daemon looks once a day where an identity may list the tenant."))
+	case len(listed.Foreign) == 0 && federatedKnown(listed) == nil:
+		return el("p", text("Nothing: no certificate, no secret and no federated credential of others was there at the last look."))
 	case len(listed.Foreign) == 0:
-		return el("p", text("Nothing: no certificate and no secret of others was there at the last look."))
+		return nodes{el("p", text("No certificate and no secret of others was there at the last look.")), federatedKnown(listed)}
 	}
 	var rows [][]node
 	for _, f := range listed.Foreign {
@@ -201,13 +205,28 @@ func foreign(a *rotator.AppStatus, now time.Time) node {
 		if f.DisplayName != "" {
 			called = name(f.DisplayName)
 		}
-		until := node(text("not known"))
-		if !f.NotAfter.IsZero() {
+		until, kind := node(text("not known")), node(text(f.Kind))
+		switch {
+		case f.IsFederated():
+			until = text("does not expire")
+			kind = nodes{text("federated: anyone who controls "), name(f.Trusted()), text(" can sign in as this app without a key")}
+		case !f.NotAfter.IsZero():
 			until = nodes{instant(f.NotAfter, shortLayout), el("span", class("in"), text(relative(f.NotAfter, now)))}
 		}
-		rows = append(rows, []node{called, text(f.Kind), until, el("code", text(f.KeyID))})
+		rows = append(rows, []node{called, kind, until, el("code", text(f.KeyID))})
 	}
-	return table("Credentials of others", []string{"Name", "Kind", "Valid until", "Key ID"}, rows)
+	return nodes{table("Credentials of others", []string{"Name", "Kind", "Valid until", "Key ID"}, rows), federatedKnown(listed)}
+}
+
+// federatedKnown says why federated credentials may be missing; nil: they are not.
+func federatedKnown(l *rotator.Listed) node {
+	switch {
+	case l.FederatedUnknown != "":
+		return el("p", text("Federated credentials: not known: "+l.FederatedUnknown+"."))
+	case !l.FederatedRead:
+		return el("p", text("Federated credentials: not known: no inspection has read them yet."))
+	}
+	return nil
 }
 
 // deliveries are the places that get a new key, and how it went last.

@@ -59,6 +59,8 @@ type login struct {
 type attempt struct {
 	state, nonce, verifier, to string
 	ends                       time.Time
+	// from is who began it; see [asker].
+	from string
 }
 
 func newLogin(l *Login) *login {
@@ -106,10 +108,10 @@ func (s *site) begin(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	now := time.Now()
-	a := attempt{state: rand.Text(), nonce: rand.Text(), verifier: oauth2.GenerateVerifier(), to: inside(r.URL.Query().Get("to")), ends: now.Add(attemptTime)}
+	a := attempt{state: rand.Text(), nonce: rand.Text(), verifier: oauth2.GenerateVerifier(), to: inside(r.URL.Query().Get("to")), ends: now.Add(attemptTime), from: asker(r.RemoteAddr)}
 	secret := rand.Text()
 	l.mu.Lock()
-	room(l.attempts, func(a attempt) time.Time { return a.ends }, now)
+	room(l.attempts, func(a attempt) (string, time.Time) { return a.from, a.ends }, now, maxAttemptsEach)
 	l.attempts[secret] = a
 	l.mu.Unlock()
 	setCookie(w, attemptCookie, secret, attemptTime)
@@ -133,7 +135,7 @@ func (s *site) callback(w http.ResponseWriter, r *http.Request) {
 	now := time.Now()
 	secret := rand.Text()
 	s.login.mu.Lock()
-	room(s.login.sessions, func(t time.Time) time.Time { return t }, now)
+	room(s.login.sessions, func(t time.Time) (string, time.Time) { return "", t }, now, maxSessions)
 	s.login.sessions[secret] = ends
 	s.login.mu.Unlock()
 	setCookie(w, sessionCookie, secret, ends.Sub(now))
@@ -189,11 +191,15 @@ func (l *login) redeem(ctx context.Context, a attempt, code string) (time.Time, 
 		return time.Time{}, no("The tenant's answer is not for this login.", nil)
 	}
 	var claims struct {
+		Party   string            `json:"azp"`
 		Groups  []string          `json:"groups"`
 		Sources map[string]string `json:"_claim_names"`
 	}
 	if err := token.Claims(&claims); err != nil {
 		return time.Time{}, no("The tenant's answer can not be read.", err)
+	}
+	if err := checkParty(token.Audience, claims.Party, l.ClientID); err != nil {
+		return time.Time{}, no("The tenant's answer is not for this page.", err)
 	}
 	if _, left := claims.Sources["groups"]; left && claims.Groups == nil {
 		return time.Time{}, no("You are in too many groups for the token to name them.", errors.New("the groups claim was left out; limit it to groups assigned to the application"))
@@ -202,6 +208,19 @@ func (l *login) redeem(ctx context.Context, a attempt, code string) (time.Time, 
 		return time.Time{}, no("You are not in the group that may see this page.", nil)
 	}
 	return time.Now().Add(sessionTime), nil
+}
+
+// checkParty refuses a token that was made for another party, though it names this one
+// among its audiences.
+// https://openid.net/specs/openid-connect-core-1_0.html#IDTokenValidation, 4 and 5
+func checkParty(audiences []string, party, clientID string) error {
+	switch {
+	case party == "" && len(audiences) > 1:
+		return errors.New("the token has several audiences and does not say for whom it was made (azp)")
+	case party != "" && party != clientID:
+		return fmt.Errorf("the token was made for %q", party)
+	}
+	return nil
 }
 
 // stripped leaves out the body of the login host's answer, which may hold tokens.
@@ -221,16 +240,32 @@ func inside(to string) string {
 	return (&url.URL{Path: u.Path, RawQuery: u.RawQuery}).String()
 }
 
-// room makes place for one more: what has ended goes, and if all is full, everything.
-func room[V any](m map[string]V, ends func(V) time.Time, now time.Time) {
+// room makes place for one more: what has ended goes, and if all is full, the oldest of
+// whoever has the most. Nobody gets more than each, and nobody can push out others. of
+// says whose a value is and when it ends.
+func room[V any](m map[string]V, of func(V) (string, time.Time), now time.Time, each int) {
+	count := map[string]int{}
+	most := ""
 	for k, v := range m {
-		if !now.Before(ends(v)) {
+		whose, ends := of(v)
+		if !now.Before(ends) {
 			delete(m, k)
+			continue
+		}
+		if count[whose]++; count[whose] > count[most] {
+			most = whose
 		}
 	}
-	if len(m) >= maxSessions {
-		clear(m)
+	if len(m) < maxSessions && count[most] < each {
+		return
 	}
+	oldest, first := "", time.Time{}
+	for k, v := range m {
+		if whose, ends := of(v); whose == most && (oldest == "" || ends.Before(first)) {
+			oldest, first = k, ends
+		}
+	}
+	delete(m, oldest)
 }
 
 func setCookie(w http.ResponseWriter, name, value string, lasts time.Duration) {

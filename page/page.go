@@ -100,7 +100,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	h.surveyor.work.Go(func() { h.surveyor.keepWarm(ctx) })
-	l = netutil.LimitListener(l, maxVisitors)
+	l = &sharing{Listener: netutil.LimitListener(l, maxVisitors)}
 	ended := make(chan error, 1)
 	go func() {
 		if s.Access.TLS != nil {

@@ -8,6 +8,8 @@ import (
 	"os"
 	"slices"
 	"strings"
+
+	"github.com/seed-f0abd057/rotate/config/textfile"
 )
 
 // Access decides who may look. Its zero value lets everybody, over HTTP: for a
@@ -26,7 +28,15 @@ type Access struct {
 // LoadTLS reads the server's certificate and key, and, if clientCAFile is not
 // empty, the authority of the certificates that clients must show.
 func LoadTLS(certificateFile, keyFile, clientCAFile string) (*tls.Config, error) {
-	pair, err := tls.LoadX509KeyPair(certificateFile, keyFile)
+	certificate, err := readText(certificateFile)
+	if err != nil {
+		return nil, fmt.Errorf("page: certificate: %w", err)
+	}
+	key, err := readText(keyFile)
+	if err != nil {
+		return nil, fmt.Errorf("page: key: %w", err)
+	}
+	pair, err := tls.X509KeyPair(certificate, key)
 	if err != nil {
 		return nil, fmt.Errorf("page: certificate %s with key %s: %w", certificateFile, keyFile, err)
 	}
@@ -34,7 +44,7 @@ func LoadTLS(certificateFile, keyFile, clientCAFile string) (*tls.Config, error)
 	if clientCAFile == "" {
 		return c, nil
 	}
-	data, err := os.ReadFile(clientCAFile) //nolint:gosec // the operator's own path
+	data, err := readText(clientCAFile)
 	if err != nil {
 		return nil, fmt.Errorf("page: authority of client certificates: %w", err)
 	}
@@ -44,6 +54,18 @@ func LoadTLS(certificateFile, keyFile, clientCAFile string) (*tls.Config, error)
 	}
 	c.ClientAuth = tls.RequireAndVerifyClientCert
 	return c, nil
+}
+
+// readText reads a PEM file, which may be UTF-16.
+func readText(path string) ([]byte, error) {
+	data, err := os.ReadFile(path) //nolint:gosec // the operator's own path
+	if err != nil {
+		return nil, err
+	}
+	if data, err = textfile.Decode(data); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return data, nil
 }
 
 // isClient reports whether the certificate that the client showed has one of the

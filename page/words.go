@@ -2,6 +2,7 @@ package page
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -65,10 +66,20 @@ func relative(t, now time.Time) string {
 	case d.Abs() < time.Second:
 		return "now"
 	case d > 0:
-		return "in " + span(d)
+		return "in " + distance(now, t)
 	default:
-		return span(d) + " ago"
+		return distance(t, now) + " ago"
 	}
+}
+
+// distance is span of the time between two instants, which may be more than the 292
+// years of a [time.Duration]: certificates without an end have the year 9999.
+func distance(from, to time.Time) string {
+	if d := to.Sub(from); d < 2*day {
+		return span(d)
+	}
+	n := (to.Unix() - from.Unix() + int64(12*time.Hour/time.Second)) / int64(day/time.Second)
+	return fmt.Sprintf("%d days", n)
 }
 
 // count is a number with its noun.
@@ -124,13 +135,30 @@ func meaning(p rotator.Phase) string {
 	case rotator.PhaseConfirmed:
 		return "the consumer uses the new key"
 	case rotator.PhaseRetired:
-		return "the old certificate is gone"
+		return "the removal of the old certificate was sent"
 	case rotator.PhaseRollingBack:
 		return "going back to the previous certificate"
 	case rotator.PhaseRolledBack:
-		return "the new certificate is gone again"
+		return "the removal of the new certificate was sent"
 	}
 	return ""
+}
+
+// removal says where the removal of a certificate stands.
+func removal(c *rotator.Credential, now time.Time) string {
+	switch {
+	case !c.RemovedAt.IsZero():
+		return "removed, confirmed " + c.RemovedAt.UTC().Format(minuteLayout)
+	case !c.LeftAt.IsZero():
+		return "left on the app"
+	case !now.Before(c.NotAfter):
+		return "expired " + c.NotAfter.UTC().Format(minuteLayout)
+	case c.RemovalSentAt.IsZero():
+		return "on the app"
+	case c.RemovalFrom.IsZero():
+		return "removal sent; it cannot be confirmed from here, check the Entra admin centre"
+	}
+	return "removal sent; confirmed from " + c.RemovalFrom.UTC().Format(minuteLayout) + " on"
 }
 
 // fact is what the journal knows about a phase that was reached.
@@ -170,7 +198,7 @@ func fact(p rotator.Phase, r *rotator.Rotation) string {
 		if r.Old == nil {
 			return "there was no earlier certificate"
 		}
-		return "old certificate " + r.Old.ThumbprintSHA1 + " is gone from Entra"
+		return "old certificate " + r.Old.ThumbprintSHA1 + ": " + removal(r.Old, time.Now())
 	case rotator.PhaseRollingBack:
 		return "a person asked for the previous certificate"
 	case rotator.PhaseRolledBack:
@@ -194,6 +222,8 @@ func waiting(r *rotator.Rotation, now time.Time) string {
 		return "Entra does not know it everywhere yet; next look" + until("at")
 	case rotator.WaitingProof:
 		return count(r.Proof.Successes, "sign-in") + " so far, the next" + until("at")
+	case rotator.WaitingDelivery:
+		return "it has no delivery, so its consumer would never get the new key"
 	case rotator.WaitingReload:
 		return "the consumer has time to read its files" + until("until")
 	case rotator.WaitingCommand:
@@ -231,6 +261,8 @@ func brief(r *rotator.Rotation) string {
 		return "confirmed; both are accepted until " + r.RetiresAt.UTC().Format(dateLayout)
 	case rotator.WaitingEvidence:
 		return "confirmed; the consumer still uses the old one"
+	case rotator.WaitingDelivery:
+		return "verified; it has no delivery"
 	case rotator.WaitingReload:
 		return "delivered; the consumer has time to read it"
 	case rotator.WaitingPropagation:
@@ -254,6 +286,8 @@ func reason(a *rotator.AppStatus, now time.Time) string {
 		return ""
 	case !a.NotAfter.IsZero() && !a.NotAfter.After(now):
 		return "its certificate ended " + relative(a.NotAfter, now)
+	case a.NoDelivery:
+		return "is not rotated: it has no delivery"
 	case a.WaitingFor == rotator.WaitingPerson:
 		return "waits for a person to confirm the new certificate"
 	case a.App.Listed != nil && !a.App.Listed.Missing.IsZero():
@@ -268,8 +302,17 @@ func reason(a *rotator.AppStatus, now time.Time) string {
 		return "the last safe start has passed: a renewal no longer fits with its full overlap"
 	case a.App.Hold != "":
 		return "held: " + a.App.Hold
+	case isUnconfirmed(a):
+		return "a certificate may still be accepted although its removal was sent"
 	case len(a.App.Orphans) > 0:
 		return "a certificate is left on the app that only a person can remove"
 	}
 	return "nothing is written to Entra"
+}
+
+// isUnconfirmed reports whether a removal needs a person.
+func isUnconfirmed(a *rotator.AppStatus) bool {
+	return slices.ContainsFunc(a.App.Removals, func(m rotator.Removal) bool {
+		return m.IsPending() && (m.GivenUp || !m.ReportedAt.IsZero())
+	})
 }

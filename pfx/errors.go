@@ -24,8 +24,11 @@ var (
 	ErrNoCertificate = errors.New("there is no certificate in this file: export the private key together with its certificate")
 	// ErrMismatch means no certificate is that of the private key.
 	ErrMismatch = errors.New("no certificate in this file belongs to its private key: export the two that were made together")
-	// ErrEncrypted means the private key of a PEM file is encrypted.
-	ErrEncrypted = errors.New("the private key in this PEM file is encrypted, which is not supported: put key and certificate into a PFX with a password (openssl pkcs12 -export)")
+	// ErrEncrypted means the private key of a PEM file is encrypted, and no password
+	// was given.
+	ErrEncrypted = errors.New("the private key in this PEM file is encrypted: give its password (--password-file)")
+	// ErrFriendlyName means that a friendly name cannot be written.
+	ErrFriendlyName = errors.New("a friendly name is one printable line of at most 128 characters")
 	// ErrUnsupported means the file is PKCS#12 with algorithms or parts that are
 	// not supported.
 	ErrUnsupported = errors.New("this PKCS#12 file uses something that is not supported: write it again with openssl pkcs12 -export")

@@ -76,7 +76,7 @@ func TestOpenSSLWrites(t *testing.T) {
 		"clear key":           {[]string{"-keypbe", "NONE"}, "x", nil},
 		"all clear":           {[]string{"-keypbe", "NONE", "-certpbe", "NONE"}, "x", nil},
 		"mac sha512":          {[]string{"-macalg", "sha512"}, "x", nil},
-		"mac sha384":          {[]string{"-macalg", "sha384"}, "x", pfx.ErrUnsupported},
+		"B7 mac sha384":       {[]string{"-macalg", "sha384"}, "x", nil},
 		"many rounds":         {[]string{"-iter", "100000"}, "x", nil},
 		"one round":           {[]string{"-noiter", "-nomaciter"}, "x", nil},
 		"aria":                {[]string{"-keypbe", "ARIA-256-CBC"}, "x", pfx.ErrUnsupported},

@@ -19,6 +19,9 @@ type Pair struct {
 	Certificate *x509.Certificate
 	// Chain holds the other certificates of the file, in its order. It may be empty.
 	Chain []*x509.Certificate
+	// FriendlyName is the name that the file gives the key, or else the certificate;
+	// Java calls it alias. Empty: it gives none.
+	FriendlyName string
 }
 
 // String returns the subject, the SHA-256 of the DER and the last day of the

@@ -8,12 +8,16 @@ package pfx
 
 import (
 	"bytes"
+	"context"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 
 	"software.sslmate.com/src/go-pkcs12"
+
+	"github.com/seed-f0abd057/rotate/config/textfile"
 )
 
 const (
@@ -49,40 +53,71 @@ func Encodings() []Encoding { return []Encoding{Modern, LegacyDES, PEM} }
 // [ErrPasswordCharacters], [ErrNoKey] and [ErrNoCertificate] for nil arguments,
 // and [ErrEncoding].
 func Encode(e Encoding, key *rsa.PrivateKey, certificate *x509.Certificate, chain []*x509.Certificate, password string) ([]byte, error) {
+	return EncodeNamed(e, key, certificate, chain, password, "")
+}
+
+// EncodeNamed is [Encode] with a friendly name for key and certificate, by which
+// consumers such as Java (alias) and Windows look them up. Empty is none; [PEM] has
+// none. It returns [ErrFriendlyName] for one that [CheckFriendlyName] refuses.
+func EncodeNamed(e Encoding, key *rsa.PrivateKey, certificate *x509.Certificate, chain []*x509.Certificate, password, name string) ([]byte, error) {
 	if err := check(key, certificate); err != nil {
 		return nil, err
 	}
+	if err := CheckFriendlyName(name); err != nil {
+		return nil, err
+	}
+	var form *pkcs12.Encoder
 	switch e {
 	case Modern, "":
-		return encodePKCS12(pkcs12.Modern2023, key, certificate, chain, password)
+		form = pkcs12.Modern2023
 	case LegacyDES:
-		return encodePKCS12(pkcs12.LegacyDES, key, certificate, chain, password)
+		form = pkcs12.LegacyDES
 	case PEM:
 		return encodePEM(key, certificate, chain)
+	default:
+		return nil, fmt.Errorf("%q: %w", string(e), ErrEncoding)
 	}
-	return nil, fmt.Errorf("%q: %w", string(e), ErrEncoding)
+	data, err := encodePKCS12(form, key, certificate, chain, password)
+	if err != nil || name == "" {
+		return data, err
+	}
+	return setName(data, password, name)
 }
 
-// Decode opens a PKCS#12 file in any encoding that go-pkcs12 can read, or a PEM file
-// with one private key (PKCS#1 or PKCS#8) and certificates in any order. Line ends
-// and a byte order mark do not matter; the password is used as it is given and
-// ignored for PEM.
+// Decode is [DecodeContext] without a way to stop it: a file whose key derivation
+// would take longer than some seconds is refused anyway.
+func Decode(data []byte, password string) (*Pair, error) {
+	return DecodeContext(context.Background(), data, password)
+}
+
+// DecodeContext opens a PKCS#12 file, or a PEM file with one private key (PKCS#1 or
+// PKCS#8, encrypted or not) and certificates in any order. A PKCS#12 file may stand in
+// PEM lines (BEGIN PKCS12), and bytes after its end are ignored. Encoding, line ends
+// and a byte order mark of PEM do not matter. The password is used as it is given and
+// ignored where nothing is encrypted.
 //
 // The certificate is the first one that belongs to the key; all others are the
 // chain, in the order of the file. Its dates are not looked at. Errors are those of
-// this package and are told apart with [errors.Is].
-func Decode(data []byte, password string) (*Pair, error) {
+// this package and are told apart with [errors.Is], or that of the context.
+func DecodeContext(ctx context.Context, data []byte, password string) (*Pair, error) {
 	if len(data) > MaxBytes {
 		return nil, ErrTooLarge
 	}
-	text := bytes.TrimSpace(bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")))
-	if len(text) == 0 {
+	if len(data) > 0 && data[0] == 0x30 && !bytes.Contains(data, []byte("-----BEGIN ")) {
+		return decodePKCS12(ctx, data, password)
+	}
+	lines, err := textfile.Decode(data)
+	if err != nil {
+		return nil, fmt.Errorf("%w (%w)", ErrFormat, err)
+	}
+	lines = bytes.TrimSpace(lines)
+	if len(lines) == 0 {
 		return nil, ErrTruncated
 	}
-	if text[0] == '-' || bytes.Contains(text, []byte("-----BEGIN ")) {
-		return decodePEM(text)
+	if lines[0] == '-' || bytes.Contains(lines, []byte("-----BEGIN ")) {
+		return decodePEM(ctx, lines, password)
 	}
-	return decodePKCS12(data, password)
+	return decodePKCS12(ctx, data, password)
 }
 
 // pair puts together what a file held.
@@ -144,7 +179,9 @@ func encodePEM(key *rsa.PrivateKey, certificate *x509.Certificate, chain []*x509
 }
 
 // decodePEM reads all blocks of a PEM file.
-func decodePEM(text []byte) (*Pair, error) {
+func decodePEM(ctx context.Context, text []byte, password string) (*Pair, error) {
+	// Two files put together, the first without a line end.
+	text = bytes.ReplaceAll(text, []byte("----------BEGIN "), []byte("-----\n-----BEGIN "))
 	var (
 		keys         []any
 		certificates []*x509.Certificate
@@ -155,18 +192,35 @@ func decodePEM(text []byte) (*Pair, error) {
 		if b, rest = pem.Decode(rest); b == nil {
 			break
 		}
-		if b.Type == "ENCRYPTED PRIVATE KEY" || b.Headers["DEK-Info"] != "" {
-			return nil, ErrEncrypted
-		}
 		var (
 			key any
 			err error
 		)
+		isOldForm := b.Headers["DEK-Info"] != ""
+		if password == "" && (b.Type == "ENCRYPTED PRIVATE KEY" || isOldForm) {
+			return nil, ErrEncrypted
+		}
+		if isOldForm {
+			// One round of MD5, and no check: what it gives must be a key.
+			if b.Bytes, err = x509.DecryptPEMBlock(b, []byte(password)); err != nil { //nolint:staticcheck // old programs write it
+				return nil, ErrWrongPassword
+			}
+		}
 		switch b.Type {
+		case "PKCS12", "PFX":
+			return decodePKCS12(ctx, b.Bytes, password)
+		case "ENCRYPTED PRIVATE KEY":
+			if key, err = decryptKey(ctx, b.Bytes, password); err != nil {
+				return nil, err
+			}
 		case "PRIVATE KEY":
-			key, err = x509.ParsePKCS8PrivateKey(b.Bytes)
+			if key, err = parseKey(b.Bytes); errors.Is(err, ErrNotRSA) {
+				return nil, ErrNotRSA
+			}
 		case "RSA PRIVATE KEY":
-			key, err = x509.ParsePKCS1PrivateKey(b.Bytes)
+			if key, err = x509.ParsePKCS1PrivateKey(b.Bytes); err != nil && isOldForm {
+				return nil, ErrWrongPassword
+			}
 		case "EC PRIVATE KEY", "DSA PRIVATE KEY", "OPENSSH PRIVATE KEY":
 			return nil, ErrNotRSA
 		case "CERTIFICATE", "X509 CERTIFICATE":

@@ -2,13 +2,19 @@ package rotator
 
 import (
 	"context"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // guidForm is a GUID in any case.
@@ -93,6 +99,9 @@ func (r *Rotator) examine(ctx context.Context, spec AppSpec) (App, KeyPair, Adde
 	if added.Warnings, err = r.checkApp(ctx, &app); err != nil {
 		return none(err)
 	}
+	if err := r.checkConsumer(&app); err != nil {
+		return none(err)
+	}
 	var pair KeyPair
 	if app.Mode == ModeMonitor {
 		added.Warnings = nil // they are about rotations
@@ -152,12 +161,16 @@ func (r *Rotator) appOf(spec AppSpec) (App, error) {
 	if spec.Evidence && spec.Mode != ModeManaged {
 		return App{}, evidenceMode(spec.Name)
 	}
+	if err := checkFriendlyName(spec.Name, spec.FriendlyName); err != nil {
+		return App{}, err
+	}
 	return App{
 		Evidence: spec.Evidence, CorrelationID: string(newGUID()),
 		Name: spec.Name, Tenant: spec.Tenant, Mode: spec.Mode,
 		ClientID: ClientID(strings.ToLower(string(spec.ClientID))), ObjectID: ObjectID(strings.ToLower(string(spec.ObjectID))),
 		Permissions: spec.Permissions, Tags: spec.Tags, Owner: spec.Owner, Policy: spec.Policy,
-		Deliveries: spec.Deliveries, Probe: spec.Probe, Confirm: spec.Confirm, HandOff: spec.HandOff,
+		Deliveries: spec.Deliveries, Probe: spec.Probe, Confirm: spec.Confirm, HandOff: spec.HandOff, NoConsumer: spec.NoConsumer,
+		FriendlyName: spec.FriendlyName, NewPassword: spec.NewPassword,
 	}, nil
 }
 
@@ -188,7 +201,7 @@ func (r *Rotator) checkApp(ctx context.Context, app *App) ([]string, error) {
 	if err := r.checkIdentity(app); err != nil {
 		return nil, err
 	}
-	policy := policyOf(app, r.settings().Defaults)
+	policy := wishOf(app, r.settings().Defaults)
 	if err := policy.Check(app.ConfirmRule()); err != nil {
 		return nil, fmt.Errorf("app %s: %w", app.Name, err)
 	}
@@ -229,13 +242,10 @@ func (r *Rotator) checkApp(ctx context.Context, app *App) ([]string, error) {
 			return nil, fmt.Errorf("app %s: %w", app.Name, err)
 		}
 	}
-	if len(app.Deliveries) == 0 && app.ConfirmRule() == ConfirmAutomatic {
-		warnings = append(warnings, "no delivery: rotate keeps the new key in its store only and retires the old one after the overlap; a consumer that signs in with this certificate would be cut off. Add a delivery (--deliver-file) or let a person confirm (--confirm person)")
-	}
 	if policy.Overlap == 0 {
 		warnings = append(warnings, "overlap 0s: the old certificate is removed as soon as the new one is confirmed")
 	}
-	if policy.ReloadWithin == 0 && app.ConfirmRule() == ConfirmAutomatic {
+	if policy.ReloadWithin == 0 && app.ConfirmRule() == ConfirmAutomatic && !app.NoConsumer {
 		warnings = append(warnings, "reload_within 0s: the consumer is taken to read its files at once")
 	}
 	return warnings, nil
@@ -248,6 +258,9 @@ func (r *Rotator) openAdopted(ctx context.Context, app *App, spec AppSpec, added
 		return KeyPair{}, usagef("app %s: open the key file: %v", app.Name, err)
 	}
 	pair.Password = spec.Password
+	if !IsDeliverable(pair.Password) && !spec.NewPassword {
+		return KeyPair{}, usagef("app %s: the password of its file cannot be kept: it is not one printable line of at most 128 characters, and it would be written into the password file; add --new-password, and the first rotation makes a password of its own", app.Name)
+	}
 	current, err := CredentialOf(pair.Certificate)
 	if err != nil {
 		return KeyPair{}, usagef("app %s: %v", app.Name, err)
@@ -265,10 +278,11 @@ func (r *Rotator) openAdopted(ctx context.Context, app *App, spec AppSpec, added
 		if e == "" {
 			continue
 		}
-		if pair.Encoded[e], err = r.Encoder.Encode(e, pair.Key, pair.Certificate, pair.Chain, pair.Password); err != nil {
+		if pair.Encoded[e], err = r.Encoder.Encode(e, pair.Key, pair.Certificate, pair.Chain, pair.Password, pair.FriendlyName); err != nil {
 			return KeyPair{}, fmt.Errorf("app %s: encode the pair as %s: %w", app.Name, e, err)
 		}
 	}
+	added.Warnings = append(added.Warnings, changesFrom(app, pair)...)
 	now := time.Now()
 	switch {
 	case now.After(current.NotAfter) && app.Mode == ModeSelf:
@@ -295,6 +309,37 @@ func (r *Rotator) openAdopted(ctx context.Context, app *App, spec AppSpec, added
 		}
 	}
 	return pair, nil
+}
+
+// changesFrom says what the first certificate of ours will not have of the adopted one.
+func changesFrom(app *App, pair KeyPair) []string {
+	var changes []string
+	c, err := x509.ParseCertificate(pair.Certificate)
+	if err != nil {
+		return nil // it was opened: somebody else says it better
+	}
+	if is, next := c.Subject.String(), (pkix.Name{CommonName: app.Name}).String(); is != next {
+		changes = append(changes, fmt.Sprintf("new certificates have the subject %s; this one has %s. A consumer that looks its certificate up by subject needs the new one", next, strconv.QuoteToGraphic(is)))
+	}
+	if len(pair.Chain) > 0 || c.Issuer.String() != c.Subject.String() {
+		changes = append(changes, "new certificates are self-signed and come without a chain; this one was issued by "+strconv.QuoteToGraphic(c.Issuer.String()))
+	}
+	return changes
+}
+
+// IsDeliverable reports whether a password may be written into a file: one printable
+// line of at most 128 characters, so that it can be nothing else than a password
+// wherever the file lies. The empty one may.
+func IsDeliverable(password string) bool {
+	return utf8.ValidString(password) && utf8.RuneCountInString(password) <= 128 &&
+		!strings.ContainsFunc(password, func(r rune) bool { return !unicode.IsPrint(r) })
+}
+
+func checkFriendlyName(app, name string) error {
+	if utf8.RuneCountInString(name) <= 128 && !strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) || r > math.MaxUint16 }) {
+		return nil
+	}
+	return usagef("app %s: the friendly name is not one printable line of at most 128 characters", app)
 }
 
 // locate finds the ObjectID and the KeyID where they can be read.
@@ -341,7 +386,6 @@ func (r *Rotator) locate(ctx context.Context, app *App, pair KeyPair, added *Add
 	}
 	if time.Now().After(app.Current.NotAfter) {
 		added.Warnings = append(added.Warnings, "the expired certificate is no longer listed on the app")
-		app.Current.RemovedAt = time.Now().UTC()
 		return nil
 	}
 	return fix(ReasonNotRegistered, "upload the certificate to the app, or add the app with the file that its consumer uses",

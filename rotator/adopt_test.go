@@ -30,7 +30,7 @@ func (w *world) register(permissions []string, left time.Duration) rotator.AppSp
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	file, err := encoder{}.Encode("modern", keys()[1], der, nil, password)
+	file, err := encoder{}.Encode("modern", keys()[1], der, nil, password, "")
 	if err != nil {
 		w.t.Fatal(err)
 	}

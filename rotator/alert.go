@@ -47,7 +47,7 @@ func (r *Rotator) settle(rec *Records, alerts []Alert, now time.Time, ofApp bool
 	silent := ofApp && r.isSnoozed(rec.App, rec.Rotation, now)
 	var events []Event
 	for _, e := range rec.Events {
-		if mine := (e.Kind != EventStopped) == ofApp; !mine || !holds(e.Kind, rec, "") {
+		if mine := (e.Kind != EventStopped) == ofApp; !mine || !r.holds(e.Kind, rec, "") {
 			events = append(events, e)
 			continue
 		}
@@ -86,7 +86,7 @@ func (r *Rotator) settle(rec *Records, alerts []Alert, now time.Time, ofApp bool
 	}
 	var open []Alert
 	for _, a := range alerts {
-		if holds(a.Kind, rec, a.Thumbprint) {
+		if r.holds(a.Kind, rec, a.Thumbprint) {
 			open = append(open, a)
 			continue
 		}
@@ -122,7 +122,7 @@ func classOf(rec *Records) Class {
 
 // holds reports whether a condition of the kind is there. thumbprint is that of
 // an expiring certificate, empty for any.
-func holds(kind EventKind, rec *Records, thumbprint Thumbprint) bool {
+func (r *Rotator) holds(kind EventKind, rec *Records, thumbprint Thumbprint) bool {
 	if kind == EventStopped {
 		return rec.State != nil && rec.State.Stopped != ""
 	}
@@ -144,6 +144,12 @@ func holds(kind EventKind, rec *Records, thumbprint Thumbprint) bool {
 	case EventHandOffReady, EventHandOffOverdue:
 		return open && rot.Confirmation == "" && (rot.Phase == PhaseProven || rot.Phase == PhaseDelivered ||
 			rot.Phase == PhaseRollingBack && rot.Back != nil && rot.Back.Confirmed.IsZero())
+	case EventNoDelivery:
+		return r.lacksDelivery(app)
+	case EventRemovalUnconfirmed:
+		return slices.ContainsFunc(app.Removals, func(m Removal) bool {
+			return m.IsPending() && (m.GivenUp || !m.ReportedAt.IsZero())
+		})
 	case EventExpiring:
 		return app.Current != nil && (thumbprint == "" || thumbprint == app.Current.ThumbprintSHA256)
 	}
@@ -170,11 +176,15 @@ func over(a *Alert, rec *Records) string {
 			return ""
 		}
 		return "the consumer uses the new certificate; it had used the old one since " + since
+	case EventRemovalUnconfirmed:
+		return "the certificate whose removal was not confirmed since " + since + " is not accepted any more"
 	case EventHandOffOverdue:
 		if rot == nil || rot.Confirmation == "never" || rot.Phase == PhaseRolledBack {
 			return ""
 		}
 		return "the new certificate is confirmed; that was overdue since " + since
+	case EventNoDelivery:
+		return "its consumer gets new keys from now on; that was not so since " + since
 	case EventExpiring:
 		if rec.App.Current == nil {
 			return ""
@@ -192,16 +202,22 @@ func (e *Event) dated(c *Credential, now time.Time) {
 		return
 	}
 	e.NotAfter = c.NotAfter
-	e.Days = new(wholeDays(c.NotAfter.Sub(now)))
+	e.Days = new(wholeDays(c.NotAfter, now))
 }
 
-// wholeDays rounds down, also below zero.
-func wholeDays(d time.Duration) int {
-	n := int(d / day)
-	if d < 0 && d%day != 0 {
+// wholeDays is how many whole days an instant is away, rounded down, also below zero. A
+// [time.Duration] ends after 292 years, and certificates without an end in the year 9999.
+func wholeDays(until, now time.Time) int {
+	const daySeconds = int64(day / time.Second)
+	left := until.Unix() - now.Unix()
+	if until.Nanosecond() < now.Nanosecond() {
+		left--
+	}
+	n := left / daySeconds
+	if left < 0 && left%daySeconds != 0 {
 		n--
 	}
-	return n
+	return int(n)
 }
 
 // lastSafeOf is the last instant at which everything still fits before the
@@ -256,7 +272,7 @@ func (r *Rotator) tellAt(a *Alert, app *App, rot *Rotation) time.Time {
 // isUntended reports whether the app's certificate ends without anything that
 // replaces it in time: an app that rotates on its own is nobody's business.
 func (r *Rotator) isUntended(app *App, rot *Rotation, state *State, now time.Time) bool {
-	if app.Mode == ModeMonitor {
+	if app.Mode == ModeMonitor || r.lacksDelivery(app) {
 		return true
 	}
 	if rot != nil && !rot.Phase.IsEnd() {
@@ -289,6 +305,9 @@ func (r *Rotator) alertAt(app *App, rot *Rotation) time.Time {
 		consider(app.Current.NotAfter)
 	}
 	consider(r.lastSafeOf(app, rot))
+	if r.lacksDelivery(app) && !app.isAlerted(EventNoDelivery) {
+		consider(app.AlertsAt.Add(time.Second)) // at the next check
+	}
 	for i := range app.Alerts {
 		at := r.tellAt(&app.Alerts[i], app, rot)
 		if !at.After(app.AlertsAt) {
@@ -334,6 +353,9 @@ func (r *Rotator) expiring(rec *Records, now time.Time) (Event, bool) {
 	case app.Mode == ModeMonitor:
 		summary += "; it is only watched: rotate can not replace it"
 		next = "replace it by hand, then tell rotate: rotate app add " + app.Name + " --tenant " + app.Tenant + " --client-id " + string(app.ClientID) + " --from-certificate FILE, or --pfx FILE to have it rotated from then on"
+	case r.lacksDelivery(app):
+		summary += "; rotate does not: the app has no delivery, so its consumer would never get the new key"
+		next = deliveryNext(app.Name)
 	case rot != nil && rot.Trouble != nil:
 		summary += ": " + rot.Trouble.Message
 		if rot.Trouble.Next != "" {

@@ -211,8 +211,8 @@ func (r *Rotator) problems(s *Status, state *State, now time.Time) []string {
 			}
 		}
 	}
-	if r.Expected != nil && !last.IsZero() {
-		if allowed := checkAllowed(r.Expected, last); !allowed.IsZero() && now.After(allowed) {
+	if expected := r.settings().Expected; expected != nil && !last.IsZero() {
+		if allowed := checkAllowed(expected, last); !allowed.IsZero() && now.After(allowed) {
 			text := "the last good check was " + last.Format(time.RFC3339) + ", older than allowed"
 			if state.LastGoodCheck.IsZero() {
 				text = "no good check was ever made"

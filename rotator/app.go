@@ -40,9 +40,9 @@ const (
 type Credential struct {
 	// KeyID is empty while nobody could tell it.
 	KeyID KeyID `json:"key_id,omitempty"`
-	// AskedKeyID is the KeyID that we chose when KeyID is empty. Entra may have
-	// kept it; removing it is safe, for it is a random GUID of ours.
-	AskedKeyID KeyID `json:"asked_key_id,omitempty"`
+	// RequestedKeyID is the KeyID that a PATCH asked for when KeyID is empty. Entra
+	// may have kept it; removing it is safe, for it is a random GUID of ours.
+	RequestedKeyID KeyID `json:"asked_key_id,omitempty"`
 	// ThumbprintSHA1 is upper-case hex, as portals show it.
 	ThumbprintSHA1   string     `json:"thumbprint_sha1"`
 	ThumbprintSHA256 Thumbprint `json:"thumbprint_sha256"`
@@ -53,10 +53,31 @@ type Credential struct {
 	// GivenUp tells that a person called the private key compromised. Such a
 	// pair is never delivered nor rolled back to.
 	GivenUp bool `json:"given_up,omitempty"`
-	// RemovedAt is when its entry left Entra; zero while it may be there.
+	// AddedAt is when it was last sent to be added; zero: long ago, or not by us.
+	AddedAt time.Time `json:"added_at,omitzero"`
+	// RemovalSentAt is when its removal was first sent; zero: it was not. From then
+	// on nothing rests on it. RemovalFrom is the earliest time at which the removal
+	// can be confirmed; zero: it cannot be checked from here.
+	RemovalSentAt time.Time `json:"removal_sent_at,omitzero"`
+	RemovalFrom   time.Time `json:"removal_from,omitzero"`
+	// RemovedAt is when its removal was confirmed, see [isRemoved]; zero while its
+	// entry may be there.
 	RemovedAt time.Time `json:"removed_at,omitzero"`
+	// LeftAt is when it was left on the app to a person: nobody could tell its KeyID.
+	LeftAt time.Time `json:"left_at,omitzero"`
 	// ForgetAt is when the sealed private key is deleted; zero: not yet known.
 	ForgetAt time.Time `json:"forget_at,omitzero"`
+}
+
+// isLeaving reports whether nothing may rest on it any more: its removal was sent or
+// confirmed, or it is left to a person.
+func (c *Credential) isLeaving() bool {
+	return !c.RemovalSentAt.IsZero() || !c.RemovedAt.IsZero() || !c.LeftAt.IsZero()
+}
+
+// IsUnconfirmed reports whether its removal was sent and may not have happened.
+func (c *Credential) IsUnconfirmed(now time.Time) bool {
+	return !c.RemovalSentAt.IsZero() && c.RemovedAt.IsZero() && c.LeftAt.IsZero() && now.Before(c.NotAfter)
 }
 
 // Orphan is a certificate of ours that is still on the app, or may be, and
@@ -100,6 +121,9 @@ type App struct {
 	// Previous.
 	Former  []Credential `json:"former,omitempty"`
 	Orphans []Orphan     `json:"orphans,omitempty"`
+	// Removals are certificates whose removal was sent: those that are not confirmed
+	// yet, and the last that are.
+	Removals []Removal `json:"removals,omitempty"`
 
 	// Rotation is the ID of the open rotation; empty if none is open.
 	Rotation string `json:"rotation,omitempty"`
@@ -146,8 +170,14 @@ type App struct {
 	// log shows and nobody knows. Empty in records of older versions until the next
 	// rotation.
 	CorrelationID string `json:"correlation_id,omitempty"`
+	// FriendlyName of the key in delivered files; empty: that of the pair in service.
+	FriendlyName string `json:"friendly_name,omitempty"`
 	// NewPassword asks the next rotation for a password of its own.
 	NewPassword bool `json:"new_password,omitempty"`
+	// NoConsumer tells that a person said: no program signs in with the app's pairs,
+	// so that none has to get a new one. Without it, an app without a delivery is not
+	// rotated; see [Rotator.lacksDelivery].
+	NoConsumer bool `json:"no_consumer,omitempty"`
 }
 
 // Delivery kinds.

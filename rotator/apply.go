@@ -3,6 +3,7 @@ package rotator
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -29,8 +30,19 @@ func (r *Rotator) Edit(ctx context.Context, name string, edit Edit, by string) (
 	if _, err := r.checkApp(ctx, &wanted); err != nil {
 		return App{}, nil, err
 	}
+	if edit.changesConsumer() || !r.lacksDelivery(&app) {
+		// One that lacks it already may be edited otherwise.
+		if err := r.checkConsumer(&wanted); err != nil {
+			return App{}, nil, err
+		}
+	}
 	if wanted.Mode == ModeSelf && wanted.ObjectID == "" {
 		return App{}, nil, usagef("app %s: self mode needs its object ID: --object-id", name)
+	}
+	if edit.ObjectID != nil && wanted.ObjectID != app.ObjectID {
+		if err := r.checkObjectID(ctx, &wanted); err != nil {
+			return App{}, nil, err
+		}
 	}
 	var fields []string
 	err = r.change(ctx, name, func(rec *Records) error {
@@ -64,6 +76,33 @@ func (r *Rotator) Edit(ctx context.Context, name string, edit Edit, by string) (
 	return app, fields, err
 }
 
+// checkObjectID compares an object ID that a person typed with the registration
+// that carries it, where that can be read. Each reading compares it again.
+func (r *Rotator) checkObjectID(ctx context.Context, app *App) error {
+	if err := r.checkHosts(ctx, app.Tenant); err != nil {
+		return err
+	}
+	as := Access{Registration: app.registration()}
+	if app.Mode == ModeSelf && app.Current != nil {
+		pair, err := r.Store.KeyPair(ctx, app.Current.ThumbprintSHA256)
+		if err != nil {
+			return fmt.Errorf("app %s: %w", app.Name, err)
+		}
+		as.As = pair
+	}
+	_, err := r.settings().Entra.Keys(ctx, as, false)
+	f, ok := errors.AsType[*Failure](err)
+	switch {
+	case err == nil, !ok:
+		return err
+	case f.Reason == ReasonAppNotFound:
+		return usagef("app %s: the tenant has no app registration with the object ID %s (that may be the one of the enterprise application)", app.Name, app.ObjectID)
+	case f.Reason == ReasonOther && f.Class == ClassFix:
+		return usagef("%s", f.Message)
+	}
+	return nil // it cannot be read now
+}
+
 // tellKeyID notes the KeyID that a person read in the portal, for the one
 // certificate of which nobody knew it: that being replaced, else the one in
 // service. What Entra told is not overwritten; what a person told may be
@@ -82,7 +121,7 @@ func tellKeyID(app *App, rot *Rotation, id KeyID) error {
 		}
 	}
 	switch {
-	case rot != nil && rot.Old != nil && rot.Old.RemovedAt.IsZero() && (rot.Old.KeyID == "" || rot.Old.Adopted):
+	case rot != nil && rot.Old != nil && !rot.Old.isLeaving() && (rot.Old.KeyID == "" || rot.Old.Adopted):
 		tell(rot.Old.ThumbprintSHA256)
 	case app.Current != nil && (app.Current.KeyID == "" || app.Current.Adopted):
 		tell(app.Current.ThumbprintSHA256)
@@ -131,6 +170,14 @@ func edited(app App, e Edit) (App, error) {
 		return App{}, evidenceMode(app.Name)
 	}
 	set(&app.NewPassword, e.NewPassword)
+	set(&app.NoConsumer, e.NoConsumer)
+	if e.NoConsumer == nil && e.Deliveries != nil && len(*e.Deliveries) > 0 {
+		app.NoConsumer = false // who names a place for the keys names their consumer
+	}
+	set(&app.FriendlyName, e.FriendlyName)
+	if err := checkFriendlyName(app.Name, app.FriendlyName); err != nil {
+		return App{}, err
+	}
 	if e.ForgetOrphan != "" {
 		isIt := func(o Orphan) bool {
 			return strings.EqualFold(o.ThumbprintSHA1, e.ForgetOrphan) || strings.EqualFold(string(o.ThumbprintSHA256), e.ForgetOrphan)
@@ -175,6 +222,8 @@ func differences(old, next *App) []string {
 	add("confirm", old.Confirm, next.Confirm)
 	add("handoff", old.HandOff, next.HandOff)
 	add("evidence", old.Evidence, next.Evidence)
+	add("no_consumer", old.NoConsumer, next.NoConsumer)
+	add("friendly_name", old.FriendlyName, next.FriendlyName)
 	add("new_password", old.NewPassword, next.NewPassword)
 	add("orphans", len(old.Orphans), len(next.Orphans))
 	return list
@@ -239,7 +288,7 @@ func (r *Rotator) applyOne(ctx context.Context, spec AppSpec, dryRun bool, by st
 	edit := Edit{
 		Mode: &wanted.Mode, Permissions: &wanted.Permissions, Tags: &wanted.Tags, Owner: &wanted.Owner,
 		Policy: &wanted.Policy, Deliveries: &wanted.Deliveries, Probe: &wanted.Probe, Confirm: &wanted.Confirm, HandOff: &wanted.HandOff,
-		Evidence: &wanted.Evidence,
+		Evidence: &wanted.Evidence, NoConsumer: &wanted.NoConsumer, FriendlyName: &wanted.FriendlyName,
 	}
 	if wanted.ObjectID != "" {
 		edit.ObjectID = &wanted.ObjectID
@@ -250,6 +299,9 @@ func (r *Rotator) applyOne(ctx context.Context, spec AppSpec, dryRun bool, by st
 		return d
 	}
 	if d.Warnings, d.Err = r.checkApp(ctx, &next); d.Err != nil {
+		return d
+	}
+	if d.Err = r.checkConsumer(&next); d.Err != nil {
 		return d
 	}
 	if d.Fields = differences(&tracked, &next); len(d.Fields) == 0 {

@@ -127,7 +127,7 @@ func (h host) fill(b *testing.B, n int) {
 	now := time.Now().UTC()
 	der := benchCertificate(b, now.Add(365*24*time.Hour))
 	serial := serialOf(b, der)
-	encoded, err := encoder{}.Encode("modern", keys()[0], der, nil, password)
+	encoded, err := encoder{}.Encode("modern", keys()[0], der, nil, password, "")
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -246,7 +246,7 @@ func (h host) adopt(b *testing.B, r *rotator.Rotator, o options, n int) {
 	b.Helper()
 	now := time.Now().UTC()
 	der := benchCertificate(b, now.Add(20*24*time.Hour))
-	encoded, err := encoder{}.Encode("modern", keys()[0], der, nil, password)
+	encoded, err := encoder{}.Encode("modern", keys()[0], der, nil, password, "")
 	if err != nil {
 		b.Fatal(err)
 	}

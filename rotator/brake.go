@@ -263,12 +263,17 @@ func (r *Rotator) RebindTenant(ctx context.Context, tenant, by string) error {
 	})
 }
 
+// wakeRules counts changes of what the due index follows from, so that an index
+// of an older version is built anew.
+const wakeRules = 1
+
 // defaultsDigest tells whether the due index was built with other defaults.
 func (r *Rotator) defaultsDigest() string {
 	text, _ := json.Marshal(struct {
 		Defaults PolicyOverride
 		Stages   []time.Duration
-	}{r.settings().Defaults, r.stages()}) // durations, numbers and strings always marshal
+		Rules    int
+	}{r.settings().Defaults, r.stages(), wakeRules}) // durations, numbers and strings always marshal
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:8])
 }

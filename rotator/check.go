@@ -107,7 +107,9 @@ func (r *Rotator) forget(ctx context.Context, now time.Time) error {
 			if rec.App == nil {
 				return nil
 			}
-			old := func(c Credential) bool { return !c.ForgetAt.IsZero() && !now.Before(c.ForgetAt) }
+			old := func(c Credential) bool {
+				return !c.ForgetAt.IsZero() && !now.Before(c.ForgetAt) && rec.App.pendingOf(c.ThumbprintSHA256) == nil
+			}
 			gone := func(c Credential) {
 				rec.Forget = append(rec.Forget, c.ThumbprintSHA256)
 				rec.Audit = append(rec.Audit, AuditEntry{At: now, By: bySchedule, What: "sealed key deleted", App: w.App, Thumbprint: c.ThumbprintSHA256})
@@ -174,7 +176,7 @@ func (r *Rotator) reviewOne(ctx context.Context, app string, now time.Time, repo
 // now rather than when its wait ends.
 func (t *turn) needsLook(now time.Time) bool {
 	switch t.rot.WaitingFor {
-	case WaitingReload, WaitingCommand, WaitingPerson, WaitingOverlap, WaitingEvidence, WaitingPause, WaitingWindow:
+	case WaitingDelivery, WaitingReload, WaitingCommand, WaitingPerson, WaitingOverlap, WaitingEvidence, WaitingPause, WaitingWindow:
 		return now.Sub(t.rot.LookedAt) >= lookEvery && (t.rot.WakeAt.IsZero() || t.rot.WakeAt.Sub(now) >= lookEvery)
 	}
 	return false

@@ -16,6 +16,9 @@ func (t *turn) confirm(ctx context.Context) (*wait, error) {
 	if w, err := t.look(ctx); w != nil || err != nil || t.rot.Phase != PhaseDelivered {
 		return w, err
 	}
+	if w := t.deliverable(); w != nil && t.rule() == ConfirmAutomatic {
+		return w, nil
+	}
 	rule := t.rule()
 	expired := t.rot.Old != nil && time.Now().After(t.rot.Old.NotAfter)
 	if expired && rule != ConfirmAutomatic {

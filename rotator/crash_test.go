@@ -96,9 +96,8 @@ func (d crashDeliverer) Deliver(ctx context.Context, to rotator.Delivery, p rota
 
 // TestCrashTable kills a rotation before and after each of its effects, opens
 // the store again and lets it run to its end: forward and rolled back, in every
-// mode, with and without lagging reads, with the KeyID kept and ignored. The
-// loop ends when a run no longer reaches the effect, so that new steps are
-// covered without anybody remembering.
+// mode, with and without lagging reads. The loop ends when a run no longer reaches
+// the effect, so that new steps are covered without anybody remembering.
 func TestCrashTable(t *testing.T) {
 	keys()
 	modes := []struct {
@@ -114,34 +113,29 @@ func TestCrashTable(t *testing.T) {
 	}
 	for _, m := range modes {
 		for _, lag := range []time.Duration{0, 2 * time.Second} {
-			for _, ignore := range []bool{false, true} {
-				if !everyTenant && ignore != (lag > 0) {
-					continue // the plain run takes the diagonal
+			if testing.Short() && (lag > 0 || m.o.noKey || m.o.left < 0 || m.o.permissions != nil) {
+				continue // the race detector looks at the code, not at every tenant
+			}
+			for _, back := range []bool{false, true} {
+				if back && (m.o.noKey || m.o.left < 0) {
+					continue // there is no pair to go back to
 				}
-				if testing.Short() && (ignore || m.o.noKey || m.o.left < 0 || m.o.permissions != nil) {
-					continue // the race detector looks at the code, not at every tenant
+				if testing.Short() && back != (m.name == "self" || m.o.spec != nil) {
+					continue // one way in each mode
 				}
-				for _, back := range []bool{false, true} {
-					if back && (m.o.noKey || m.o.left < 0) {
-						continue // there is no pair to go back to
-					}
-					if testing.Short() && back != (m.name == "self" || m.o.spec != nil) {
-						continue // one way in each mode
-					}
-					name := fmt.Sprintf("%s/lag=%s/ignore_key_id=%v/back=%v", m.name, lag, ignore, back)
-					t.Run(name, func(t *testing.T) {
-						t.Parallel()
-						for at := 1; ; at++ {
-							if !crashAt(t, m.o, lag, ignore, back, at, false) {
-								break
-							}
-							crashAt(t, m.o, lag, ignore, back, at, true)
-							if t.Failed() {
-								t.Fatalf("stopped at effect %d", at)
-							}
+				name := fmt.Sprintf("%s/lag=%s/back=%v", m.name, lag, back)
+				t.Run(name, func(t *testing.T) {
+					t.Parallel()
+					for at := 1; ; at++ {
+						if !crashAt(t, m.o, lag, back, at, false) {
+							break
 						}
-					})
-				}
+						crashAt(t, m.o, lag, back, at, true)
+						if t.Failed() {
+							t.Fatalf("stopped at effect %d", at)
+						}
+					}
+				})
 			}
 		}
 	}
@@ -149,11 +143,11 @@ func TestCrashTable(t *testing.T) {
 
 // crashAt runs one line of the table. It reports whether the run reached the
 // effect at which it was to die.
-func crashAt(t *testing.T, o options, lag time.Duration, ignore, back bool, at int, after bool) (reached bool) {
+func crashAt(t *testing.T, o options, lag time.Duration, back bool, at int, after bool) (reached bool) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, o)
-		w.tenant.Configure(func(e *emulator.Tenant) { e.ReadLag, e.IgnoreKeyID, e.Propagation = lag, ignore, lag })
+		w.tenant.Configure(func(e *emulator.Tenant) { e.ReadLag, e.Propagation = lag, lag })
 		c := &crasher{at: at, after: after, dead: make(chan struct{})}
 		ready := func(int) (*rsa.PrivateKey, error) { return keys()[2], nil } // the certificates differ all the same
 		w.wrap = func(r *rotator.Rotator) {
@@ -183,7 +177,7 @@ func crashAt(t *testing.T, o options, lag time.Duration, ignore, back bool, at i
 		}
 		orphans := len(s.App.Orphans)
 		closeStore()
-		if unreadable := o.permissions != nil && ignore; orphans > 0 && !unreadable {
+		if unreadable := o.permissions != nil; orphans > 0 && !unreadable {
 			t.Errorf("%d orphans although the KeyID can be known", orphans)
 		}
 		w.checkTenant()

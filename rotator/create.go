@@ -94,7 +94,7 @@ type Creation struct {
 	DisplayName string   `json:"display_name"`
 	ObjectID    ObjectID `json:"object_id,omitempty"`
 	ClientID    ClientID `json:"client_id,omitempty"`
-	// Thumbprint of its first certificate, KeyID that we chose for it.
+	// Thumbprint of its first certificate, KeyID that was requested for it, then its own.
 	Thumbprint Thumbprint `json:"thumbprint"`
 	KeyID      KeyID      `json:"key_id"`
 	// RegisteredAt is when a registration was sent that may have to be looked for,
@@ -185,6 +185,9 @@ func (r *Rotator) newCreator(ctx context.Context, req CreateRequest, by string) 
 	}
 	app.ClientID = ""
 	if _, err := r.checkApp(ctx, &app); err != nil {
+		return nil, err
+	}
+	if err := r.checkConsumer(&app); err != nil {
 		return nil, err
 	}
 	if req.DisplayName == "" {

@@ -14,7 +14,10 @@ func (t *turn) deliver(ctx context.Context) (*wait, error) {
 	if w, err := t.look(ctx); w != nil || err != nil || t.rot.Phase != PhaseProven {
 		return w, err
 	}
-	if c := t.rot.Compromised; c != nil && c.CutNow && c.RemovedAt.IsZero() {
+	if w := t.deliverable(); w != nil {
+		return w, nil
+	}
+	if c := t.rot.Compromised; c != nil && c.CutNow && !c.isDone() {
 		if err := t.cut(ctx); err != nil {
 			return nil, err
 		}

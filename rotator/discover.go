@@ -139,8 +139,13 @@ func isOneOf(app *App, rot *Rotation, found FoundCredential) bool {
 	if found.Kind != FoundCertificate {
 		return false
 	}
+	for _, m := range app.Removals {
+		if !m.Foreign && m.Carries(found.KeyID, found.Thumbprint) {
+			return true
+		}
+	}
 	return slices.ContainsFunc(ownCredentials(app, rot), func(c Credential) bool {
-		return found.KeyID != "" && (c.KeyID == found.KeyID || c.AskedKeyID == found.KeyID) ||
+		return found.KeyID != "" && (c.KeyID == found.KeyID || c.RequestedKeyID == found.KeyID) ||
 			found.Thumbprint != "" && c.ThumbprintSHA256 == found.Thumbprint || found.hintsAt(c)
 	})
 }
@@ -150,7 +155,7 @@ func isOneOf(app *App, rot *Rotation, found FoundCredential) bool {
 func ownCredentials(app *App, rot *Rotation) []Credential {
 	ours := allCredentials(app, rot)
 	if rot != nil {
-		ours = append(ours, rot.New, Credential{KeyID: rot.Upload.Chosen})
+		ours = append(ours, rot.New, Credential{KeyID: rot.Upload.RequestedKeyID})
 	}
 	return ours
 }

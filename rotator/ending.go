@@ -96,7 +96,7 @@ func (e *endings) events(tenant string, now time.Time) []Event {
 
 func (e ending) dated(event Event, now time.Time) Event {
 	event.Stage, event.NotAfter = e.stage, e.notAfter
-	event.Days = new(int(e.notAfter.Sub(now) / day))
+	event.Days = new(wholeDays(e.notAfter, now))
 	return event
 }
 

@@ -61,7 +61,7 @@ func (r *Rotator) open(ctx context.Context, name string) (*turn, error) {
 		return nil, fmt.Errorf("app %s: read rotation %s: %w", name, app.Rotation, err)
 	}
 	return &turn{
-		r: r, app: app, rot: rot, policy: policyOf(&app, r.settings().Defaults),
+		r: r, app: app, rot: rot, policy: policyWith(&app, &rot, r.settings().Defaults),
 		pairs: map[Thumbprint]KeyPair{},
 		log:   r.log().With("app", app.Name, "rotation_id", rot.ID),
 	}, nil
@@ -138,7 +138,7 @@ func (t *turn) gate(ctx context.Context) (*wait, error) {
 	if err := t.r.checkHosts(ctx, t.app.Tenant); err != nil {
 		return nil, err
 	}
-	outward := t.rot.Phase == PhaseProven || t.rot.Phase == PhaseConfirmed
+	outward := t.rot.Phase.leadsOutward() || t.rot.Redeliver
 	if !outward || t.rot.Compromised != nil {
 		return nil, nil //nolint:nilnil // nothing holds it back
 	}
@@ -146,11 +146,26 @@ func (t *turn) gate(ctx context.Context) (*wait, error) {
 	if w == nil || err != nil {
 		return nil, err
 	}
+	if t.rot.Phase == PhaseRollingBack {
+		return w, nil // it stands on the previous pair, which each of its steps looks at
+	}
 	// While it is held, its facts are looked at all the same.
 	if looked, err := t.look(ctx); looked != nil || err != nil || t.rot.Phase.IsEnd() {
 		return looked, err
 	}
 	return w, nil
+}
+
+// leadsOutward reports whether the step after the phase changes what others see:
+// delivers a pair, or removes a certificate. A pause and a closed window hold it.
+// An upload only adds, and a proof and a confirmation only look.
+func (p Phase) leadsOutward() bool {
+	switch p {
+	case PhaseProven, PhaseConfirmed, PhaseRollingBack:
+		return true
+	case PhasePlanned, PhaseUploaded, PhaseDelivered, PhaseRetired, PhaseRolledBack:
+	}
+	return false
 }
 
 // refresh reads what may hold the app back and is changed without a claim, where
@@ -242,7 +257,7 @@ func (t *turn) record(ctx context.Context, what string, change func(rec *Records
 		return fmt.Errorf("app %s: %w %q: %w", t.app.Name, errRecord, what, err)
 	}
 	t.learnt = nil
-	t.policy = policyOf(&t.app, t.r.settings().Defaults)
+	t.policy = policyWith(&t.app, &t.rot, t.r.settings().Defaults)
 	t.r.announce()
 	return nil
 }

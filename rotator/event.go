@@ -50,6 +50,9 @@ const (
 	EventRotationFailed    EventKind = "rotation_failed"
 	EventRolledBack        EventKind = "rolled_back"
 	EventForeignCredential EventKind = "foreign_credential"
+	// EventNoDelivery tells that an app is not rotated, because nothing would bring
+	// the new pair to its consumer.
+	EventNoDelivery EventKind = "no_delivery"
 	// EventRenewalAtRisk tells of what would keep the next renewal from working.
 	EventRenewalAtRisk      EventKind = "renewal_at_risk"
 	EventCertificateMissing EventKind = "certificate_missing"
@@ -60,6 +63,11 @@ const (
 	// EventOldCertificateInUse tells that the sign-in log shows the consumer with the
 	// certificate that was replaced.
 	EventOldCertificateInUse EventKind = "old_certificate_in_use"
+	// EventRemovalUnconfirmed tells that a certificate may still be on the app although
+	// its removal was sent, and that a person should check.
+	EventRemovalUnconfirmed EventKind = "removal_unconfirmed"
+	// EventRemoved tells that a removal was confirmed.
+	EventRemoved EventKind = "certificate_removed"
 	// EventRecovered tells that what an earlier event told of is over.
 	EventRecovered EventKind = "recovered"
 	// EventStopped tells that nothing starts unasked before a person resumes.
@@ -77,8 +85,8 @@ const (
 func EventKinds() []EventKind {
 	return []EventKind{
 		EventExpiring, EventRotationStarted, EventRotated, EventRotationFailed, EventRolledBack, EventHandOffReady,
-		EventHandOffOverdue, EventForeignCredential, EventCertificateMissing, EventRenewalAtRisk,
-		EventOldCertificateInUse, EventRecovered, EventStopped,
+		EventHandOffOverdue, EventForeignCredential, EventCertificateMissing, EventRenewalAtRisk, EventNoDelivery,
+		EventOldCertificateInUse, EventRemovalUnconfirmed, EventRemoved, EventRecovered, EventStopped,
 		EventChannelFailing, EventStoreFailing, EventTest,
 	}
 }

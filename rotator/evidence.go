@@ -91,11 +91,11 @@ func (t *turn) evidence(ctx context.Context, at time.Time) (*wait, error) {
 // person told to remove. An ID is empty where nobody could tell it.
 func (t *turn) replaced(at time.Time) []KeyID {
 	var list []KeyID
-	if old := t.rot.Old; old != nil && old.RemovedAt.IsZero() && !old.GivenUp && !at.After(old.NotAfter) {
+	if old := t.rot.Old; old != nil && !old.isLeaving() && !old.GivenUp && !at.After(old.NotAfter) {
 		list = append(list, old.KeyID)
 	}
 	for _, k := range t.rot.Told {
-		if k.RemovedAt.IsZero() && !at.After(k.NotAfter) {
+		if !k.isLeaving() && !at.After(k.NotAfter) {
 			list = append(list, k.KeyID)
 		}
 	}

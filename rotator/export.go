@@ -70,7 +70,7 @@ func (r *Rotator) Export(ctx context.Context, name string, req ExportRequest, by
 		e.Password = pair.Password
 	}
 	if len(e.Data) == 0 {
-		if e.Data, err = r.Encoder.Encode(req.Encoding, pair.Key, pair.Certificate, pair.Chain, pair.Password); err != nil {
+		if e.Data, err = r.Encoder.Encode(req.Encoding, pair.Key, pair.Certificate, pair.Chain, pair.Password, pair.FriendlyName); err != nil {
 			return Exported{}, usagef("app %s: encode the pair as %q: %v", name, req.Encoding, err)
 		}
 	}

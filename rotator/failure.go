@@ -10,6 +10,9 @@ import (
 var (
 	// ErrNotFound says that no such app, rotation or key pair is stored.
 	ErrNotFound = errors.New("not found")
+	// ErrNoTenant says that the configuration in force has no such tenant: nothing is
+	// known about what is in it, so it is never [ErrNotFound].
+	ErrNoTenant = errors.New("the tenant is not in the configuration")
 	// ErrExists says that the name or the registration is tracked already.
 	ErrExists = errors.New("is tracked already")
 	// ErrRotating says that a rotation of the app is open.
@@ -18,6 +21,8 @@ var (
 	ErrCannotTell = errors.New("the target cannot be looked at")
 	// ErrMismatch says that key and certificate of a file do not belong together.
 	ErrMismatch = errors.New("key and certificate do not belong together")
+	// ErrWrongPassword says that a password does not open a file.
+	ErrWrongPassword = errors.New("the password does not open the file")
 	// ErrUsage says that the request itself is wrong; nothing was done.
 	ErrUsage = errors.New("wrong usage")
 	// ErrRefused says that the request is understood and not allowed now.
@@ -80,11 +85,18 @@ const (
 	ReasonForbidden Reason = "forbidden"
 	// ReasonPolicy means: the tenant's app management policy refuses the certificate.
 	ReasonPolicy Reason = "policy"
+	// ReasonTooShort means: the lifetime that the tenant allows holds no rotation.
+	ReasonTooShort Reason = "lifetime_too_short"
 	// ReasonAppNotFound means: no such app registration (404) or no such client in
 	// the tenant (AADSTS700016).
 	ReasonAppNotFound Reason = "app_not_found"
 	// ReasonNoSuchKey means: removeKey found no entry with the KeyID.
 	ReasonNoSuchKey Reason = "no_such_key"
+	// ReasonKeyIDRefused means: a PATCH was refused because its new entry carries a
+	// KeyID of ours.
+	ReasonKeyIDRefused Reason = "key_id_refused"
+	// ReasonEndDate means: Entra refused the end date of the certificate.
+	ReasonEndDate Reason = "end_date"
 	// ReasonBadProof means: the proof of possession was refused (401).
 	ReasonBadProof Reason = "bad_proof"
 	// ReasonThrottled means: 429.
@@ -120,6 +132,9 @@ type Failure struct {
 	RetryAfter time.Duration
 	// Ambiguous tells that the request may have been carried out.
 	Ambiguous bool
+	// Transient tells that such a refusal was seen to pass within minutes: it is
+	// tried a few times before Class and Next count.
+	Transient bool
 	// LongestLifetime is what a policy allows; zero: unknown.
 	LongestLifetime time.Duration
 	// ServerTime is the Date of the refusing answer; zero: no answer.

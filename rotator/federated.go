@@ -79,7 +79,7 @@ func FederatedUnknown(err error) string {
 func federatedSummary(app *App, appeared []Foreign) string {
 	var who []string
 	for _, f := range appeared[:min(len(appeared), namedAtMost)] {
-		who = append(who, fmt.Sprintf("anyone who controls %s can sign in as this app without a key (%s)", f.trusted(), shownName(f.DisplayName)))
+		who = append(who, fmt.Sprintf("anyone who controls %s can sign in as this app without a key (%s)", f.Trusted(), shownName(f.DisplayName)))
 	}
 	what := "a federated credential"
 	if len(appeared) > 1 {
@@ -95,8 +95,8 @@ func federatedSummary(app *App, appeared []Foreign) string {
 // federatedNext is what to do about them.
 const federatedNext = "if you did not add it, remove it in the Entra admin center now: App registrations, the app, Certificates & secrets, Federated credentials"
 
-// trusted is who may sign in with a federated credential: ISSUER/SUBJECT.
-func (f Foreign) trusted() string {
+// Trusted is who may sign in with a federated credential: ISSUER/SUBJECT.
+func (f Foreign) Trusted() string {
 	return onOneLine(strings.TrimSuffix(f.Issuer, "/")) + "/" + onOneLine(f.Subject)
 }
 

@@ -4,11 +4,26 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"slices"
+	"time"
 )
 
 // Follow yields the rotation as it is now and after each change of its record,
 // until it ended or ctx is done. Intermediate records may be left out.
 func (r *Rotator) Follow(ctx context.Context, id string) iter.Seq2[Rotation, error] {
+	return r.follow(ctx, id, func(rot *Rotation) bool { return rot.Phase.IsEnd() })
+}
+
+// FollowRemovals is Follow until the removals that the rotation sent are confirmed,
+// too. Those that cannot be confirmed from here are not waited for.
+func (r *Rotator) FollowRemovals(ctx context.Context, id string) iter.Seq2[Rotation, error] {
+	return r.follow(ctx, id, func(rot *Rotation) bool {
+		open := func(c Credential) bool { return !c.RemovalFrom.IsZero() }
+		return rot.Phase.IsEnd() && !slices.ContainsFunc(rot.Unconfirmed(time.Now()), open)
+	})
+}
+
+func (r *Rotator) follow(ctx context.Context, id string, isOver func(rot *Rotation) bool) iter.Seq2[Rotation, error] {
 	return func(yield func(Rotation, error) bool) {
 		seen := -1
 		for {
@@ -20,7 +35,7 @@ func (r *Rotator) Follow(ctx context.Context, id string) iter.Seq2[Rotation, err
 			}
 			if rot.Seq != seen {
 				seen = rot.Seq
-				if !yield(rot, nil) || rot.Phase.IsEnd() {
+				if !yield(rot, nil) || isOver(&rot) {
 					return
 				}
 			}

@@ -145,7 +145,7 @@ func (r *Rotator) HandOver(ctx context.Context, name string, req HandOverRequest
 		req.Encoding = h.Encoding
 	}
 	if given.PFX = pair.Encoded[req.Encoding]; len(given.PFX) == 0 {
-		if given.PFX, err = r.Encoder.Encode(req.Encoding, pair.Key, pair.Certificate, pair.Chain, pair.Password); err != nil {
+		if given.PFX, err = r.Encoder.Encode(req.Encoding, pair.Key, pair.Certificate, pair.Chain, pair.Password, pair.FriendlyName); err != nil {
 			return HandedOver{}, usagef("app %s: encode the pair as %q: %v", name, req.Encoding, err)
 		}
 		// These bytes were not proven with the others.

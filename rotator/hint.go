@@ -26,7 +26,7 @@ func isUncertain(ours []Credential, f FoundCredential) bool {
 	}
 	uncertain := false
 	for _, c := range ours {
-		if f.KeyID != "" && (c.KeyID == f.KeyID || c.AskedKeyID == f.KeyID) {
+		if f.KeyID != "" && (c.KeyID == f.KeyID || c.RequestedKeyID == f.KeyID) {
 			return false
 		}
 		uncertain = uncertain || f.hintsAt(c) || f.ThumbprintSHA1 == "" && c.KeyID == ""

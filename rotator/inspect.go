@@ -48,7 +48,7 @@ type Foreign struct {
 
 func (f Foreign) text() string {
 	if f.IsFederated() {
-		return fmt.Sprintf("federated credential %s (%s, for %s)", f.KeyID, shownName(f.DisplayName), f.trusted())
+		return fmt.Sprintf("federated credential %s (%s, for %s)", f.KeyID, shownName(f.DisplayName), f.Trusted())
 	}
 	return fmt.Sprintf("%s %s (%s)", f.Kind, f.KeyID, shownName(f.DisplayName))
 }
@@ -360,7 +360,12 @@ func (in *inspection) compare(ctx context.Context, app *App, rot *Rotation, got 
 	if len(d.gone) > 0 || d.missing {
 		in.doubtful = append(in.doubtful, app.Name)
 	}
-	if app.Listed != nil && len(d.appeared) == 0 && !app.Listed.learnsFederated(got.federatedUnknown) && (d.missing || rot != nil || app.Listed.Missing.IsZero()) {
+	back := slices.ContainsFunc(got.found, func(c FoundCredential) bool {
+		return slices.ContainsFunc(app.Removals, func(m Removal) bool {
+			return m.End == RemovalRemoved && c.Kind == FoundCertificate && m.Carries(c.KeyID, c.Thumbprint)
+		})
+	})
+	if !back && app.Listed != nil && len(d.appeared) == 0 && !app.Listed.learnsFederated(got.federatedUnknown) && (d.missing || rot != nil || app.Listed.Missing.IsZero()) {
 		return nil
 	}
 	return in.record(ctx, app.Name, got, false)
@@ -379,7 +384,7 @@ func differ(app *App, rot *Rotation, got reading, now time.Time) difference {
 	for _, c := range got.found {
 		if isOneOf(app, rot, c) {
 			present = present || app.Current != nil &&
-				(c.Thumbprint == app.Current.ThumbprintSHA256 || c.hintsAt(*app.Current) || c.KeyID != "" && (c.KeyID == app.Current.KeyID || c.KeyID == app.Current.AskedKeyID))
+				(c.Thumbprint == app.Current.ThumbprintSHA256 || c.hintsAt(*app.Current) || c.KeyID != "" && (c.KeyID == app.Current.KeyID || c.KeyID == app.Current.RequestedKeyID))
 			continue
 		}
 		f := foreignOf(c)
@@ -396,13 +401,13 @@ func differ(app *App, rot *Rotation, got reading, now time.Time) difference {
 	}
 	if app.Listed != nil {
 		for _, f := range app.Listed.Foreign {
-			if !slices.ContainsFunc(d.foreign, f.same) {
+			if !slices.ContainsFunc(d.foreign, f.same) && !app.isLeaving(f.KeyID, "") {
 				d.gone = append(d.gone, f)
 			}
 		}
 	}
 	// While a rotation is open, it watches over ours itself.
-	d.missing = !present && rot == nil && app.Current != nil && app.Current.RemovedAt.IsZero() && now.Before(app.Current.NotAfter)
+	d.missing = !present && rot == nil && app.Current != nil && !app.Current.isLeaving() && now.Before(app.Current.NotAfter)
 	return d
 }
 
@@ -551,6 +556,9 @@ func (in *inspection) record(ctx context.Context, name string, got reading, sett
 			}
 		}
 		app.Listed = next
+		revive(rec, func(m *Removal) bool {
+			return slices.ContainsFunc(got.found, func(c FoundCredential) bool { return c.Kind == FoundCertificate && m.Carries(c.KeyID, c.Thumbprint) })
+		}, in.now)
 		return nil
 	})
 }

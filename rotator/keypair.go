@@ -25,6 +25,9 @@ type KeyPair struct {
 	Chain [][]byte
 	// Password of the encoded files. May be empty for an adopted file.
 	Password string
+	// FriendlyName is the name of the key in the encoded files, by which consumers may
+	// look it up (Java: alias); empty: none.
+	FriendlyName string
 	// Encoded are the files as consumers get them, by encoding. Made once, so
 	// that what is proven is what is delivered.
 	Encoded map[string][]byte

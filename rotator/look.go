@@ -57,7 +57,7 @@ func (t *turn) remember(ctx context.Context, s *sight) error {
 		listed = append(listed, e.KeyID)
 	}
 	seen := t.rot.Upload.Seen
-	unseen := slices.DeleteFunc(slices.Clone(listed), func(id KeyID) bool { return slices.Contains(seen, id) })
+	unseen := slices.DeleteFunc(slices.Clone(listed), func(id KeyID) bool { return slices.Contains(seen, id) || t.app.isLeaving(id, "") })
 	gone := slices.DeleteFunc(slices.Clone(seen), func(id KeyID) bool { return slices.Contains(listed, id) })
 	absence := Absence{}
 	if len(gone) > 0 {
@@ -100,12 +100,12 @@ func (t *turn) remember(ctx context.Context, s *sight) error {
 // show it again.
 func (t *turn) mayAddKey(until time.Time) bool {
 	return t.app.Mode == ModeSelf || slices.ContainsFunc(t.own(), func(c *Credential) bool {
-		return c.RemovedAt.IsZero() && !c.GivenUp && until.Before(c.NotAfter)
+		return !c.isLeaving() && !c.GivenUp && until.Before(c.NotAfter)
 	})
 }
 
 // isNew reports whether the entry is the rotation's certificate: by its own
-// hash, or by the KeyID that only we know or that the answer named.
+// hash, or by the KeyID that the answer named or that a PATCH of ours asked for.
 func (t *turn) isNew(e Entry) bool {
 	switch {
 	case e.Thumbprint != "":
@@ -113,7 +113,7 @@ func (t *turn) isNew(e Entry) bool {
 	case t.rot.New.KeyID != "":
 		return e.KeyID == t.rot.New.KeyID
 	}
-	return t.rot.Upload.Chosen != "" && e.KeyID == t.rot.Upload.Chosen
+	return t.rot.Upload.RequestedKeyID != "" && e.KeyID == t.rot.Upload.RequestedKeyID
 }
 
 // setKeyID notes the KeyID of the new certificate wherever it is described.

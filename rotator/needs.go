@@ -97,6 +97,8 @@ const (
 	WakeForget WakeKind = "forget"
 	// WakeOpen lists every open rotation, at the time it was started.
 	WakeOpen WakeKind = "open"
+	// WakeRemoval means: a removal that was sent must be checked.
+	WakeRemoval WakeKind = "removal"
 	// WakeAlert means: the app's alerts must be looked at.
 	WakeAlert WakeKind = "alert"
 )
@@ -152,6 +154,9 @@ type TenantState struct {
 	Hosts Hosts `json:"hosts,omitzero"`
 	// Inspection is the last look at it.
 	Inspection Inspection `json:"inspection,omitzero"`
+	// PatchChoosesKeyID tells that a PATCH was refused because of the KeyID of its
+	// new entry: none is sent any more.
+	PatchChoosesKeyID bool `json:"patch_chooses_key_id,omitempty"`
 }
 
 // Hosts are the addresses of one tenant's cloud.
@@ -164,7 +169,7 @@ type Hosts struct {
 // method has a deadline of its own and is safe for concurrent use. No method
 // repeats a request that changes something: the engine decides that.
 type Entra interface {
-	// Hosts of a tenant; [ErrNotFound] if the configuration has no such tenant.
+	// Hosts of a tenant; [ErrNoTenant] if the configuration has no such tenant.
 	Hosts(tenant string) (Hosts, error)
 	// SignIn gets a cold token with the pair (a new credential object, no
 	// shared cache) and asks each probe path with it. The error is that of the
@@ -176,11 +181,14 @@ type Entra interface {
 	// Federated reads the app's federated credentials, which Keys does not show. A
 	// Failure is "not known", never "none".
 	Federated(ctx context.Context, as Access) ([]FoundCredential, error)
-	// AddKey adds one certificate with a proof signed by pair proof.
+	// AddKey adds one certificate with a proof signed by pair proof. Entra chooses
+	// the KeyID; it is empty if the answer did not contain it.
 	AddKey(ctx context.Context, as Access, proof KeyPair, add NewKey) (KeyID, error)
 	// PatchKeys adds one certificate by replacing the list: it reads the list,
 	// gives up with [ReasonStaleRead] if one of seen is not in it, and sends the
-	// list with the new entry. For apps without any valid key of ours only.
+	// list with the new entry. For apps without any valid key of ours only. A
+	// Failure with [ReasonKeyIDRefused] if Entra refuses add.KeyID; nothing was
+	// changed then.
 	PatchKeys(ctx context.Context, as Access, seen []KeyID, add NewKey) (KeyID, error)
 	// RemoveKey removes one entry with a proof signed by pair proof.
 	RemoveKey(ctx context.Context, as Access, proof KeyPair, id KeyID) error
@@ -266,13 +274,16 @@ type Entry struct {
 	// Thumbprint is that of the certificate if the reading asked for it; empty
 	// otherwise.
 	Thumbprint Thumbprint
+	// Hint is the SHA-1 thumbprint, upper-case hex, that the entry's customKeyIdentifier
+	// names; empty: none. Anybody can write it, so it proves nothing.
+	Hint string
 	// Usage is Verify for sign-in certificates.
 	Usage string
 }
 
 // NewKey is a certificate to add.
 type NewKey struct {
-	// KeyID that the entry should get; Entra may choose its own.
+	// KeyID that a PATCH asks for; empty: Entra chooses. AddKey never sends one.
 	KeyID       KeyID
 	DisplayName string
 	// Certificate is DER.
@@ -319,10 +330,12 @@ type Package struct {
 
 // Encoder makes and opens the files that consumers get.
 type Encoder interface {
-	// Encode returns the file for one encoding; an unknown one is an error.
-	Encode(encoding string, key *rsa.PrivateKey, certificate []byte, chain [][]byte, password string) ([]byte, error)
+	// Encode returns the file for one encoding; an unknown one is an error. name is
+	// the friendly name of the key in it; empty: none.
+	Encode(encoding string, key *rsa.PrivateKey, certificate []byte, chain [][]byte, password, name string) ([]byte, error)
 	// Decode opens a file (PKCS#12 or PEM), checks that key and certificate
-	// belong together ([ErrMismatch]), and returns the pair without Encoded.
+	// belong together ([ErrMismatch]), and returns the pair without Encoded. A
+	// password that does not open it is [ErrWrongPassword].
 	Decode(data []byte, password string) (KeyPair, error)
 	// NewPassword returns a fresh random password.
 	NewPassword() (string, error)

@@ -117,9 +117,56 @@ func (o PolicyOverride) over(p Policy) Policy {
 	return p
 }
 
-// policyOf resolves an app's policy: built-in, then the configuration's
-// defaults, then the app's own.
+// policyOf is the policy in force: what people wish, fitted to the longest lifetime
+// that the tenant is known to allow.
 func policyOf(app *App, defaults PolicyOverride) Policy {
+	return wishOf(app, defaults).fitted(app.LifetimeLimit, app.ConfirmRule())
+}
+
+// policyWith is the policy in force for an open rotation: its certificate may live
+// shorter than the tenant allows by now.
+func policyWith(app *App, rot *Rotation, defaults PolicyOverride) Policy {
+	p := policyOf(app, defaults)
+	if rot.New.Adopted {
+		return p // made by somebody else, for as long as they wanted
+	}
+	return p.fitted(rot.New.NotAfter.Sub(rot.New.NotBefore), app.ConfirmRule())
+}
+
+// fitted returns the policy for certificates that live no longer than limit; zero:
+// nothing limits them. A certificate must not expire in its own overlap, and its
+// successor needs its time: the overlap is at most a quarter of what the lifetime
+// leaves after proof and confirmation, and the renewal begins in the second half.
+// Whether a rotation fits at all is [Policy.checkLifetime].
+func (p Policy) fitted(limit time.Duration, rule string) Policy {
+	if limit <= 0 || limit >= p.Validity {
+		return p
+	}
+	p.Validity = limit
+	p.RenewBefore = min(p.RenewBefore, limit/2)
+	p.Jitter = min(p.Jitter, limit/8)
+	if p.Overlap > 0 {
+		p.Overlap = max(min(p.Overlap, (limit-p.Prove.Within-p.lead(rule))/4), p.ReloadWithin)
+	}
+	return p
+}
+
+// checkLifetime refuses to make a certificate whose lifetime holds neither its own
+// introduction nor that of its successor. p is fitted already.
+func (p Policy) checkLifetime(app, rule string) error {
+	need := 2*(p.Prove.Within+p.lead(rule)) + p.ReloadWithin
+	if p.Validity >= need {
+		return nil
+	}
+	return fix(ReasonTooShort,
+		"let the tenant's app management policy allow certificates for longer, or lower prove.within and reload_within of this app",
+		"app %s: the tenant allows certificates for %s only; proving (%s) and confirming (%s, rule %s) one and its successor take %s, so a new one would expire before its successor is in use; nothing was planned",
+		app, days(p.Validity), days(p.Prove.Within), days(p.lead(rule)), rule, days(need))
+}
+
+// wishOf resolves an app's policy as people set it: built-in, then the
+// configuration's defaults, then the app's own.
+func wishOf(app *App, defaults PolicyOverride) Policy {
 	p := DefaultPolicy()
 	if execIsLast(app.Deliveries) {
 		// A hook that runs after the last file makes the consumer reload.

@@ -56,7 +56,7 @@ func (r *Rotator) Preflight(ctx context.Context, name string) ([]PreflightProble
 	if err != nil {
 		return nil, err
 	}
-	p := &preflight{r: r, app: &app, policy: policyOf(&app, r.settings().Defaults)}
+	p := &preflight{r: r, app: &app, policy: wishOf(&app, r.settings().Defaults)}
 	if err := p.look(ctx); err != nil {
 		return nil, err
 	}
@@ -188,13 +188,16 @@ func (p *preflight) lifetime(ctx context.Context, as Access) error {
 		return err
 	}
 	p.limit, p.limited = limit, true
-	switch {
-	case limit > 0 && limit <= p.policy.RenewBefore:
-		p.add("policy", SeverityWarning, "lower renew_before of this app, or let the policy allow more",
-			"%s allows certificates for %s only; renewed %s before the end, each would be due at once", policy, days(limit), days(p.policy.RenewBefore))
-	case limit > 0 && limit < p.policy.Validity:
-		p.add("policy", SeverityInfo, "set validity to "+days(limit)+", so that nobody is surprised",
-			"%s allows certificates for %s; the next one lives that long, not %s", policy, days(limit), days(p.policy.Validity))
+	rule := p.app.ConfirmRule()
+	fitted := p.policy.fitted(limit, rule)
+	switch err := fitted.checkLifetime(p.app.Name, rule); {
+	case limit <= 0 || limit >= p.policy.Validity:
+	case err != nil:
+		p.add("policy", SeverityCritical, failureOf(err).Next, "%s: %s", policy, failureOf(err).Message)
+	default:
+		p.add("policy", SeverityInfo, "set validity to "+days(limit)+" to make this the rule",
+			"%s allows certificates for %s, not %s: the next one lives that long, is renewed %s before it expires, and the overlap is %s",
+			policy, days(limit), days(p.policy.Validity), days(fitted.RenewBefore), days(fitted.Overlap))
 	}
 	return nil
 }

@@ -47,7 +47,7 @@ func TestPreflight(t *testing.T) {
 		}, "policy", `"strict"`},
 		"policy of the tenant": {managed, func(_ *testing.T, w *world) {
 			w.tenant.SetDefaultPolicy(&emulator.Policy{MaxLifetime: 30 * 24 * time.Hour})
-		}, "policy", "each would be due at once"},
+		}, "policy", "the next one lives that long, is renewed 15d before it expires"},
 		"no room": {managed, func(t *testing.T, w *world) {
 			t.Helper()
 			der := w.tenant.KeyCredentials(w.apps[0].clientID)[0].Certificate
@@ -136,7 +136,7 @@ func TestPreflightWeekly(t *testing.T) {
 			time.Sleep(24 * time.Hour)
 		}
 		inspect(t, r)
-		w.wantTold(r, "renewal_at_risk warning  app app-1: the next renewal: the tenant's default app management policy allows certificates for 30")
+		w.wantTold(r, "renewal_at_risk info  app app-1: the next renewal: the tenant's default app management policy allows certificates for 30")
 		w.tenant.SetDefaultPolicy(nil)
 		time.Sleep(7 * 24 * time.Hour)
 		inspect(t, r)

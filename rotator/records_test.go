@@ -150,28 +150,28 @@ func TestRecords(t *testing.T) {
 		{"no waits", options{defaults: atOnce}, nil, []string{
 			"record: rotation delivered, rotation confirmed, certificate removal begun",
 			"remove key",
-			"record: certificate removed, rotation retired",
+			"record: certificate removal sent, rotation retired",
 		}},
 		{"reload and overlap", options{defaults: withWaits}, nil, []string{
 			"record: rotation delivered, waits for reload",
 			"record: rotation confirmed, waits for overlap",
 			"record: certificate removal begun, waits for overlap",
 			"remove key",
-			"record: certificate removed, rotation retired",
+			"record: certificate removal sent, rotation retired",
 		}},
 		{"a person edits the app", options{defaults: atOnce}, edit, []string{
 			"record: rotation delivered",
 			"record: app edited",
 			"record: rotation confirmed, certificate removal begun",
 			"remove key",
-			"record: certificate removed, rotation retired",
+			"record: certificate removal sent, rotation retired",
 		}},
 		{"a person pauses the app", options{defaults: atOnce}, pause, []string{
 			"record: paused",
 			"record: rotation delivered, rotation confirmed, waits for pause",
 			"record: certificate removal begun, waits for pause",
 			"remove key",
-			"record: certificate removed, rotation retired",
+			"record: certificate removal sent, rotation retired",
 		}},
 		{"a command confirms", options{defaults: atOnce, spec: commanded}, nil, []string{
 			"record: rotation delivered",
@@ -180,7 +180,7 @@ func TestRecords(t *testing.T) {
 			"confirm by works",
 			"record: certificate removal begun",
 			"remove key",
-			"record: certificate removed, rotation retired",
+			"record: certificate removal sent, rotation retired",
 		}},
 		{"a program delivers", options{defaults: atOnce, spec: hooked}, nil, []string{
 			"record: ", // the result of the first
@@ -191,7 +191,7 @@ func TestRecords(t *testing.T) {
 			"confirm by works",
 			"record: certificate removal begun",
 			"remove key",
-			"record: certificate removed, rotation retired",
+			"record: certificate removal sent, rotation retired",
 		}},
 	} {
 		test.o.hooks = map[string]deliver.Hook{"push": {Command: []string{"/usr/bin/true"}}, "works": {Command: []string{"/usr/bin/true"}}}

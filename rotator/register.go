@@ -96,12 +96,16 @@ func (c *creator) plan(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	requested, err := c.r.patchKeyID(ctx, c.app.Tenant)
+	if err != nil {
+		return err
+	}
 	return c.journal(ctx, "app creation begun", func(n *Creation) {
 		if n.At.IsZero() {
 			n.Tenant, n.UniqueName, n.DisplayName = c.app.Tenant, c.r.UniqueName(c.app.Name), c.req.DisplayName
 			n.At, n.By = time.Now().UTC(), c.by
 		}
-		n.Thumbprint, n.KeyID, n.UploadedAt = credential.ThumbprintSHA256, newGUID(), time.Time{}
+		n.Thumbprint, n.KeyID, n.UploadedAt = credential.ThumbprintSHA256, requested, time.Time{}
 		c.pair = pair
 	}, func(rec *Records) { rec.Seal = append(rec.Seal, pair) })
 }
@@ -214,6 +218,13 @@ func (c *creator) certificate(ctx context.Context) error {
 	}
 	err = c.until(ctx, "the registration, to add the certificate", func() error {
 		_, err := c.r.settings().Entra.PatchKeys(ctx, c.as, nil, add)
+		if reasonOf(err) == ReasonKeyIDRefused && add.KeyID != "" {
+			if err := c.r.keyIDRefused(ctx, c.app.Tenant); err != nil {
+				return err
+			}
+			add.KeyID, c.rec.KeyID = "", ""
+			_, err = c.r.settings().Entra.PatchKeys(ctx, c.as, nil, add)
+		}
 		if f := failureOf(err); err != nil && f.Ambiguous {
 			if id, lookErr := c.listed(ctx); lookErr == nil && id != "" {
 				return nil

@@ -43,6 +43,10 @@ func (r *Rotator) remindApp(rec *Records, now time.Time) {
 		rec.Events = append(rec.Events, e)
 		told[EventExpiring] = true
 	}
+	if e, ok := r.undelivered(rec); ok {
+		rec.Events = append(rec.Events, e)
+		told[EventNoDelivery] = true
+	}
 	if e, ok := r.overdue(rec, now); ok {
 		rec.Events = append(rec.Events, e)
 		told[EventHandOffOverdue] = true
@@ -57,7 +61,7 @@ func (r *Rotator) repeat(rec *Records, alerts []Alert, told map[EventKind]bool, 
 	overdue := told[EventHandOffOverdue] || slices.ContainsFunc(alerts, func(a Alert) bool { return a.Kind == EventHandOffOverdue })
 	for i := range alerts {
 		a := &alerts[i]
-		if told[a.Kind] || !holds(a.Kind, rec, a.Thumbprint) {
+		if told[a.Kind] || !r.holds(a.Kind, rec, a.Thumbprint) {
 			continue
 		}
 		var rot *Rotation

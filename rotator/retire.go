@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// retire removes what was replaced, after the overlap and after checking again
+// retire sends the removal of what was replaced, after the overlap and after checking again
 // that the new pair works, is listed, and is what every target holds. Time is
 // Entra's. What a person gave up goes first, at once.
 func (t *turn) retire(ctx context.Context) (*wait, error) {
 	if w, err := t.look(ctx); w != nil || err != nil {
 		return w, err
 	}
-	if c := t.rot.Compromised; c != nil && c.RemovedAt.IsZero() {
+	if c := t.rot.Compromised; c != nil && !c.isDone() {
 		if err := t.cut(ctx); err != nil {
 			return nil, err
 		}
@@ -39,6 +39,9 @@ func (t *turn) retire(ctx context.Context) (*wait, error) {
 		// Confirmed without asking Entra: the overlap runs from now on.
 		return nil, t.record(ctx, "", func(rec *Records) { rec.Rotation.RetiresAt = at.UTC().Add(t.policy.Overlap) })
 	}
+	if w := t.deliverable(); w != nil && t.rot.Confirmation == ConfirmAutomatic && t.rot.Old != nil && at.Before(t.rot.Old.NotAfter) {
+		return w, nil // its deliveries were taken away: nothing shows that its consumer has the new pair
+	}
 	if at.Before(t.rot.RetiresAt) {
 		// This host's clock is a little fast.
 		return &wait{WaitingOverlap, time.Now().UTC().Add(t.rot.RetiresAt.Sub(at))}, nil
@@ -62,8 +65,8 @@ func (t *turn) retire(ctx context.Context) (*wait, error) {
 	if err != nil {
 		return nil, err
 	}
-	if w, err := t.removeAll(ctx, next, t.toRemove()); w != nil || err != nil {
-		return w, err
+	if err := t.removeAll(ctx, next, t.toRemove()); err != nil {
+		return nil, err
 	}
 	if t.owesTold() {
 		if err := t.removeTold(ctx, next); err != nil {
@@ -78,138 +81,101 @@ func (t *turn) retire(ctx context.Context) (*wait, error) {
 func (t *turn) toRemove() []Credential {
 	var left []Credential
 	for _, c := range append([]Credential{}, t.rot.Extra...) {
-		if c.RemovedAt.IsZero() {
+		if !c.isLeaving() {
 			left = append(left, c)
 		}
 	}
-	if old := t.rot.Old; old != nil && old.RemovedAt.IsZero() {
+	if old := t.rot.Old; old != nil && !old.isLeaving() {
 		left = append(left, *old)
 	}
 	return left
 }
 
-// removeAll takes certificates of ours off the app, with proofs by signer. Where
-// the list can be read, it says which entries they are: an entry that carries
-// our certificate is ours, whatever KeyID we believed in, and one that carries
-// another is not.
-func (t *turn) removeAll(ctx context.Context, signer KeyPair, list []Credential) (*wait, error) {
+// removeAll sends the removal of certificates of ours, with proofs by signer. Where
+// the list can be read, it says which entries they are: an entry that carries our
+// certificate is ours, whatever KeyID we believed in, and one that carries another
+// is not.
+func (t *turn) removeAll(ctx context.Context, signer KeyPair, list []Credential) error {
 	if err := t.switchIdentity(ctx); err != nil {
-		return nil, fmt.Errorf("the tenant's identity cannot sign in with the certificate that stays, so nothing is removed: %w", err)
+		return fmt.Errorf("the tenant's identity cannot sign in with the certificate that stays, so nothing is removed: %w", err)
 	}
-	listed, err := t.entriesOf(ctx, signer, list)
+	listed, readable, err := t.entriesOf(ctx, signer, list)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, c := range list {
-		if w, err := t.remove(ctx, signer, c, listed[c.ThumbprintSHA256]); w != nil || err != nil {
-			return w, err
+		if err := t.remove(ctx, signer, c, listed[c.ThumbprintSHA256], readable); err != nil {
+			return err
 		}
 	}
-	return nil, nil //nolint:nilnil // all are gone
+	return nil
 }
 
 // entriesOf reads which entries carry which of our certificates. Nothing is
 // known where the list cannot be read.
-func (t *turn) entriesOf(ctx context.Context, signer KeyPair, list []Credential) (map[Thumbprint][]KeyID, error) {
+func (t *turn) entriesOf(ctx context.Context, signer KeyPair, list []Credential) (found map[Thumbprint][]KeyID, readable bool, err error) {
 	if t.rot.Unreadable {
-		return nil, nil //nolint:nilnil // nothing is known
+		return nil, false, nil
 	}
 	listing, err := t.r.settings().Entra.Keys(ctx, t.access(signer), true)
 	if t.app.Mode == ModeSelf && reasonOf(err) == ReasonForbidden {
-		return nil, nil //nolint:nilnil // nothing is known
+		return nil, false, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	found := map[Thumbprint][]KeyID{}
+	found = map[Thumbprint][]KeyID{}
 	for _, e := range listing.Entries {
 		found[e.Thumbprint] = append(found[e.Thumbprint], e.KeyID)
 		for _, c := range list {
 			if e.KeyID == c.KeyID && e.Thumbprint != c.ThumbprintSHA256 {
-				return nil, fix(ReasonOther, "correct it: rotate app edit "+t.app.Name+" --key-id ID",
+				return nil, false, fix(ReasonOther, "correct it: rotate app edit "+t.app.Name+" --key-id ID",
 					"app %s: the key ID %s is that of another certificate (%s), not of ours (%s); nothing is removed", t.app.Name, e.KeyID, e.Thumbprint, c.ThumbprintSHA256)
 			}
 		}
 	}
-	return found, nil
+	return found, true, nil
 }
 
-// remove takes one certificate of ours off the app: every entry that carries
-// it, or the one that the records name. A removal may be sent again: Entra
-// answers "No credentials found to be removed" to the second.
-func (t *turn) remove(ctx context.Context, signer KeyPair, c Credential, listed []KeyID) (*wait, error) {
+// remove sends the removal of one certificate of ours: of every entry that carries
+// it, or of the one that an answer named. Whether it is gone is found out later, see
+// [isRemoved]: neither 204 nor "No credentials found to be removed" proves it.
+//
+// listed is empty where the list does not show it, readable tells whether there is
+// one.
+func (t *turn) remove(ctx context.Context, signer KeyPair, c Credential, listed []KeyID, readable bool) error {
 	ids := listed
-	switch {
-	case len(ids) > 0:
-	case c.KeyID != "":
+	if len(ids) == 0 && c.KeyID != "" {
 		ids = []KeyID{c.KeyID}
-	case c.AskedKeyID != "":
-		ids = []KeyID{c.AskedKeyID}
-	default:
-		return nil, t.orphan(ctx, c, "nobody could tell its KeyID (self mode reads no list)")
 	}
-	sentBefore := t.rot.RemovalSentAt
-	if sentBefore.IsZero() {
+	if len(ids) == 0 {
+		if !readable && t.rot.Old != nil && t.rot.Old.ThumbprintSHA256 == c.ThumbprintSHA256 {
+			return t.orphan(ctx, c, "nobody could tell its KeyID (self mode reads no list)")
+		}
+		// Its upload was not answered: it is there, comes later or never came.
+		t.begin(t.newRemoval(&c, nil, false))
+		return nil
+	}
+	if t.rot.RemovalSentAt.IsZero() {
 		err := t.record(ctx, "certificate removal begun", func(rec *Records) { rec.Rotation.RemovalSentAt = time.Now().UTC() })
 		if err != nil {
-			return nil, err
+			return err
 		}
 	} else if err := t.settle(ctx); err != nil {
-		return nil, err
+		return err
 	}
-	guessed := len(listed) == 0 && c.KeyID == ""
 	for _, id := range ids {
 		err := t.r.settings().Entra.RemoveKey(ctx, t.access(signer), signer, id)
 		switch reason := reasonOf(err); {
-		case reason == ReasonNoSuchKey && guessed:
-			return t.unfound(ctx, c, sentBefore)
-		case reason == ReasonNoSuchKey:
-			// It is gone already: an earlier request of ours, or somebody else's.
+		case err == nil, reason == ReasonNoSuchKey:
 		case reason == ReasonBadProof:
-			return nil, t.proofRefused(ctx, signer, c, err)
-		case err != nil:
-			return nil, err
+			return t.proofRefused(ctx, signer, c, err)
+		default:
+			return err
 		}
 	}
-	t.markGone("certificate removed", c)
-	return nil, nil //nolint:nilnil // it is gone
-}
-
-// markGone notes that a certificate of ours is not on the app any more: asked
-// again, Entra would say so.
-func (t *turn) markGone(what string, c Credential) {
-	now := time.Now().UTC()
-	t.learn(func(rec *Records) {
-		rec.Rotation.RemovalSentAt = time.Time{}
-		markRemoved(rec, c.ThumbprintSHA256, now)
-		rec.Audit = append(rec.Audit, t.audit(rec, what, now))
-	})
-}
-
-// unfound decides about a certificate that is not under the KeyID that we chose
-// for it: an earlier removal of ours may have taken it, or Entra gave it another
-// KeyID. Whether it still gets a token tells, once that had time to spread.
-func (t *turn) unfound(ctx context.Context, c Credential, sentBefore time.Time) (*wait, error) {
-	pair, err := t.pair(ctx, &c)
-	if err != nil {
-		return nil, err
-	}
-	there, err := t.accepted(ctx, pair)
-	now := time.Now().UTC()
-	switch {
-	case err != nil:
-		return nil, err
-	case !there && t.rot.Upload.SentAt.IsZero():
-		t.markGone("certificate not on the app", c)
-		return nil, nil //nolint:nilnil // it is gone
-	case !there && now.Sub(t.rot.Upload.SentAt) >= t.policy.Prove.Within:
-		// Its upload was never answered, and it had the time to spread.
-		t.markGone("certificate not on the app", c)
-		return nil, nil //nolint:nilnil // it is gone
-	case !there, !sentBefore.IsZero() && now.Sub(sentBefore) < t.policy.Prove.Within:
-		return &wait{WaitingAnswer, now.Add(time.Minute)}, nil
-	}
-	return nil, t.orphan(ctx, c, "Entra gave its entry a KeyID of its own, and the answer that named it was lost")
+	t.begin(t.newRemoval(&c, ids, false))
+	return nil
 }
 
 // proofRefused decides about a refused proof of a removal: right after an upload
@@ -226,26 +192,32 @@ func (t *turn) proofRefused(ctx context.Context, signer KeyPair, c Credential, e
 	return &f
 }
 
-// markRemoved notes wherever the certificate is described that it left Entra.
-func markRemoved(rec *Records, thumbprint Thumbprint, at time.Time) {
-	all := []*Credential{rec.Rotation.Old, &rec.Rotation.New, rec.App.Current, rec.App.Previous}
-	for i := range rec.Rotation.Extra {
-		all = append(all, &rec.Rotation.Extra[i])
-	}
-	for i := range rec.App.Former {
-		all = append(all, &rec.App.Former[i])
-	}
-	for _, c := range all {
-		if c != nil && c.ThumbprintSHA256 == thumbprint {
-			c.RemovedAt = at
+// noteLeft notes wherever the certificate is described that it is left on the app to
+// a person.
+func noteLeft(rec *Records, thumbprint Thumbprint, at time.Time) {
+	var all []*Credential
+	for _, rot := range []*Rotation{rec.Rotation, rec.Closed} {
+		if rot == nil {
+			continue
+		}
+		all = append(all, rot.Old, &rot.New)
+		rot.Extra = slices.Clone(rot.Extra)
+		for i := range rot.Extra {
+			all = append(all, &rot.Extra[i])
+		}
+		if c := rot.Compromised; c != nil && c.Thumbprint == thumbprint {
+			c.DoneAt = at
 		}
 	}
-	if c := rec.Rotation.Compromised; c != nil && c.Thumbprint == thumbprint {
-		c.RemovedAt = at
+	if rec.App != nil {
+		all = append(all, rec.App.Current, rec.App.Previous)
+		for i := range rec.App.Former {
+			all = append(all, &rec.App.Former[i])
+		}
 	}
 	for _, c := range all {
 		if c != nil && c.ThumbprintSHA256 == thumbprint {
-			rec.Rotation.Upload.Seen = slices.DeleteFunc(rec.Rotation.Upload.Seen, func(id KeyID) bool { return id == c.KeyID })
+			c.LeftAt = at
 		}
 	}
 }
@@ -262,13 +234,13 @@ func (t *turn) orphan(ctx context.Context, c Credential, reason string) error {
 		rec.Rotation.RemovalSentAt = time.Time{}
 		rec.Rotation.LeftBehind = append(rec.Rotation.LeftBehind, c.ThumbprintSHA256)
 		rec.App.Orphans = append(rec.App.Orphans, Orphan{Credential: c, Reason: reason, Since: now})
-		markRemoved(rec, c.ThumbprintSHA256, now)
+		noteLeft(rec, c.ThumbprintSHA256, now)
 		rec.Events = append(rec.Events, t.event(EventRotationFailed, severity,
 			fmt.Sprintf("the certificate %s stays on the app: %s", c.ThumbprintSHA1, reason), next))
 	})
 }
 
-// cut removes the pair that a person gave up.
+// cut sends the removal of the pair that a person gave up.
 func (t *turn) cut(ctx context.Context) error {
 	next, err := t.pair(ctx, &t.rot.New)
 	if err != nil {
@@ -278,18 +250,14 @@ func (t *turn) cut(ctx context.Context) error {
 		if c.ThumbprintSHA256 != t.rot.Compromised.Thumbprint {
 			continue
 		}
-		w, err := t.removeAll(ctx, next, []Credential{c})
-		if w != nil {
-			// Whether it is gone shows later; the rotation goes on meanwhile.
-			return nil
-		}
-		return err
+		return t.removeAll(ctx, next, []Credential{c})
 	}
-	// It is not on the app any more.
-	return t.record(ctx, "", func(rec *Records) { rec.Rotation.Compromised.RemovedAt = time.Now().UTC() })
+	// Its removal was sent before, or it was never uploaded.
+	return t.record(ctx, "", func(rec *Records) { rec.Rotation.Compromised.DoneAt = time.Now().UTC() })
 }
 
-// retired ends the rotation: exactly one certificate of ours is left.
+// retired ends the rotation: one certificate of ours is in service, the removal of
+// the others was sent.
 func (t *turn) retired(ctx context.Context) error {
 	now := time.Now().UTC()
 	summary := fmt.Sprintf("the certificate was replaced; the new one is valid until %s", t.rot.New.NotAfter.Format(time.DateOnly))
@@ -318,6 +286,27 @@ func (t *turn) retired(ctx context.Context) error {
 			}
 		}
 		rec.App.Trouble, rec.App.Hold = nil, ""
-		rec.Events = append(rec.Events, t.event(EventRotated, SeverityInfo, summary, ""))
+		rec.Events = append(rec.Events, t.event(EventRotated, SeverityInfo, summary+sentText(t.rot.Unconfirmed(now)), ""))
 	})
+}
+
+// sentText ends a summary with when the removals can be confirmed.
+func sentText(list []Credential) string {
+	if len(list) == 0 {
+		return ""
+	}
+	last := time.Time{}
+	for _, c := range list {
+		if c.RemovalFrom.After(last) {
+			last = c.RemovalFrom
+		}
+	}
+	text := "; removal of the old one sent"
+	if len(list) > 1 {
+		text = fmt.Sprintf("; removal of %d certificates sent", len(list))
+	}
+	if !last.IsZero() {
+		text += "; confirmed from " + last.Format("2006-01-02 15:04 MST") + " on"
+	}
+	return text
 }

@@ -57,7 +57,9 @@ func (t *turn) mayRollBack(ctx context.Context) error {
 	case old.GivenUp:
 		return refusedf("app %s: the previous certificate was given up as compromised", t.app.Name)
 	case !old.RemovedAt.IsZero():
-		return refusedf("app %s: the previous certificate is no longer on the app", t.app.Name)
+		return refusedf("app %s: the previous certificate was removed from the app", t.app.Name)
+	case old.isLeaving():
+		return refusedf("app %s: the removal of the previous certificate was sent and may have been carried out", t.app.Name)
 	case !t.rot.RemovalSentAt.IsZero():
 		return refusedf("app %s: the removal of the previous certificate was sent and may have been carried out", t.app.Name)
 	}
@@ -78,7 +80,7 @@ func (t *turn) mayRollBack(ctx context.Context) error {
 	return nil
 }
 
-// rollBack brings the previous pair back and only then removes the new one. A
+// rollBack brings the previous pair back and only then has the new one removed. A
 // rotation in rolling_back never goes forward again.
 func (t *turn) rollBack(ctx context.Context) (*wait, error) {
 	if t.isReached() {
@@ -86,8 +88,8 @@ func (t *turn) rollBack(ctx context.Context) (*wait, error) {
 			return w, err
 		}
 	}
-	if w, err := t.takeAway(ctx); w != nil || err != nil {
-		return w, err
+	if err := t.takeAway(ctx); err != nil {
+		return nil, err
 	}
 	return nil, t.rolledBack(ctx)
 }
@@ -174,64 +176,34 @@ func (t *turn) standOnOld(ctx context.Context) error {
 	return nil
 }
 
-// takeAway removes the new certificate, if Entra ever had it, and what a closed
-// rotation left. The proof is signed by the pair we go back to.
-func (t *turn) takeAway(ctx context.Context) (*wait, error) {
+// takeAway sends the removal of the new certificate, if Entra may have it, and of what
+// a closed rotation left. The proof is signed by the pair we go back to. Where an
+// upload was not answered and the list does not show it, it is looked for afterwards.
+func (t *turn) takeAway(ctx context.Context) error {
 	signer, err := t.backSigner(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	var list []Credential
 	for _, c := range t.rot.Extra {
-		if c.RemovedAt.IsZero() {
+		if !c.isLeaving() {
 			list = append(list, c)
 		}
 	}
 	uploaded := !t.rot.PhaseAt[PhaseUploaded].IsZero() || !t.rot.Upload.SentAt.IsZero()
-	if uploaded && t.rot.New.RemovedAt.IsZero() {
-		w, err := t.lookForUnanswered(ctx, signer)
-		if w != nil || err != nil {
-			return w, err
-		}
-		if c := t.rot.New; c.RemovedAt.IsZero() {
-			if c.AskedKeyID == "" {
-				c.AskedKeyID = t.rot.Upload.Chosen
-			}
-			list = append(list, c)
-		}
+	if c := t.rot.New; uploaded && !c.isLeaving() {
+		list = append(list, c)
 	}
 	if len(list) == 0 {
-		return nil, nil //nolint:nilnil // nothing to remove
+		return nil // nothing to remove
 	}
 	return t.removeAll(ctx, signer, list)
-}
-
-// lookForUnanswered waits for an upload whose answer was lost to show in the
-// list, or to be absent by the rule. Where the list cannot be read, the removal
-// itself finds out.
-func (t *turn) lookForUnanswered(ctx context.Context, signer KeyPair) (*wait, error) {
-	if t.rot.Upload.SentAt.IsZero() {
-		return nil, nil //nolint:nilnil // it was answered
-	}
-	s, err := t.see(ctx, signer)
-	if err != nil || !s.readable || s.present {
-		return nil, err
-	}
-	absence := t.rot.Absence.missed(time.Now().UTC())
-	if err := t.record(ctx, "", func(rec *Records) { rec.Rotation.Absence = absence }); err != nil {
-		return nil, err
-	}
-	if absence.isAbsent() {
-		t.markGone("certificate not on the app", t.rot.New)
-		return nil, nil //nolint:nilnil // there is nothing to remove
-	}
-	return &wait{WaitingAnswer, time.Now().UTC().Add(absentEvery)}, nil
 }
 
 // backSigner is the pair that signs while rolling back: the one we go back to.
 // Only where nobody has the new pair may it be missing; then the new pair signs.
 func (t *turn) backSigner(ctx context.Context) (KeyPair, error) {
-	if t.rot.Old != nil && time.Now().Before(t.rot.Old.NotAfter) && t.rot.Old.RemovedAt.IsZero() {
+	if t.rot.Old != nil && time.Now().Before(t.rot.Old.NotAfter) && !t.rot.Old.isLeaving() {
 		pair, err := t.pair(ctx, t.rot.Old)
 		if !errors.Is(err, ErrNotFound) || t.isReached() {
 			return pair, err

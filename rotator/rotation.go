@@ -102,6 +102,7 @@ type Rotation struct {
 const (
 	WaitingPropagation = "propagation"
 	WaitingProof       = "proof"
+	WaitingDelivery    = "delivery"
 	WaitingReload      = "reload"
 	WaitingCommand     = "command"
 	WaitingPerson      = "person"
@@ -116,8 +117,9 @@ const (
 
 // Upload is what is known about sending the certificate.
 type Upload struct {
-	// KeyID that we chose for the entry; Entra may not keep it.
-	Chosen KeyID `json:"chosen,omitempty"`
+	// RequestedKeyID is the KeyID that the last PATCH asked for; empty with addKey
+	// and where the tenant refuses one.
+	RequestedKeyID KeyID `json:"chosen,omitempty"`
 	// Way is addKey or patch, set before the request.
 	Way string `json:"way,omitempty"`
 	// SentAt is when it was last sent without an answer that settles it; zero:
@@ -169,17 +171,37 @@ type Compromise struct {
 	Which      string     `json:"which"`
 	Thumbprint Thumbprint `json:"thumbprint"`
 	// CutNow removes it as soon as the fresh pair is proven.
-	CutNow    bool      `json:"cut_now,omitempty"`
+	CutNow bool `json:"cut_now,omitempty"`
+	// DoneAt is when the rotation had done its part: the removal was sent, left to a
+	// person, or not needed. RemovedAt is when it was confirmed.
+	DoneAt    time.Time `json:"done_at,omitzero"`
 	RemovedAt time.Time `json:"removed_at,omitzero"`
 }
 
-// CutAt is when the certificate that a person gave up left the app; zero: it is
-// there still, or none was given up.
+// isDone reports whether the rotation has nothing more to do about it.
+func (c *Compromise) isDone() bool { return !c.DoneAt.IsZero() || !c.RemovedAt.IsZero() }
+
+// CutAt is when the removal of the certificate that a person gave up was confirmed;
+// zero: it was not, or none was given up.
 func (r *Rotation) CutAt() time.Time {
 	if r.Compromised == nil || slices.Contains(r.LeftBehind, r.Compromised.Thumbprint) {
 		return time.Time{}
 	}
 	return r.Compromised.RemovedAt
+}
+
+// Unconfirmed lists the certificates whose removal the rotation sent, or another one
+// meanwhile, and that is not confirmed.
+func (r *Rotation) Unconfirmed(now time.Time) []Credential {
+	all := slices.Clone(r.Extra)
+	if r.Old != nil {
+		all = append(all, *r.Old)
+	}
+	all = append(all, r.New)
+	for _, c := range r.Told {
+		all = append(all, c.Credential)
+	}
+	return slices.DeleteFunc(all, func(c Credential) bool { return !c.IsUnconfirmed(now) })
 }
 
 // Back is the progress of a rotation that rolls back.

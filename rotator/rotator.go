@@ -51,6 +51,9 @@ type Rotator struct {
 	Identities Identities
 	// Rights tells what an identity may do; nil: that is not looked at.
 	Rights Rights
+	// RemovalTimes are how long removals are checked, by tenant; others take
+	// [DefaultRemovalTimes].
+	RemovalTimes map[string]RemovalTimes
 	// Tenants are the names of those that are inspected.
 	Tenants []string
 	// InspectSchedule says when; nil: never.

@@ -55,6 +55,7 @@ func (r *Rotator) Run(ctx context.Context) error {
 			}
 		}
 		until := r.dispatch(ctx, &work, slots)
+		until = earlier(until, r.dispatchLooks(ctx, &work, slots))
 		starts = r.begin(ctx, &work, slots, starts)
 		r.ahead.prepare(ctx, &work, min(len(starts), 2*cap(slots)), r.generateKey)
 		if r.Schedule != nil && nextCheck.Before(until) {
@@ -142,7 +143,11 @@ func (r *Rotator) trouble(ctx context.Context, app string, f *Failure) error {
 			Attempts: attempts, RetryAt: now.Add(retryIn(f, attempts, left, spread())),
 		}
 		if !known {
-			rec.Events = append(rec.Events, newEvent(rec.App, nil, EventRotationFailed, SeverityWarning, f.Message, f.Next))
+			severity := SeverityWarning
+			if f.Reason == ReasonTooShort {
+				severity = SeverityCritical // no time will pass by which it gets better
+			}
+			rec.Events = append(rec.Events, newEvent(rec.App, nil, EventRotationFailed, severity, f.Message, f.Next))
 		}
 		return nil
 	})

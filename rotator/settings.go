@@ -14,6 +14,8 @@ type Settings struct {
 	MaxStartsPerDay int
 	Workers         int
 	Schedule        Schedule
+	// Expected is that of [Rotator].
+	Expected Schedule
 	// Inventory and Tenants are those of [Rotator].
 	Inventory Inventory
 	Tenants   []string
@@ -21,6 +23,8 @@ type Settings struct {
 	Registrar  Registrar
 	Rights     Rights
 	Identities Identities
+	// RemovalTimes is that of [Rotator].
+	RemovalTimes map[string]RemovalTimes
 }
 
 // Reconfigure puts other settings in force without stopping a rotation: a step
@@ -46,9 +50,9 @@ func (r *Rotator) settings() *Settings {
 	}
 	return &Settings{
 		Entra: r.Entra, Deliverer: r.Deliverer, Defaults: r.Defaults,
-		MaxStartsPerDay: r.MaxStartsPerDay, Workers: r.Workers, Schedule: r.Schedule,
+		MaxStartsPerDay: r.MaxStartsPerDay, Workers: r.Workers, Schedule: r.Schedule, Expected: r.Expected,
 		Inventory: r.Inventory, Tenants: r.Tenants,
-		Registrar: r.Registrar, Rights: r.Rights, Identities: r.Identities,
+		Registrar: r.Registrar, Rights: r.Rights, Identities: r.Identities, RemovalTimes: r.RemovalTimes,
 	}
 }
 

@@ -1,6 +1,7 @@
 package rotator
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -109,8 +110,8 @@ func (r *Rotator) carryOn(ctx context.Context, t *turn, req StartRequest, told [
 			old := rot.New.KeyID
 			rot.Upload.Seen = slices.DeleteFunc(rot.Upload.Seen, func(id KeyID) bool { return id == old })
 			rot.Phase, rot.Missing, rot.Absence = PhasePlanned, time.Time{}, Absence{}
-			rot.Upload.Chosen, rot.Upload.SentAt = newGUID(), time.Time{}
-			rot.New.AskedKeyID = ""
+			rot.Upload.RequestedKeyID, rot.Upload.SentAt = "", time.Time{}
+			rot.New.RequestedKeyID = ""
 			setKeyID(rec, "")
 		}
 		rec.Audit = append(rec.Audit, AuditEntry{
@@ -136,6 +137,11 @@ func (r *Rotator) plan(ctx context.Context, name string, open *turn, req StartRe
 	policy := policyOf(&app, r.settings().Defaults)
 	now := time.Now().UTC()
 	if err := r.mayStart(ctx, &app, &state, policy, open, req, by, now); err != nil {
+		return Rotation{}, err
+	}
+	app.LifetimeLimit = r.lifetimeLimit(ctx, &app)
+	policy = policyOf(&app, r.settings().Defaults)
+	if err := policy.checkLifetime(name, app.ConfirmRule()); err != nil {
 		return Rotation{}, err
 	}
 	pair, credential, err := r.newPair(ctx, &app, policy, now)
@@ -183,6 +189,7 @@ func (r *Rotator) plan(ctx context.Context, name string, open *turn, req StartRe
 		if rec.App.CorrelationID == "" {
 			rec.App.CorrelationID = string(newGUID())
 		}
+		rec.App.LifetimeLimit = app.LifetimeLimit
 		giveUp(rec.App, &rot)
 		rec.Rotation = &rot
 		rec.App.Rotation, rec.App.LastRotation = rot.ID, rot.ID
@@ -206,6 +213,9 @@ func (r *Rotator) mayStart(ctx context.Context, app *App, state *State, policy P
 	if app.Mode == ModeMonitor {
 		return watchedOnly(app)
 	}
+	if r.lacksDelivery(app) {
+		return noDelivery(app)
+	}
 	if state.ReadOnly {
 		return refusedf("app %s: nothing starts: %s; look at what differs, then \"rotate resume --all\"", app.Name, state.Stopped)
 	}
@@ -216,7 +226,7 @@ func (r *Rotator) mayStart(ctx context.Context, app *App, state *State, policy P
 		return err
 	}
 	rule := app.ConfirmRule()
-	if err := policy.Check(rule); err != nil {
+	if err := wishOf(app, r.settings().Defaults).Check(rule); err != nil {
 		return fmt.Errorf("app %s: %w", app.Name, err)
 	}
 	var lastSafe time.Time
@@ -315,7 +325,7 @@ const backdate = 15 * time.Minute
 // newPair makes a key, a certificate and the files that will be delivered.
 func (r *Rotator) newPair(ctx context.Context, app *App, policy Policy, now time.Time) (KeyPair, Credential, error) {
 	notBefore, notAfter := now.Add(-backdate), now.Add(policy.Validity)
-	if limit := r.lifetimeLimit(ctx, app); limit > 0 && notAfter.Sub(notBefore) > limit {
+	if limit := app.LifetimeLimit; limit > 0 && notAfter.Sub(notBefore) > limit {
 		notAfter = notBefore.Add(limit)
 	}
 	key, err := r.newKey(policy.KeyBits)
@@ -331,7 +341,7 @@ func (r *Rotator) newPair(ctx context.Context, app *App, policy Policy, now time
 		return KeyPair{}, Credential{}, err
 	}
 	pair := KeyPair{Key: key, Certificate: der, Encoded: map[string][]byte{}}
-	if pair.Password, err = r.passwordFor(ctx, app); err != nil {
+	if pair.Password, pair.FriendlyName, err = r.passwordFor(ctx, app); err != nil {
 		return KeyPair{}, Credential{}, err
 	}
 	encodings := []string{policy.Encoding}
@@ -341,7 +351,7 @@ func (r *Rotator) newPair(ctx context.Context, app *App, policy Policy, now time
 		}
 	}
 	for _, e := range encodings {
-		if pair.Encoded[e], err = r.Encoder.Encode(e, key, der, nil, pair.Password); err != nil {
+		if pair.Encoded[e], err = r.Encoder.Encode(e, key, der, nil, pair.Password, pair.FriendlyName); err != nil {
 			return KeyPair{}, Credential{}, fmt.Errorf("app %s: encode the new pair as %s: %w", app.Name, e, err)
 		}
 	}
@@ -361,17 +371,22 @@ func (r *Rotator) lifetimeLimit(ctx context.Context, app *App) time.Duration {
 	return limit
 }
 
-// passwordFor keeps the password across rotations, so that the consumer's
-// switch is one rename of one file.
-func (r *Rotator) passwordFor(ctx context.Context, app *App) (string, error) {
-	if app.Current == nil || app.NewPassword {
-		return r.Encoder.NewPassword()
+// passwordFor keeps password and friendly name across rotations: so the consumer's
+// switch is one rename of one file, and what it looks the key up by stays.
+func (r *Rotator) passwordFor(ctx context.Context, app *App) (password, name string, err error) {
+	var current KeyPair
+	if app.Current != nil {
+		current, err = r.Store.KeyPair(ctx, app.Current.ThumbprintSHA256)
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return "", "", err
+		}
 	}
-	current, err := r.Store.KeyPair(ctx, app.Current.ThumbprintSHA256)
-	if errors.Is(err, ErrNotFound) {
-		return r.Encoder.NewPassword()
+	name = cmp.Or(app.FriendlyName, current.FriendlyName)
+	if current.IsZero() || app.NewPassword {
+		password, err = r.Encoder.NewPassword()
+		return password, name, err
 	}
-	return current.Password, err
+	return current.Password, name, nil
 }
 
 // newRotation makes the journal record.
@@ -381,7 +396,6 @@ func (r *Rotator) newRotation(app *App, open *turn, next Credential, req StartRe
 		ID: id, App: app.Name, ClientID: app.ClientID, Mode: app.Mode, By: by, Asked: by != bySchedule, Force: req.Force,
 		Phase: PhasePlanned, New: next, DisplayName: entryName(app.Name, r.Store.ID(), id),
 		StartedAt: now, PhaseAt: map[Phase]time.Time{PhasePlanned: now}, WakeAt: now,
-		Upload: Upload{Chosen: newGUID()},
 	}
 	if app.Current != nil {
 		old := *app.Current
@@ -398,7 +412,7 @@ func (r *Rotator) newRotation(app *App, open *turn, next Credential, req StartRe
 	for _, c := range earlier {
 		// What an earlier rotation may have left is taken along.
 		taken := func(e Credential) bool { return e.ThumbprintSHA256 == c.ThumbprintSHA256 }
-		if c.RemovedAt.IsZero() && (c.KeyID != "" || c.AskedKeyID != "") && !slices.ContainsFunc(rot.Extra, taken) {
+		if !c.isLeaving() && (c.KeyID != "" || c.RequestedKeyID != "") && !slices.ContainsFunc(rot.Extra, taken) {
 			rot.Extra = append(rot.Extra, c)
 		}
 	}
@@ -418,18 +432,18 @@ func (r *Rotator) newRotation(app *App, open *turn, next Credential, req StartRe
 func (t *turn) leftovers() []Credential {
 	var left []Credential
 	if c := t.app.Current; c != nil && c.ThumbprintSHA256 == t.rot.New.ThumbprintSHA256 {
-		if t.rot.Old != nil && t.rot.Old.RemovedAt.IsZero() {
+		if t.rot.Old != nil && !t.rot.Old.isLeaving() {
 			left = append(left, *t.rot.Old)
 		}
-	} else if uploaded := !t.rot.PhaseAt[PhaseUploaded].IsZero() || !t.rot.Upload.SentAt.IsZero(); uploaded && t.rot.New.RemovedAt.IsZero() {
+	} else if uploaded := !t.rot.PhaseAt[PhaseUploaded].IsZero() || !t.rot.Upload.SentAt.IsZero(); uploaded && !t.rot.New.isLeaving() {
 		c := t.rot.New
-		if c.AskedKeyID == "" {
-			c.AskedKeyID = t.rot.Upload.Chosen
+		if c.RequestedKeyID == "" {
+			c.RequestedKeyID = t.rot.Upload.RequestedKeyID
 		}
 		left = append(left, c)
 	}
 	for _, c := range t.rot.Extra {
-		if c.RemovedAt.IsZero() {
+		if !c.isLeaving() {
 			left = append(left, c)
 		}
 	}

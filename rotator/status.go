@@ -54,6 +54,9 @@ type AppStatus struct {
 	// Deadline is the last date on which the old certificate still leaves the
 	// overlap, while a person's confirmation is awaited; else zero.
 	Deadline time.Time
+	// NoDelivery tells that it is not rotated, because nothing would bring the new
+	// key to its consumer.
+	NoDelivery bool
 	// Late tells that the last safe start has passed and nothing has replaced
 	// the certificate.
 	Late bool

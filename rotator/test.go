@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -186,8 +187,13 @@ func (t *tester) open(encoder Encoder) bool {
 			t.add("file", CheckOK, "opens with its password", "")
 			t.add("key", CheckFailed, "the private key does not belong to the certificate in the file", "export the PFX again, with the key of this very certificate")
 			return false
-		case err != nil:
+		case errors.Is(err, ErrWrongPassword):
 			t.add("file", CheckFailed, "the PFX does not open: "+err.Error(), "give the password that was set when the file was made; if it is lost, make a new certificate")
+			return false
+		case err != nil:
+			// What can be wrong with a file says itself what to do.
+			fact, next, _ := strings.Cut(err.Error(), ": ")
+			t.add("file", CheckFailed, "the file cannot be used: "+fact, next)
 			return false
 		}
 		if !t.Pair.IsZero() && pair.Thumbprint() != t.Pair.Thumbprint() {
@@ -415,7 +421,7 @@ func (t *tester) policy(ctx context.Context) {
 func (t *tester) daysLeft(now time.Time) {
 	const name = "days left"
 	left := t.credential.NotAfter.Sub(now)
-	fact := fmt.Sprintf("%d", int(left/day))
+	fact := strconv.Itoa(wholeDays(t.credential.NotAfter, now))
 	switch renewal := t.credential.NotAfter.Add(-t.Policy.RenewBefore); {
 	case left <= 0:
 		t.add(name, CheckFailed, "none", t.renew("make a new certificate and upload it to the app"))

@@ -1,6 +1,9 @@
 package rotator_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
@@ -63,6 +66,16 @@ func TestConnection(t *testing.T) {
 		{
 			"wrong password", func(s *connecting) { s.c.Password = "another" },
 			"file", "failed", "the PFX does not open", "password",
+		},
+		{
+			"B9: EC key", func(s *connecting) { s.c.File, s.c.Password = ellipticPEM(s.w.t), "" },
+			"file", "failed", "the private key is not an RSA key", "make the certificate again with an RSA key",
+		},
+		{
+			"B9: no key", func(s *connecting) {
+				s.c.File, s.c.Password = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.der}), ""
+			},
+			"file", "failed", "there is no private key in this file", "export the certificate together with its private key",
 		},
 		{
 			"key of another certificate", func(s *connecting) { s.c.File, s.c.Password = mismatched(s.w.t, s.der), "" },
@@ -196,7 +209,7 @@ func newConnecting(t *testing.T) *connecting {
 		Password: password, Policy: rotator.DefaultPolicy(), Untracked: true,
 	}
 	var err error
-	if s.c.File, err = (encoder{}).Encode("modern", keys()[0], s.der, nil, password); err != nil {
+	if s.c.File, err = (encoder{}).Encode("modern", keys()[0], s.der, nil, password, ""); err != nil {
 		t.Fatal(err)
 	}
 	return s
@@ -222,7 +235,7 @@ func (s *connecting) pfx(t *testing.T, key *rsa.PrivateKey, left time.Duration, 
 	if uploaded {
 		s.spec.KeyCredentials = append(s.spec.KeyCredentials, emulator.KeyCredential{Certificate: der})
 	}
-	file, err := encoder{}.Encode("modern", key, der, nil, password)
+	file, err := encoder{}.Encode("modern", key, der, nil, password, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -247,4 +260,17 @@ func loginFault(number int, text string) func(emulator.Request) *emulator.Fault 
 		}
 		return &emulator.Fault{AADSTS: number, Message: text}
 	}
+}
+
+// ellipticPEM is a key that Entra does not take, with no certificate at all.
+func ellipticPEM(t *testing.T) []byte {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
 }

@@ -93,7 +93,7 @@ func foreignText(entries []Entry, isOurs func(Entry) bool) string {
 // addTold notes further ones, and writes who told it.
 func addTold(rec *Records, told []Told) {
 	for _, c := range told {
-		known := func(o Told) bool { return o.KeyID == c.KeyID && o.RemovedAt.IsZero() }
+		known := func(o Told) bool { return o.KeyID == c.KeyID && !o.isLeaving() }
 		if slices.ContainsFunc(rec.Rotation.Told, known) {
 			continue
 		}
@@ -169,13 +169,13 @@ func (r *Rotator) planRemoval(ctx context.Context, name string, last *Rotation, 
 	return rot, nil
 }
 
-// removeTold takes what a person told off the app, with proofs by signer: the one
+// removeTold sends the removal of what a person told, with proofs by signer: the one
 // entry that was named, and only if it still carries the certificate that was
 // looked at then.
 func (t *turn) removeTold(ctx context.Context, signer KeyPair) error {
 	var left []Told
 	for _, c := range t.rot.Told {
-		if c.RemovedAt.IsZero() {
+		if !c.isLeaving() {
 			left = append(left, c)
 		}
 	}
@@ -200,54 +200,33 @@ func (t *turn) removeTold(ctx context.Context, signer KeyPair) error {
 			return err
 		}
 		err := t.r.settings().Entra.RemoveKey(ctx, t.access(signer), signer, c.KeyID)
-		if err != nil && reasonOf(err) != ReasonNoSuchKey { // that is gone already
+		if err != nil && reasonOf(err) != ReasonNoSuchKey { // which proves nothing
 			return err
 		}
-		err = t.record(ctx, "foreign certificate removed", func(rec *Records) { toldGone(rec, c.KeyID) })
-		if err != nil {
-			return err
-		}
+		t.begin(t.newRemoval(&c.Credential, []KeyID{c.KeyID}, true))
 	}
 	return nil
-}
-
-// toldGone notes that an entry which a person told rotate to remove left Entra.
-func toldGone(rec *Records, id KeyID) {
-	rot := rec.Rotation
-	rot.RemovalSentAt = time.Time{}
-	rot.Told = slices.Clone(rot.Told)
-	for i := range rot.Told {
-		if rot.Told[i].KeyID == id {
-			rot.Told[i].RemovedAt = time.Now().UTC()
-		}
-	}
-	rot.Upload.Seen = slices.DeleteFunc(slices.Clone(rot.Upload.Seen), func(seen KeyID) bool { return seen == id })
-	if rec.App.Listed != nil {
-		listed := *rec.App.Listed
-		listed.Foreign = slices.DeleteFunc(slices.Clone(listed.Foreign), func(f Foreign) bool { return f.KeyID == id })
-		rec.App.Listed = &listed // so that nobody is told that it vanished
-	}
 }
 
 // owesTold reports whether something is to be removed that a person told. Where
 // nobody confirmed, the consumer may still use it: it stays.
 func (t *turn) owesTold() bool {
-	return t.rot.Confirmation != "never" && slices.ContainsFunc(t.rot.Told, func(c Told) bool { return c.RemovedAt.IsZero() })
+	return t.rot.Confirmation != "never" && slices.ContainsFunc(t.rot.Told, func(c Told) bool { return !c.isLeaving() })
 }
 
 // toldText ends a rotation's outcome with what was removed, or was not.
 func toldText(rot *Rotation) string {
-	var gone, stay []string
+	var sent, stay []string
 	for _, c := range rot.Told {
-		if c.RemovedAt.IsZero() {
+		if !c.isLeaving() {
 			stay = append(stay, string(c.KeyID))
 		} else {
-			gone = append(gone, string(c.KeyID))
+			sent = append(sent, string(c.KeyID))
 		}
 	}
 	text := ""
-	if len(gone) > 0 {
-		text += "; removed as told: " + strings.Join(gone, ", ")
+	if len(sent) > 0 {
+		text += "; removal sent as asked: " + strings.Join(sent, ", ")
 	}
 	if len(stay) > 0 {
 		text += "; not removed, for nobody confirmed the new one: " + strings.Join(stay, ", ")

@@ -17,11 +17,18 @@ type AppSpec struct {
 	Confirm     Confirmation
 	HandOff     HandOffText
 	Evidence    bool
+	// FriendlyName of the key in delivered files; empty: that of the adopted pair.
+	FriendlyName string
+	// NewPassword allows a password that cannot be delivered: the first rotation
+	// makes one of its own.
+	NewPassword bool
 	// PFX is the file with the current pair (PKCS#12 or PEM); nil in managed
 	// mode means that rotate makes the first pair of its own. Ignored for an
 	// app that is tracked already.
 	PFX      []byte
 	Password string
+	// NoConsumer says that no program signs in with the app's pairs.
+	NoConsumer bool
 	// Certificate is the public part alone, DER or PEM, of an app that is only
 	// watched ([ModeMonitor]).
 	Certificate []byte
@@ -41,11 +48,16 @@ type Edit struct {
 	Confirm     *Confirmation
 	HandOff     *HandOffText
 	Evidence    *bool
+	// FriendlyName of the key in files delivered from the next rotation on.
+	FriendlyName *string
 	// ForgetOrphan is a thumbprint (SHA-1 or SHA-256) that a person has removed in
 	// the portal; empty: none.
 	ForgetOrphan string
 	// NewPassword asks the next rotation for a fresh PFX password.
 	NewPassword *bool
+	// NoConsumer says that no program signs in with the app's pairs, or takes that
+	// back.
+	NoConsumer *bool
 }
 
 // Added is the answer to tracking an app.

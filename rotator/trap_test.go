@@ -313,7 +313,9 @@ func TestHookAddedLate(t *testing.T) {
 // TestNoDeliveries has a person carry the file: rolling back waits for the
 // person again, and a first certificate cannot be rolled back.
 func TestNoDeliveries(t *testing.T) {
-	byHand := func(s *rotator.AppSpec) { s.Confirm.Rule, s.Deliveries = rotator.ConfirmPerson, nil }
+	byHand := func(s *rotator.AppSpec) {
+		s.Confirm.Rule, s.Deliveries, s.NoConsumer = rotator.ConfirmPerson, nil, true
+	}
 	waits := func(s rotator.AppStatus) bool { return s.WaitingFor == rotator.WaitingPerson }
 	bubble(t, "carried by hand", options{spec: byHand}, func(w *world, r *rotator.Rotator) {
 		t := w.t

@@ -52,13 +52,13 @@ func (r *Rotator) Delete(ctx context.Context, name string, admin Token, by strin
 	as := Access{Registration: Registration{App: name, Tenant: made.Tenant, ObjectID: made.ObjectID, ClientID: made.ClientID}, Admin: admin}
 	var steps []string
 	// By its unique name, which nobody else has: also what a lost answer hid.
-	found, err := r.Registrar.FindUnique(ctx, as, made.UniqueName)
+	found, err := r.settings().Registrar.FindUnique(ctx, as, made.UniqueName)
 	for looks := 1; errors.Is(err, ErrNotFound) && looks < absentReads && time.Since(made.At) < freshFor; looks++ {
 		// A replica may not know it yet: absence is no proof.
 		if err := pause(ctx, absentEvery); err != nil {
 			return nil, err
 		}
-		found, err = r.Registrar.FindUnique(ctx, as, made.UniqueName)
+		found, err = r.settings().Registrar.FindUnique(ctx, as, made.UniqueName)
 	}
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return nil, err
@@ -78,7 +78,7 @@ func (r *Rotator) Delete(ctx context.Context, name string, admin Token, by strin
 		if err != nil {
 			return nil, err
 		}
-		if err := r.Registrar.Unregister(ctx, as); err != nil && reasonOf(err) != ReasonAppNotFound {
+		if err := r.settings().Registrar.Unregister(ctx, as); err != nil && reasonOf(err) != ReasonAppNotFound {
 			return nil, err
 		}
 		steps = append(steps, fmt.Sprintf("deleted the registration %q, client ID %s, with its service principal and consent", found.DisplayName, found.ClientID))

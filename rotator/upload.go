@@ -144,7 +144,7 @@ func (t *turn) signer(ctx context.Context) (KeyPair, error) {
 	now := time.Now()
 	for _, c := range t.own() {
 		if c.ThumbprintSHA256 == t.rot.New.ThumbprintSHA256 ||
-			!c.RemovedAt.IsZero() || now.Before(c.NotBefore) || now.After(c.NotAfter) {
+			c.isLeaving() || now.Before(c.NotBefore) || now.After(c.NotAfter) {
 			continue
 		}
 		pair, err := t.pair(ctx, c)
@@ -256,10 +256,16 @@ func (t *turn) send(ctx context.Context, signer KeyPair) (*wait, error) {
 	if signer.IsZero() {
 		way = WayPatch
 	}
+	requested, err := t.requestedKeyID(ctx, way)
+	if err != nil {
+		return nil, err
+	}
 	err = t.record(ctx, "certificate upload begun", func(rec *Records) {
 		rec.App.Uploads = append(within(rec.App.Uploads, now, day), now)
 		rec.Rotation.Upload.Way, rec.Rotation.Upload.SentAt = way, now
+		rec.Rotation.Upload.RequestedKeyID = requested
 		rec.Rotation.Upload.Sends++
+		rec.Rotation.New.AddedAt = now
 		rec.Rotation.Absence = Absence{}
 		rec.Rotation.Force = false // it lifts the ceiling for one request
 	})
@@ -267,7 +273,7 @@ func (t *turn) send(ctx context.Context, signer KeyPair) (*wait, error) {
 		return nil, err
 	}
 	add := NewKey{
-		KeyID: t.rot.Upload.Chosen, DisplayName: t.rot.DisplayName, Certificate: next.Certificate,
+		KeyID: requested, DisplayName: t.rot.DisplayName, Certificate: next.Certificate,
 		NotBefore: t.rot.New.NotBefore, NotAfter: t.rot.New.NotAfter,
 	}
 	var id KeyID
@@ -287,15 +293,63 @@ func (t *turn) send(ctx context.Context, signer KeyPair) (*wait, error) {
 	if f.Reason == ReasonPolicy {
 		return nil, t.refuse(ctx, f)
 	}
+	withoutKeyID := f.Reason == ReasonKeyIDRefused && requested != ""
 	settled := t.record(ctx, "", func(rec *Records) {
-		rec.Rotation.Upload.SentAt = time.Time{}
-		if f.Reason == ReasonStaleRead {
-			// Nothing was sent, so nothing counts.
+		rec.Rotation.Upload.SentAt, rec.Rotation.Upload.RequestedKeyID = time.Time{}, ""
+		if f.Reason == ReasonStaleRead || withoutKeyID {
+			// Nothing was sent or changed, so nothing counts.
 			rec.App.Uploads = slices.DeleteFunc(rec.App.Uploads, now.Equal)
 			rec.Rotation.Upload.Sends--
 		}
 	})
-	return nil, errors.Join(settled, err)
+	if settled != nil || !withoutKeyID {
+		return nil, errors.Join(settled, err)
+	}
+	// The refusal is definite: nothing was changed, so it is sent again at once.
+	if err := t.r.keyIDRefused(ctx, t.app.Tenant); err != nil {
+		return nil, err
+	}
+	return t.send(ctx, signer)
+}
+
+// requestedKeyID is the KeyID that the request asks for: none with addKey, where
+// Entra alone chooses, and none where the tenant refuses it.
+func (t *turn) requestedKeyID(ctx context.Context, way string) (KeyID, error) {
+	if way != WayPatch {
+		return "", nil
+	}
+	return t.r.patchKeyID(ctx, t.app.Tenant)
+}
+
+// patchKeyID is a fresh KeyID for the new entry of a PATCH; empty where the tenant
+// refuses one.
+func (r *Rotator) patchKeyID(ctx context.Context, tenant string) (KeyID, error) {
+	known, err := r.Store.Tenant(ctx, tenant)
+	if err != nil {
+		return "", fmt.Errorf("tenant %s: %w", tenant, err)
+	}
+	if known.PatchChoosesKeyID {
+		return "", nil
+	}
+	return newGUID(), nil
+}
+
+// keyIDRefused keeps in the tenant's record that no PATCH may carry a KeyID for its
+// new entry.
+func (r *Rotator) keyIDRefused(ctx context.Context, tenant string) error {
+	ctx, cancel := lasting(ctx)
+	defer cancel()
+	err := r.write(ctx, "", func(rec *Records) error {
+		known, err := rec.Tenant(tenant)
+		if err == nil {
+			known.PatchChoosesKeyID = true
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("tenant %s: %w that it refuses key IDs: %w", tenant, errRecord, err)
+	}
+	return nil
 }
 
 // uploaded records that the app carries the new certificate. An empty KeyID
@@ -305,7 +359,7 @@ func (t *turn) uploaded(ctx context.Context, id KeyID) error {
 		rec.Rotation.Upload.SentAt = time.Time{}
 		rec.Rotation.Absence, rec.Rotation.Proof = Absence{}, Proof{}
 		rec.Rotation.LookedAt = time.Now().UTC()
-		rec.Rotation.New.AskedKeyID = rec.Rotation.Upload.Chosen
+		rec.Rotation.New.RequestedKeyID = rec.Rotation.Upload.RequestedKeyID
 		setKeyID(rec, id)
 	})
 }
@@ -319,11 +373,19 @@ func (t *turn) refuse(ctx context.Context, f *Failure) error {
 	if f.LongestLifetime > 0 && f.LongestLifetime != t.app.LifetimeLimit {
 		retryAt = now.Add(backoff(1))
 	}
+	// This request added nothing. An earlier one, whose answer was lost, may have.
+	var earlier *Removal
+	if t.rot.Upload.Sends > 1 {
+		earlier = t.newRemoval(&t.rot.New, nil, false)
+	}
 	t.log.ErrorContext(ctx, "tenant policy refuses the certificate", "err", f.Message, "next", f.Next)
 	return t.enter(ctx, PhaseRolledBack, func(rec *Records) {
 		rec.Rotation.Outcome = "the tenant's policy refused the certificate: " + f.Message
 		rec.Rotation.Back = &Back{By: "schedule", At: now, From: PhasePlanned, Reason: "policy"}
-		rec.Rotation.New.RemovedAt = now // it was never there
+		if earlier != nil {
+			keepRemoval(rec.App, earlier)
+			noteRemoval(rec, earlier)
+		}
 		t.dropNew(rec)
 		if f.LongestLifetime > 0 {
 			rec.App.LifetimeLimit = f.LongestLifetime

@@ -61,6 +61,11 @@ func (r *Rotator) appStatus(ctx context.Context, app *App, state *State, now tim
 		s.DueAt, s.LastSafeStart = time.Time{}, time.Time{}
 		s.Warnings = append(s.Warnings, "only watched: nobody here holds its private key, so rotate tells when its certificate ends and replaces nothing")
 	}
+	if r.lacksDelivery(app) {
+		s.DueAt = time.Time{}
+		s.NoDelivery = true
+		s.Warnings = append(s.Warnings, "not rotated: it has no delivery, so its consumer would never get the new key; "+deliveryNext(app.Name))
+	}
 	s.Trouble = app.Trouble
 	if app.LastRotation != "" {
 		rot, err := r.Store.Rotation(ctx, app.LastRotation)
@@ -94,7 +99,7 @@ func (r *Rotator) appStatus(ctx context.Context, app *App, state *State, now tim
 	if policy.Overlap == 0 && app.Mode != ModeMonitor {
 		s.Warnings = append(s.Warnings, "overlap 0s: the old certificate is removed as soon as the new one is confirmed")
 	}
-	if app.Current != nil && app.Mode != ModeMonitor && app.Current.KeyID == "" && app.Current.AskedKeyID == "" {
+	if app.Current != nil && app.Mode != ModeMonitor && app.Current.KeyID == "" && app.Current.RequestedKeyID == "" {
 		s.Warnings = append(s.Warnings, "the key ID of the present certificate is not known: after the next rotation a person must remove it in the Entra portal (or tell it: rotate app edit "+app.Name+" --key-id)")
 	}
 	ahead, atRisk := app.preflightWarnings()
@@ -107,7 +112,15 @@ func (r *Rotator) appStatus(ctx context.Context, app *App, state *State, now tim
 		s.Warnings = append(s.Warnings, fmt.Sprintf("the certificate %s is left on the app (%s); remove it in the Entra portal, then rotate app edit %s --forget-orphan %s",
 			o.ThumbprintSHA1, o.Reason, app.Name, o.ThumbprintSHA1))
 	}
-	s.Attention = missing || r.isEnding(app, now) || atRisk || s.Trouble.needsPerson() || s.Late || s.WaitingFor == WaitingPerson ||
+	unconfirmed := false
+	for i := range app.Removals {
+		m := &app.Removals[i]
+		if m.IsPending() {
+			s.Warnings = append(s.Warnings, m.about()+": "+m.State(app, now))
+			unconfirmed = unconfirmed || m.GivenUp || !m.ReportedAt.IsZero()
+		}
+	}
+	s.Attention = missing || unconfirmed || s.NoDelivery || r.isEnding(app, now) || atRisk || s.Trouble.needsPerson() || s.Late || s.WaitingFor == WaitingPerson ||
 		app.Hold != "" || app.Differs != "" || len(app.Orphans) > 0 ||
 		s.Open && !s.Rotation.Missing.IsZero() || state.ReadOnly
 	return s, nil
@@ -144,6 +157,8 @@ func (r *Rotator) Plan(ctx context.Context) ([]PlanItem, error) {
 		}
 		if app.Mode == ModeMonitor {
 			item.Action = "nothing: it is only watched"
+		} else if app.Rotation == "" && r.lacksDelivery(app) {
+			item.Action, item.Held = "nothing", "it has no delivery: rotate app edit "+app.Name+" --deliver-file PATH"
 		} else if app.Rotation != "" {
 			rot, err := r.Store.Rotation(ctx, app.Rotation)
 			if err != nil {

@@ -14,6 +14,9 @@ func (r *Rotator) wakes(app *App, rot *Rotation) []Wake {
 	}
 	forget := time.Time{}
 	earliest := func(c Credential) {
+		if app.pendingOf(c.ThumbprintSHA256) != nil {
+			return // its key is needed until the removal is settled
+		}
 		if !c.ForgetAt.IsZero() && (forget.IsZero() || c.ForgetAt.Before(forget)) {
 			forget = c.ForgetAt
 		}
@@ -27,6 +30,15 @@ func (r *Rotator) wakes(app *App, rot *Rotation) []Wake {
 	if !forget.IsZero() {
 		add(WakeForget, forget)
 	}
+	look := time.Time{}
+	for i := range app.Removals {
+		if m := &app.Removals[i]; m.IsPending() && !m.LookAt.IsZero() && (look.IsZero() || m.LookAt.Before(look)) {
+			look = m.LookAt
+		}
+	}
+	if !look.IsZero() {
+		add(WakeRemoval, look)
+	}
 	if at := r.alertAt(app, rot); !at.IsZero() {
 		add(WakeAlert, at)
 	}
@@ -37,16 +49,16 @@ func (r *Rotator) wakes(app *App, rot *Rotation) []Wake {
 		}
 		return wakes
 	}
-	if app.Mode != ModeMonitor {
-		add(WakeStart, r.startAt(app))
+	if at := r.startAt(app); !at.IsZero() {
+		add(WakeStart, at)
 	}
 	return wakes
 }
 
 // startAt is when the app's next rotation is due, after pauses of its own.
-// Zero: never, for it is only watched.
+// Zero: never, for it is only watched, or has no delivery.
 func (r *Rotator) startAt(app *App) time.Time {
-	if app.Mode == ModeMonitor {
+	if app.Mode == ModeMonitor || r.lacksDelivery(app) {
 		return time.Time{}
 	}
 	policy := policyOf(app, r.settings().Defaults)

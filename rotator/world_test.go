@@ -51,7 +51,7 @@ var keys = sync.OnceValue(func() []*rsa.PrivateKey {
 // encoder is package pfx as the rotator sees it.
 type encoder struct{}
 
-func (encoder) Encode(encoding string, key *rsa.PrivateKey, der []byte, chain [][]byte, password string) ([]byte, error) {
+func (encoder) Encode(encoding string, key *rsa.PrivateKey, der []byte, chain [][]byte, password, name string) ([]byte, error) {
 	certificate, err := x509.ParseCertificate(der)
 	if err != nil {
 		return nil, err
@@ -64,7 +64,7 @@ func (encoder) Encode(encoding string, key *rsa.PrivateKey, der []byte, chain []
 		}
 		more = append(more, parsed)
 	}
-	return pfx.Encode(pfx.Encoding(encoding), key, certificate, more, password)
+	return pfx.EncodeNamed(pfx.Encoding(encoding), key, certificate, more, password, name)
 }
 
 func (encoder) Decode(data []byte, password string) (rotator.KeyPair, error) {
@@ -72,10 +72,13 @@ func (encoder) Decode(data []byte, password string) (rotator.KeyPair, error) {
 	if errors.Is(err, pfx.ErrMismatch) {
 		err = errors.Join(err, rotator.ErrMismatch)
 	}
+	if errors.Is(err, pfx.ErrWrongPassword) {
+		err = errors.Join(err, rotator.ErrWrongPassword)
+	}
 	if err != nil {
 		return rotator.KeyPair{}, err
 	}
-	pair := rotator.KeyPair{Key: p.Key, Certificate: p.Certificate.Raw}
+	pair := rotator.KeyPair{Key: p.Key, Certificate: p.Certificate.Raw, FriendlyName: p.FriendlyName}
 	for _, c := range p.Chain {
 		pair.Chain = append(pair.Chain, c.Raw)
 	}
@@ -287,7 +290,7 @@ func (w *world) adopt(r *rotator.Rotator, name string, o options) {
 	if !o.noKey {
 		one.keyID = made.KeyCredentials[1].KeyID
 		one.first = rotator.ThumbprintOf(der)
-		if one.pfx, err = (encoder{}).Encode("modern", keys()[0], der, nil, password); err != nil {
+		if one.pfx, err = (encoder{}).Encode("modern", keys()[0], der, nil, password, ""); err != nil {
 			w.t.Fatal(err)
 		}
 		if err := os.WriteFile(one.target, one.pfx, 0o600); err != nil {
@@ -427,6 +430,7 @@ func (w *world) checkTenant() {
 	r, closeStore := w.rotator()
 	w.wrap = saved
 	defer closeStore()
+	w.settleRemovals(r)
 	for _, one := range w.apps {
 		app, err := r.Store.App(w.t.Context(), one.name)
 		if err != nil {
@@ -465,6 +469,27 @@ func (w *world) checkTenant() {
 		}
 	}
 	w.checkLeaks()
+}
+
+// settleRemovals lets the checks of removals run to their ends, and nothing else.
+func (w *world) settleRemovals(r *rotator.Rotator) {
+	w.t.Helper()
+	schedule := r.Schedule
+	r.Schedule = nil
+	stop := func() {}
+	for _, one := range w.apps {
+		app, err := r.Store.App(w.t.Context(), one.name)
+		if err != nil || len(app.Pending()) == 0 {
+			continue
+		}
+		stop()
+		r.CheckRemovalsOf(one.name)
+		stop = run(w.t, r)
+		settled := func(s rotator.AppStatus) bool { return len(s.App.Pending()) == 0 }
+		await(w.t, r, one.name, 30*24*time.Hour, "settled", settled)
+	}
+	stop()
+	r.Schedule = schedule
 }
 
 func (w *world) secrets(clientID string) []string {

@@ -420,6 +420,11 @@ func usesOfApp(app *rotator.App) []rotator.Thumbprint {
 	for i := range app.Orphans {
 		uses = addUse(uses, &app.Orphans[i].Credential)
 	}
+	for i := range app.Removals {
+		if m := &app.Removals[i]; m.IsPending() && !m.Foreign {
+			uses = addUse(uses, &m.Credential) // its key finds out whether it is accepted
+		}
+	}
 	return uses
 }
 

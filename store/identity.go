@@ -13,6 +13,7 @@ import (
 
 	"filippo.io/age"
 
+	"github.com/seed-f0abd057/rotate/config/textfile"
 	"github.com/seed-f0abd057/rotate/rotator"
 )
 
@@ -110,6 +111,9 @@ func readIdentity(path string) (identities []*age.X25519Identity, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("identity file: %w", err)
 	}
+	if text, err = textfile.Decode(text); err != nil {
+		return nil, fmt.Errorf("identity file %s: %w", path, err)
+	}
 	return parseIdentities(text, path)
 }
 
@@ -138,6 +142,8 @@ type sealedPair struct {
 	Chain       [][]byte          `json:"chain,omitempty"`
 	Password    string            `json:"password,omitempty"`
 	Encoded     map[string][]byte `json:"encoded,omitempty"`
+	// FriendlyName is that of the encoded files.
+	FriendlyName string `json:"friendly_name,omitempty"`
 }
 
 func (s *sealer) sealPair(pair rotator.KeyPair) ([]byte, error) {
@@ -147,7 +153,7 @@ func (s *sealer) sealPair(pair rotator.KeyPair) ([]byte, error) {
 	}
 	plain, err := json.Marshal(sealedPair{ //nolint:gosec // G117: it is sealed in the next lines
 		Key: key, Certificate: pair.Certificate, Chain: pair.Chain,
-		Password: pair.Password, Encoded: pair.Encoded,
+		Password: pair.Password, Encoded: pair.Encoded, FriendlyName: pair.FriendlyName,
 	})
 	if err != nil {
 		return nil, errors.New("encode the pair") // the cause may quote it
@@ -183,7 +189,7 @@ func parsePair(plain []byte, want rotator.Thumbprint) (rotator.KeyPair, error) {
 	if !ok {
 		return rotator.KeyPair{}, errors.New("what is sealed holds no RSA key")
 	}
-	pair := rotator.KeyPair{Key: key, Certificate: p.Certificate, Chain: p.Chain, Password: p.Password, Encoded: p.Encoded}
+	pair := rotator.KeyPair{Key: key, Certificate: p.Certificate, Chain: p.Chain, Password: p.Password, Encoded: p.Encoded, FriendlyName: p.FriendlyName}
 	if pair.Thumbprint() != want {
 		return rotator.KeyPair{}, errors.New("what is sealed is another pair")
 	}

@@ -92,7 +92,7 @@ var pairs = sync.OnceValue(func() []rotator.KeyPair {
 		_, _ = rand.Read(file)
 		pairs = append(pairs, rotator.KeyPair{
 			Key: key, Certificate: der, Chain: [][]byte{der[:100], der[100:200]},
-			Password: "correct horse battery staple", Encoded: map[string][]byte{"modern": file, "pem": file[:700]},
+			FriendlyName: "tomcat", Password: "correct horse battery staple", Encoded: map[string][]byte{"modern": file, "pem": file[:700]},
 		})
 	}
 	return pairs

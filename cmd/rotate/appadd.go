@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed-f0abd057/rotate/config/textfile"
 	"github.com/seed-f0abd057/rotate/control"
 	"github.com/seed-f0abd057/rotate/pfx"
 	"github.com/seed-f0abd057/rotate/rotator"
@@ -57,7 +58,7 @@ managed, makes it an app that is.`,
 			}
 			spec.Mode, spec.ObjectID, spec.KeyID, spec.Owner = flags.mode, flags.objectID, flags.keyID, flags.owner
 			spec.Permissions, spec.Tags, spec.Probe = flags.permissions, flags.tags, flags.probe
-			spec.Evidence = flags.evidence
+			spec.Evidence, spec.NoConsumer, spec.FriendlyName = flags.evidence, flags.noConsumer, flags.friendlyName
 			spec.Deliveries, spec.Confirm, spec.Policy.Encoding = flags.deliveries, flags.confirm.Confirm, flags.encoding
 			if profile != "" {
 				p, err := a.profile(profile)
@@ -76,7 +77,7 @@ managed, makes it an app that is.`,
 			}
 			if certificate != "" {
 				var err error
-				if spec.Certificate, err = readFile(certificate, pfx.MaxBytes); err != nil {
+				if spec.Certificate, err = readCertificate(certificate); err != nil {
 					return &usageError{fmt.Sprintf("app %s: %v", spec.Name, err)}
 				}
 			}
@@ -104,6 +105,7 @@ managed, makes it an app that is.`,
 	f.StringVar(&pair, "pfx", "", "PFX or PEM file with the certificate and key in use")
 	f.StringVar(&certificate, "from-certificate", "", "certificate file (PEM or DER) where nobody has the key: only watched, never rotated")
 	f.StringVar(&passwordFile, "password-file", "", "file with the password of the PFX")
+	f.BoolVar(&spec.NewPassword, "new-password", false, "have the first rotation make a password of its own; needed if the one of the file is not one printable line")
 	flags.register(cmd)
 	format.flag(cmd)
 	return cmd
@@ -139,6 +141,9 @@ func writeAdded(t *terminal, added control.Added, status control.Status, local b
 	for _, d := range tracked.Deliveries {
 		row("delivery", deliveryText(d))
 	}
+	if tracked.NoConsumer {
+		row("delivery", noConsumerText)
+	}
 	if tracked.Mode != string(rotator.ModeMonitor) {
 		row("confirmed", confirmText(tracked.Confirm))
 	}
@@ -172,4 +177,16 @@ func rolesText(roles []string) string {
 		return "works; it carries no permission"
 	}
 	return "works; it carries " + strings.Join(roles, ", ")
+}
+
+// readCertificate reads a certificate, DER or PEM.
+func readCertificate(path string) ([]byte, error) {
+	data, err := readFile(path, pfx.MaxBytes)
+	if err != nil || len(data) > 0 && data[0] == 0x30 {
+		return data, err
+	}
+	if data, err = textfile.Decode(data); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return data, nil
 }

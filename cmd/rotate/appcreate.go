@@ -110,7 +110,7 @@ it would make, and makes none.`,
 			}
 			spec.Mode, spec.Owner = flags.mode, flags.owner
 			spec.Permissions, spec.Tags, spec.Probe = flags.permissions, flags.tags, flags.probe
-			spec.Evidence = flags.evidence
+			spec.Evidence, spec.NoConsumer = flags.evidence, flags.noConsumer
 			spec.Deliveries, spec.Confirm, spec.Policy.Encoding = flags.deliveries, flags.confirm.Confirm, flags.encoding
 			if profile != "" {
 				p, err := a.profile(profile)

@@ -46,6 +46,7 @@ the whole list. A policy of the app's own is set with "rotate apply".`,
 			set("object-id", &edit.ObjectID, &flags.objectID)
 			set("key-id", &edit.KeyID, &flags.keyID)
 			set("owner", &edit.Owner, &flags.owner)
+			set("friendly-name", &edit.FriendlyName, &flags.friendlyName)
 			setAll("permission", &edit.Permissions, &flags.permissions)
 			setAll("tag", &edit.Tags, &flags.tags)
 			setAll("probe", &edit.Probe, &flags.probe)
@@ -62,6 +63,9 @@ the whole list. A policy of the app's own is set with "rotate apply".`,
 			}
 			if changed("evidence") {
 				edit.Evidence = &flags.evidence
+			}
+			if changed("no-consumer") {
+				edit.NoConsumer = &flags.noConsumer
 			}
 			if changed("new-password") {
 				edit.NewPassword = &newPassword
@@ -95,7 +99,7 @@ the whole list. A policy of the app's own is set with "rotate apply".`,
 	}
 	f := cmd.Flags()
 	flags.register(cmd)
-	f.BoolVar(&noDeliveries, "no-delivery", false, "take all deliveries away")
+	f.BoolVar(&noDeliveries, "no-delivery", false, "remove all deliveries; with --no-consumer, or the app is not rotated any more")
 	f.BoolVar(&newPassword, "new-password", false, "give the next key pair a password of its own")
 	f.StringVar(&forget, "forget-orphan", "", "thumbprint of a certificate left behind that you have removed in the portal")
 	format.flag(cmd)

@@ -10,11 +10,11 @@ import (
 
 // appFlags describe an app on the command line, when it is added and edited.
 type appFlags struct {
-	mode, objectID, keyID, owner, encoding string
-	confirm                                confirmFlag
-	permissions, tags, probe               []string
-	deliveries                             []control.Delivery
-	replace, evidence                      bool
+	mode, objectID, keyID, owner, encoding, friendlyName string
+	confirm                                              confirmFlag
+	permissions, tags, probe                             []string
+	deliveries                                           []control.Delivery
+	replace, evidence, noConsumer                        bool
 }
 
 func (f *appFlags) register(cmd *cobra.Command) {
@@ -28,12 +28,14 @@ func (f *appFlags) register(cmd *cobra.Command) {
 	flags.StringArrayVar(&f.probe, "probe", nil, "Graph path that a new key must be able to read, such as '/users?$top=1'; repeatable")
 	flags.Var(&f.confirm, "confirm", "when the consumer counts as using a new key: automatic, command:HOOK or person")
 	flags.BoolVar(&f.evidence, "evidence", false, "managed mode: ask the sign-in log, before a certificate is removed, whether the consumer still uses it")
+	flags.StringVar(&f.friendlyName, "friendly-name", "", "name of the key in delivered files, by which a consumer looks it up (Java: alias); default that of the file adopted")
 	flags.StringVar(&f.encoding, "encoding", "", "form of delivered files: modern, legacy-des or pem")
 	flags.Var(&deliveryFlag{&f.deliveries, "file"}, "deliver-file", "write new key pairs to this file, and the password to PATH.password; repeatable")
 	flags.Var(&deliveryFlag{&f.deliveries, "exec"}, "deliver-exec", "run this hook of the configuration with new key pairs; repeatable")
 	handOff := &deliveryFlag{&f.deliveries, "handoff"}
 	flags.Var(handOff, "deliver-handoff", "a person brings new key pairs to the consumer (rotate handoff)")
 	flags.Lookup("deliver-handoff").NoOptDefVal = "true"
+	flags.BoolVar(&f.noConsumer, "no-consumer", false, "no program signs in with its certificates, so no delivery is needed")
 	flags.BoolVar(&f.replace, "replace", false, "overwrite a file that holds somebody else's certificate")
 }
 

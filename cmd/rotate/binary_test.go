@@ -265,7 +265,7 @@ func (m *machine) configure(t *testing.T, store, defaults string, tenants ...*te
 	fmt.Fprintf(&text, "control: {socket: %q}\nschedule: \"@every 2s\"\ndefaults:%stenants:\n", m.socket, defaults)
 	for _, s := range tenants {
 		fmt.Fprintf(&text, "  - name: %s\n    id: %q\n", s.name, s.ready.TenantID)
-		fmt.Fprintf(&text, "    cloud: {login: %q, graph: %q, ca_file: %q}\n", s.ready.Login, s.ready.Graph, s.ready.CAFile)
+		fmt.Fprintf(&text, "    cloud: {login: %q, graph: %q, ca_file: %q, removal: {reads: 1s, sign_ins: 2s, young: 2s}}\n", s.ready.Login, s.ready.Graph, s.ready.CAFile)
 		fmt.Fprintf(&text, "    identity: {client_id: %q, client_secret_file: %q}\n", s.ready.Admin.ClientID, s.ready.Admin.ClientSecretFile)
 	}
 	if err := os.WriteFile(m.config, []byte(text.String()), 0o600); err != nil {

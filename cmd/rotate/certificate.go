@@ -110,7 +110,7 @@ func (a *app) newCertificate(o certificateOptions) error {
 		if err != nil {
 			return err
 		}
-		file, err := encoder{}.Encode(o.encoding, key, der, nil, password)
+		file, err := encoder{}.Encode(o.encoding, key, der, nil, password, "")
 		if errors.Is(err, pfx.ErrEncoding) {
 			return &usageError{err.Error()}
 		}

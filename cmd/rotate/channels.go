@@ -220,7 +220,7 @@ func rootsOf(path string) (*x509.CertPool, error) {
 		return nil, nil //nolint:nilnil // nil is a value here
 	}
 	const maxBytes = 1 << 20
-	data, err := readFile(path, maxBytes)
+	data, err := readText(path, maxBytes)
 	if err != nil {
 		return nil, err
 	}

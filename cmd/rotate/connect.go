@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -56,10 +58,35 @@ func (a *app) loadConfig() (*config.Config, error) {
 		return nil, err
 	}
 	cfg.UseCredentials(a.getenv("CREDENTIALS_DIRECTORY"))
+	if err := checkProxies(a.getenv); err != nil {
+		return nil, err
+	}
 	if err := checkDefaults(cfg.Defaults.Policy); err != nil {
 		return nil, fmt.Errorf("%s: defaults: %w", a.configPath(), err)
 	}
 	return cfg, nil
+}
+
+// checkProxies refuses proxies of the environment that are no URL: the library that
+// reads them goes directly then, without a word. Their values are not shown, because they
+// may hold a password.
+func checkProxies(getenv func(string) string) error {
+	for _, name := range []string{"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"} {
+		value := getenv(name)
+		if value == "" {
+			continue
+		}
+		u, err := url.Parse(value)
+		hasScheme := strings.Contains(value, "://")
+		if !hasScheme && (err != nil || u.Host == "" || !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, u.Scheme)) {
+			u, err = url.Parse("http://" + value) // HOST:PORT, as the library reads it
+		}
+		if err != nil || u.Hostname() == "" {
+			return withHint(&unusable{fmt.Errorf("%s is set in the environment and is not a URL such as http://HOST:PORT", name)},
+				"write special characters in its user name and password as %XX: \\ is %5C, % is %25, @ is %40, : is %3A")
+		}
+	}
+	return nil
 }
 
 // dial asks the daemon only.

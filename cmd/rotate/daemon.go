@@ -84,6 +84,11 @@ const waitEvery = time.Second
 // runDaemon is the service from start to stop. held is where its page listens already;
 // nil: it listens where the configuration says.
 func runDaemon(ctx context.Context, cfg *config.Config, reload *reloader, log *slog.Logger, runtimeDir string, held net.Listener) error {
+	// Whoever reads stderr may go away. Without this Go ends the process at the next line
+	// of the log. Not ignored: programs that are run would inherit that.
+	brokenPipes := make(chan os.Signal, 1)
+	signal.Notify(brokenPipes, syscall.SIGPIPE)
+	defer signal.Stop(brokenPipes)
 	hangUps := make(chan os.Signal, 1)
 	signal.Notify(hangUps, syscall.SIGHUP)
 	defer signal.Stop(hangUps)

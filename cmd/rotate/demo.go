@@ -227,7 +227,7 @@ defaults:
 tenants:
   - name: contoso
     id: %q
-    cloud: {login: %q, graph: %q, ca_file: %q}
+    cloud: {login: %q, graph: %q, ca_file: %q, removal: {reads: 2s, sign_ins: 3s, young: 5s}}
     identity: {client_id: %q, client_secret_file: %q}
 page: {listen: %q}
 `, d.tenant.TenantID, d.tenant.Login, d.tenant.Graph, d.tenant.CAFile, d.tenant.Admin.ClientID, d.tenant.Admin.ClientSecretFile, d.page.Addr())

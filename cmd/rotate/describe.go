@@ -93,7 +93,7 @@ func fact(p rotator.Phase, r control.Rotation) string {
 		if slices.Contains(r.LeftBehind, r.Old.ThumbprintSHA256) {
 			return fmt.Sprintf("old certificate %s stays on the app: its key ID is not known, remove it in the Entra portal", shortThumbprint(r.Old.ThumbprintSHA1)) + toldText(r)
 		}
-		return fmt.Sprintf("old certificate %s is gone from Entra", shortThumbprint(r.Old.ThumbprintSHA1)) + toldText(r)
+		return "old certificate " + shortThumbprint(r.Old.ThumbprintSHA1) + ": " + removalText(r.Old, time.Now()) + toldText(r)
 	case rotator.PhaseRollingBack:
 		return "going back to the previous certificate"
 	case rotator.PhaseRolledBack:
@@ -102,13 +102,46 @@ func fact(p rotator.Phase, r control.Rotation) string {
 	return ""
 }
 
-// toldText says which keys of others are gone as a person told.
+// removalText says where the removal of a certificate stands.
+func removalText(c *control.Credential, now time.Time) string {
+	switch {
+	case c.RemovedAt != nil:
+		return "removed, confirmed " + utcMinute(*c.RemovedAt, now)
+	case !now.Before(c.NotAfter):
+		return "expired " + utcMinute(c.NotAfter, now)
+	case c.RemovalSentAt == nil:
+		return "on the app"
+	}
+	return "removal sent" + confirmedFrom(c.RemovalConfirmedFrom, now)
+}
+
+// confirmedFrom says when a removal can be confirmed.
+func confirmedFrom(at *time.Time, now time.Time) string {
+	if at == nil {
+		return "; it cannot be confirmed from here, check Certificates & secrets in the Entra admin centre"
+	}
+	return "; confirmed from " + utcMinute(at.Add(time.Minute-time.Nanosecond), now) + " on"
+}
+
+// utcMinute is an instant whose second does not matter.
+func utcMinute(t, now time.Time) string {
+	if t.Sub(now).Abs() < 20*time.Hour {
+		return t.UTC().Format("15:04 UTC")
+	}
+	return t.UTC().Format("2006-01-02 15:04 UTC")
+}
+
+// toldText says what became of keys of others that were to be removed.
 func toldText(r control.Rotation) string {
 	var text strings.Builder
+	now := time.Now()
 	for _, k := range r.Told {
-		if k.RemovedAt != nil {
-			text.WriteString("; key " + k.KeyID + " is gone as told")
-		} else {
+		switch {
+		case k.RemovedAt != nil:
+			text.WriteString("; key " + k.KeyID + ": removed, confirmed " + utcMinute(*k.RemovedAt, now))
+		case k.RemovalSentAt != nil:
+			text.WriteString("; key " + k.KeyID + ": removal sent" + confirmedFrom(k.RemovalConfirmedFrom, now))
+		default:
 			text.WriteString("; key " + k.KeyID + " stays: nobody confirmed")
 		}
 	}
@@ -171,6 +204,8 @@ func waiting(r control.Rotation, now time.Time) string {
 		return "Entra does not know it everywhere yet; next look" + strings.Replace(until, " until", " at", 1)
 	case rotator.WaitingProof:
 		return fmt.Sprintf("%s so far; the next", count(r.Proofs, "sign-in", "sign-ins")) + strings.Replace(until, " until", " at", 1)
+	case rotator.WaitingDelivery:
+		return "it has no delivery, so its consumer would never get the new key: rotate app edit " + r.App + " --deliver-file PATH"
 	case rotator.WaitingReload:
 		return "the consumer has time to read its files" + until
 	case rotator.WaitingCommand:
@@ -179,7 +214,10 @@ func waiting(r control.Rotation, now time.Time) string {
 		return "for a person: " + r.NextStep
 	case rotator.WaitingOverlap:
 		if r.CompromisedRemovedAt != nil {
-			return "overlap: the certificate given up is removed, the others are accepted" + until
+			return "overlap: the compromised certificate is removed, the others are accepted" + until
+		}
+		if r.CompromisedSentAt != nil {
+			return "overlap: the removal of the compromised certificate was sent and is not confirmed yet" + until
 		}
 		return "overlap: both certificates are accepted" + until
 	case rotator.WaitingEvidence:

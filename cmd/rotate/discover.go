@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,9 +21,11 @@ func newDiscoverCommand(a *app) *cobra.Command {
 	format := listFormat("table")
 	cmd := &cobra.Command{
 		Use:   "discover",
-		Short: "List what a tenant holds: apps, certificates, secrets, and whether they are tracked",
-		Long: `Lists every app registration of a tenant with its certificates and secrets, their
-dates and owners, and the SAML signing certificates of service principals. A
+		Short: "List what a tenant holds: apps, their credentials, and whether they are tracked",
+		Long: `Lists every app registration of a tenant with its certificates, secrets and
+federated credentials, their dates and owners, and the SAML signing certificates of
+service principals. Agent identity blueprints are listed as what they are: they are
+not app registrations, and rotate does not renew their certificates. A
 credential is "ours" if rotate made or adopted it, else foreign. Nothing is changed
 in Entra. The tenant's identity must be allowed to read applications.
 
@@ -103,6 +107,7 @@ func (a *app) discover(ctx context.Context, conn *connection, tenant string, exp
 	}
 	var drawn time.Time
 	apps, credentials, read := 0, 0, map[string]int{}
+	unknown := map[string]string{}
 	for step, err := range conn.Discover(ctx, tenant, expiring) {
 		if err != nil {
 			clearLine()
@@ -111,6 +116,9 @@ func (a *app) discover(ctx context.Context, conn *connection, tenant string, exp
 		if step.Found != nil {
 			apps++
 			credentials += len(step.Found.Credentials)
+			if why := step.Found.FederatedUnknown; why != nil {
+				unknown[step.Found.Tenant] = *why
+			}
 			clearDrawn(&drawn, clearLine)
 			if err := out.found(*step.Found); err != nil {
 				return err
@@ -130,6 +138,9 @@ func (a *app) discover(ctx context.Context, conn *connection, tenant string, exp
 	clearLine()
 	if err := out.end(); err != nil {
 		return err
+	}
+	for _, tenant := range slices.Sorted(maps.Keys(unknown)) {
+		fmt.Fprintf(a.stderr, "Federated credentials of tenant %s are not known: %s.\n", tenant, unknown[tenant])
 	}
 	total := 0
 	for _, n := range read {

@@ -51,7 +51,7 @@ control: {socket: s}
 tenants:
   - name: contoso
     id: %s
-    cloud: {login: %q, graph: %q, ca_file: ca.pem}
+    cloud: {login: %q, graph: %q, ca_file: ca.pem, removal: {reads: 1s, sign_ins: 2s, young: 2s}}
     identity: {client_id: %s, client_secret: %q}
 `, tenant.TenantID(), server.URL, server.URL, seeds.Admin.ClientID, seeds.Admin.Secrets[0].Text)
 		ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})

@@ -105,6 +105,15 @@ func (l *yamlList) found(f control.Found) error {
 		fmt.Fprintf(&b, "  - kind: %s\n    key_id: %s\n    display_name: %s\n    not_before: %s\n    not_after: %s\n    thumbprint_sha1: %s\n    thumbprint_sha256: %s\n    ours: %t\n",
 			c.Kind, quoted(c.KeyID), quoted(c.DisplayName), instantOrNull(c.NotBefore), instantOrNull(c.NotAfter),
 			orNull(c.ThumbprintSHA1), orNull(c.ThumbprintSHA256), c.Ours)
+		if c.Issuer != nil {
+			fmt.Fprintf(&b, "    issuer: %s\n    subject: %s\n    audiences:%s\n", orNull(c.Issuer), orNull(c.Subject), emptyList(len(c.Audiences)))
+			for _, audience := range c.Audiences {
+				b.WriteString("    - " + quoted(audience) + "\n")
+			}
+		}
+	}
+	if f.FederatedUnknown != nil {
+		b.WriteString("  federated_unknown: " + quoted(*f.FederatedUnknown) + "\n")
 	}
 	_, err := io.WriteString(l.w, b.String())
 	return err
@@ -162,6 +171,7 @@ func (l *csvList) head() error {
 	return l.w.Write([]string{
 		"tenant", "kind", "name", "client_id", "object_id", "tracked_as", "owners",
 		"credential", "credential_name", "key_id", "thumbprint_sha1", "not_before", "not_after", "days_left", "whose",
+		"issuer", "subject",
 	})
 }
 
@@ -179,7 +189,7 @@ func (l *csvList) found(f control.Found) error {
 		credentials = []control.FoundCredential{{}}
 	}
 	for _, c := range credentials {
-		row := slices.Concat(first, []string{c.Kind, c.DisplayName, c.KeyID, value(c.ThumbprintSHA1), stamp(c.NotBefore), stamp(c.NotAfter), "", ""})
+		row := slices.Concat(first, []string{c.Kind, c.DisplayName, c.KeyID, value(c.ThumbprintSHA1), stamp(c.NotBefore), stamp(c.NotAfter), "", "", value(c.Issuer), value(c.Subject)})
 		if c.NotAfter != nil {
 			row[13] = strconv.Itoa(daysUntil(*c.NotAfter, l.now))
 		}
@@ -245,7 +255,8 @@ func stamp(t *time.Time) string {
 	return t.UTC().Format(time.RFC3339)
 }
 
-func daysUntil(t, now time.Time) int { return int(t.Sub(now) / day) }
+// daysUntil counts whole days. A [time.Duration] ends after 292 years.
+func daysUntil(t, now time.Time) int { return int((t.Unix() - now.Unix()) / int64(day/time.Second)) }
 
 func whose(c control.FoundCredential) string {
 	if c.Ours {
@@ -268,8 +279,11 @@ type tableList struct {
 
 func (l *tableList) found(f control.Found) error {
 	name := cut(printable(f.DisplayName), 40)
-	if f.Kind == "service_principal" {
+	switch f.Kind {
+	case "service_principal":
 		name += " (enterprise app)"
+	case "agent_identity_blueprint":
+		name += " (agent identity blueprint)"
 	}
 	tracked := l.t.paint(dim, "–")
 	if f.App != nil {
@@ -291,6 +305,9 @@ func (l *tableList) found(f control.Found) error {
 		id := cut(printable(c.DisplayName), 30)
 		if c.ThumbprintSHA1 != nil {
 			id = shortThumbprint(*c.ThumbprintSHA1)
+		}
+		if c.Issuer != nil {
+			id = trusted(c.Issuer, c.Subject)
 		}
 		ends, colour := "–", dim
 		if c.NotAfter != nil {

@@ -18,8 +18,10 @@ type emulatorFlags struct {
 	options                                   emulator.Options
 	notAfter, propagation, readLag, latency   config.Duration
 	signInDelay                               config.Duration
-	ignoreKeyID, noPremium                    bool
+	noPremium                                 bool
 	throttlePercent, losePercent, failPercent int
+	removeNotFoundPercent                     int
+	removeNotFound, removeAgain               int
 }
 
 func newEmulatorCommand(a *app) *cobra.Command {
@@ -66,10 +68,12 @@ leads these names here, and have them trust ca.pem. Every other host is refused.
 	f.Var((*durationFlag)(&flags.latency), "latency", "how long each request takes")
 	f.Var((*durationFlag)(&flags.signInDelay), "sign-in-delay", "how long a sign-in needs to get into the log of sign-ins")
 	f.BoolVar(&flags.noPremium, "no-premium", false, "refuse the log of sign-ins, as without a P1 licence")
-	f.BoolVar(&flags.ignoreKeyID, "ignore-key-id", false, "let addKey assign a key ID of its own")
 	f.IntVar(&flags.throttlePercent, "throttle", 0, "how many of 100 requests are answered 429")
 	f.IntVar(&flags.losePercent, "lose-answers", 0, "how many of 100 requests are done, but not answered")
 	f.IntVar(&flags.failPercent, "fail", 0, "how many of 100 requests are answered 5xx")
+	f.IntVar(&flags.removeNotFound, "remove-not-found", 0, "how often the removal of a key that is there is answered \"No credentials found to be removed.\" before it works")
+	f.IntVar(&flags.removeNotFoundPercent, "remove-not-found-percent", 0, "how many of 100 removals are answered so")
+	f.IntVar(&flags.removeAgain, "remove-again", 0, "how often the removal of a key is accepted without effect before it works")
 	f.StringVar(&flags.options.LogFile, "log", "", "file for one JSON line a request")
 	return cmd
 }
@@ -97,15 +101,19 @@ func (f *emulatorFlags) tenant() (*emulator.Tenant, error) {
 	for _, percent := range []struct {
 		flag  string
 		value int
-	}{{"throttle", f.throttlePercent}, {"lose-answers", f.losePercent}, {"fail", f.failPercent}} {
+	}{{"throttle", f.throttlePercent}, {"lose-answers", f.losePercent}, {"fail", f.failPercent}, {"remove-not-found-percent", f.removeNotFoundPercent}} {
 		if percent.value < 0 || percent.value > 100 {
 			return nil, usagef("--%s %d: use 0 to 100 percent", percent.flag, percent.value)
 		}
 	}
+	if f.removeNotFound < 0 || f.removeAgain < 0 {
+		return nil, usagef("--remove-not-found and --remove-again may not be negative")
+	}
 	return &emulator.Tenant{
+		RemoveNotFound: f.removeNotFound, RemoveNotFoundPercent: f.removeNotFoundPercent, RemoveAgain: f.removeAgain,
 		Propagation: time.Duration(f.propagation), ReadLag: time.Duration(f.readLag), Latency: time.Duration(f.latency),
 		SignInDelay: time.Duration(f.signInDelay), NoPremium: f.noPremium,
-		IgnoreKeyID: f.ignoreKeyID, ThrottlePercent: f.throttlePercent,
+		ThrottlePercent:    f.throttlePercent,
 		LoseAnswersPercent: f.losePercent, FailPercent: f.failPercent,
 	}, nil
 }

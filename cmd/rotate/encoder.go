@@ -14,7 +14,7 @@ import (
 type encoder struct{}
 
 // Encode implements [rotator.Encoder].
-func (encoder) Encode(encoding string, key *rsa.PrivateKey, certificate []byte, chain [][]byte, password string) ([]byte, error) {
+func (encoder) Encode(encoding string, key *rsa.PrivateKey, certificate []byte, chain [][]byte, password, name string) ([]byte, error) {
 	leaf, err := x509.ParseCertificate(certificate)
 	if err != nil {
 		return nil, fmt.Errorf("read certificate: %w", err)
@@ -25,29 +25,40 @@ func (encoder) Encode(encoding string, key *rsa.PrivateKey, certificate []byte, 
 			return nil, fmt.Errorf("read certificate %d of the chain: %w", i+1, err)
 		}
 	}
-	return pfx.Encode(pfx.Encoding(encoding), key, leaf, above, password)
+	return pfx.EncodeNamed(pfx.Encoding(encoding), key, leaf, above, password, name)
 }
 
 // Decode implements [rotator.Encoder].
 func (encoder) Decode(data []byte, password string) (rotator.KeyPair, error) {
 	p, err := pfx.Decode(data, password)
-	if errors.Is(err, pfx.ErrMismatch) {
-		err = &mismatch{err}
+	switch {
+	case errors.Is(err, pfx.ErrMismatch):
+		err = &known{err, rotator.ErrMismatch}
+	case errors.Is(err, pfx.ErrWrongPassword):
+		err = &known{err, rotator.ErrWrongPassword}
 	}
 	if err != nil {
 		return rotator.KeyPair{}, err
 	}
 	pair := rotator.KeyPair{Key: p.Key, Certificate: p.Certificate.Raw, Password: password}
+	// One that could not be written again is left behind: nothing else about the file
+	// is wrong.
+	if pfx.CheckFriendlyName(p.FriendlyName) == nil {
+		pair.FriendlyName = p.FriendlyName
+	}
 	for _, c := range p.Chain {
 		pair.Chain = append(pair.Chain, c.Raw)
 	}
 	return pair, nil
 }
 
-// mismatch is [rotator.ErrMismatch] in the words of package pfx.
-type mismatch struct{ error }
+// known is an error that the domain branches on, in the words of package pfx.
+type known struct {
+	error
+	domain error
+}
 
-func (e *mismatch) Unwrap() []error { return []error{e.error, rotator.ErrMismatch} }
+func (e *known) Unwrap() []error { return []error{e.error, e.domain} }
 
 // NewPassword implements [rotator.Encoder].
 func (encoder) NewPassword() (string, error) { return pfx.NewPassword() }

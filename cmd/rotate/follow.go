@@ -36,7 +36,7 @@ type outcome struct {
 type follower struct {
 	conn *connection
 	view view
-	// wait tells to stay for the overlap and the reload too.
+	// wait tells to stay for the overlap, the reload and the confirmed removal too.
 	wait bool
 	// since leaves out failures of earlier tries.
 	since time.Time
@@ -57,7 +57,11 @@ func (f *follower) follow(ctx context.Context, rotations []control.Rotation) []o
 
 func (f *follower) one(ctx context.Context, r control.Rotation) outcome {
 	last := r
-	for now, err := range f.conn.Follow(ctx, r.ID) {
+	follow := f.conn.Follow
+	if f.wait {
+		follow = f.conn.FollowRemovals
+	}
+	for now, err := range follow(ctx, r.ID) {
 		switch {
 		case errors.Is(err, context.Canceled):
 			return f.detached(last)
@@ -94,7 +98,7 @@ func (f *follower) judge(r control.Rotation, now time.Time) (outcome, bool) {
 		return o, true
 	case !r.Open:
 		o.code = exitDone
-		return o, true
+		return o, !f.wait || !r.AwaitsRemovals()
 	case r.Trouble != nil && !r.Trouble.At.Before(f.since):
 		return f.judgeTrouble(o, now)
 	case r.WaitingFor == nil, *r.WaitingFor == rotator.WaitingRetry:
@@ -105,6 +109,9 @@ func (f *follower) judge(r control.Rotation, now time.Time) (outcome, bool) {
 		left = r.WaitingUntil.Sub(now)
 	}
 	switch *r.WaitingFor {
+	case rotator.WaitingDelivery:
+		o.why = "no delivery: its consumer would never get the new key; rotate app edit " + r.App + " --deliver-file PATH"
+		return o, true
 	case rotator.WaitingPerson:
 		o.why = "waiting for a person: " + r.NextStep
 		return o, true

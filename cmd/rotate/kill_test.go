@@ -106,7 +106,7 @@ func (k *killer) adopt() {
 	t.Helper()
 	readable := startTenant(t, "readable", "--apps", "4", "--latency", "30ms")
 	blind := startTenant(t, "blind", "--apps", "4", "--permissions", "none", "--latency", "30ms")
-	stubborn := startTenant(t, "stubborn", "--apps", "2", "--permissions", "none", "--ignore-key-id", "--latency", "30ms")
+	stubborn := startTenant(t, "stubborn", "--apps", "2", "--permissions", "none", "--latency", "30ms")
 	m.folder(t, "store")
 	// Where nobody can read the list, a request without an answer is settled after
 	// prove.within; five minutes would only make this test longer.

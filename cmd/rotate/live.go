@@ -51,6 +51,9 @@ func (l *lines) update(r control.Rotation) {
 			fmt.Fprintf(l.t.w, "%s: %s: %s%s\n", r.App, phaseWord(p), fact(p, r), tookText(" (%s)", p, r))
 		}
 	}
+	if known && !before.Open && len(r.Unconfirmed) < len(before.Unconfirmed) {
+		fmt.Fprintf(l.t.w, "%s: %s: %s\n", r.App, phaseWord(rotator.Phase(r.Phase)), fact(rotator.Phase(r.Phase), r))
+	}
 	if r.Trouble != nil && (before.Trouble == nil || before.Trouble.At != r.Trouble.At) {
 		fmt.Fprintf(l.t.w, "%s: %s: %s\n", r.App, stepWord(nextPhase(r)), r.Trouble.Message)
 	}

@@ -168,7 +168,7 @@ func cmdConfigure(ts *testscript.TestScript, neg bool, args []string) {
 			fmt.Fprintf(&text, "  %s: %s\n", key, values[key])
 		}
 	}
-	fmt.Fprintf(&text, "tenants:\n  - name: %s\n    id: %q\n    cloud: {login: %q, graph: %q, ca_file: %q}\n",
+	fmt.Fprintf(&text, "tenants:\n  - name: %s\n    id: %q\n    cloud: {login: %q, graph: %q, ca_file: %q, removal: {reads: 1s, sign_ins: 2s, young: 2s}}\n",
 		values["top.name"], ready.TenantID, values["top.login"], values["top.graph"], ready.CAFile)
 	if values["top.identity"] != "none" {
 		fmt.Fprintf(&text, "    identity: %s\n", values["top.identity"])

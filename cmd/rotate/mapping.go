@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/seed-f0abd057/rotate/config"
+	"github.com/seed-f0abd057/rotate/config/textfile"
 	"github.com/seed-f0abd057/rotate/control"
 	"github.com/seed-f0abd057/rotate/deliver"
 	"github.com/seed-f0abd057/rotate/graph"
@@ -102,6 +103,28 @@ func tenantsOf(tenants []config.Tenant, keys *store.Store) ([]graph.Tenant, erro
 	return all, nil
 }
 
+// removalTimesOf are how long removals are checked, of the tenants that say so.
+func removalTimesOf(tenants []config.Tenant) map[string]rotator.RemovalTimes {
+	all := map[string]rotator.RemovalTimes{}
+	for _, t := range tenants {
+		r := t.Cloud.Removal
+		if t.Cloud.Name != "" || r == nil {
+			continue
+		}
+		times := rotator.DefaultRemovalTimes()
+		for _, d := range []struct {
+			to   *time.Duration
+			from *config.Duration
+		}{{&times.Reads, r.Reads}, {&times.SignIns, r.SignIns}, {&times.Young, r.Young}} {
+			if d.from != nil {
+				*d.to = time.Duration(*d.from)
+			}
+		}
+		all[t.Name] = times
+	}
+	return all
+}
+
 func identityOf(t config.Tenant, keys *store.Store) graph.Identity {
 	id := t.Identity
 	if id == nil {
@@ -163,8 +186,8 @@ func specOf(a config.App, p *config.Profile, base config.Policy, tracked bool) (
 	spec := control.AppSpec{
 		Name: a.Name, Tenant: a.Tenant, ClientID: a.ClientID, ObjectID: a.ObjectID, KeyID: a.KeyID, Mode: a.Mode,
 		Permissions: a.Permissions, Tags: a.Tags, Owner: a.Owner, Policy: control.PolicyOf(policy),
-		Evidence: a.Evidence,
-		Probe:    a.Probe, Confirm: control.Confirm{Rule: a.Confirm.Rule, Hook: a.Confirm.Hook},
+		Evidence: a.Evidence, NoConsumer: a.Consumer == "none", FriendlyName: a.FriendlyName,
+		Probe: a.Probe, Confirm: control.Confirm{Rule: a.Confirm.Rule, Hook: a.Confirm.Hook},
 		HandOff: control.HandOffText{Consumer: a.HandOff.Consumer, Steps: a.HandOff.Steps},
 	}
 	for _, d := range a.Deliveries {
@@ -214,12 +237,20 @@ const maxPasswordBytes = 4 << 10
 // readPassword reads a file that holds one password; one line end after it is
 // not part of it.
 func readPassword(path string) (string, error) {
-	data, err := readFile(path, maxPasswordBytes)
+	data, err := readText(path, maxPasswordBytes)
+	return string(bytes.TrimSuffix(data, []byte("\n"))), err
+}
+
+// readText is [readFile] for text, which may be UTF-16 with CRLF.
+func readText(path string, limit int64) ([]byte, error) {
+	data, err := readFile(path, limit)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	data = bytes.TrimSuffix(data, []byte("\n"))
-	return string(bytes.TrimSuffix(data, []byte("\r"))), nil
+	if data, err = textfile.Decode(data); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return data, nil
 }
 
 func secretOf(value config.Secret, path string) (string, error) {

@@ -32,7 +32,9 @@ func newNowCommand(a *app) *cobra.Command {
 		Short: "Rotate now, and show each phase",
 		Long: `Rotates the certificates of the named apps at once, or carries on with rotations
 that are open. It returns when each has ended or must wait for the overlap, a
-window, a pause or a person; --wait stays for the overlap too.
+window, a pause or a person; --wait stays for the overlap too, and until it is confirmed
+that the old certificate was removed: reads of the app do not list it, and sign-ins with
+it are refused.
 
 A key on the app that rotate did not make stays. --retire-key KEYID tells it to go:
 it is removed after the overlap of the rotation that is open or begins with it. If the
@@ -54,7 +56,7 @@ certificate in service was confirmed before, no new one is made.
 	f := cmd.Flags()
 	f.BoolVar(&flags.due, "due", false, "all apps that are due, and all rotations that are open")
 	f.BoolVar(&flags.all, "all", false, "all apps")
-	f.BoolVar(&flags.wait, "wait", false, "stay until the old certificate is removed")
+	f.BoolVar(&flags.wait, "wait", false, "stay until the removal of the old certificate is confirmed")
 	f.BoolVar(&flags.force, "force", false, "go beyond the ceilings, and upload a certificate again that somebody removed")
 	f.StringVar(&flags.compromised, "compromised", "", "the private key that is known to others: current or next")
 	f.BoolVar(&flags.cutNow, "cut-now", false, "with --compromised: remove its certificate as soon as the fresh one is proven, before the consumer has it")

@@ -151,9 +151,18 @@ func relative(t *time.Time, now time.Time) string {
 	case t.Sub(now).Abs() < time.Second:
 		return "now"
 	case t.After(now):
-		return "in " + whole(t.Sub(now))
+		return "in " + distance(now, *t)
 	}
-	return whole(now.Sub(*t)) + " ago"
+	return distance(*t, now) + " ago"
+}
+
+// distance is whole of the time between two instants, which may be more than the 292
+// years of a [time.Duration]: certificates without an end have the year 9999.
+func distance(from, to time.Time) string {
+	if d := to.Sub(from); d < 2*day {
+		return whole(d)
+	}
+	return fmt.Sprintf("%d d", (to.Unix()-from.Unix()+int64(12*time.Hour/time.Second))/int64(day/time.Second))
 }
 
 // whole is span without fractions of seconds.

@@ -89,7 +89,7 @@ func loginOf(cfg *config.Config, s *service) (*page.Login, error) {
 		if t.Cloud.CAFile == "" {
 			continue
 		}
-		data, err := readFile(t.Cloud.CAFile, maxAuthorityBytes)
+		data, err := readText(t.Cloud.CAFile, maxAuthorityBytes)
 		if err != nil {
 			return nil, fmt.Errorf("page: authority of the login host: %w", err)
 		}

@@ -54,7 +54,7 @@ defaults:
 tenants:
   - name: contoso
     id: "$(ready tenant_id)"
-    cloud: {login: "$(ready login)", graph: "$(ready graph)", ca_file: tenant/ca.pem}
+    cloud: {login: "$(ready login)", graph: "$(ready graph)", ca_file: tenant/ca.pem, removal: {reads: 1s, sign_ins: 2s, young: 2s}}
     identity: {client_id: "$(ready client_id)", client_secret_file: "$(ready client_secret_file)"}
 EOF`,
 				`export ROTATE_CONFIG=$PWD/config.yaml`,

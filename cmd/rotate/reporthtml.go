@@ -162,6 +162,11 @@ func (p *document) overview(r control.Report) {
 
 func (p *document) reportApp(app control.ReportApp) {
 	p.element("h3", "", app.Name)
+	if app.Tracked {
+		p.raw("<p class=\"dim\">Credentials on the app that rotate did not make: ")
+		p.text(strings.Join(othersText(app.Others), "; "))
+		p.raw("</p>\n")
+	}
 	if len(app.Rotations) == 0 {
 		p.element("p", "dim", "No rotation in this year.")
 	}

@@ -66,6 +66,7 @@ func openService(ctx context.Context, cfg *config.Config, schedule rotator.Sched
 		Defaults: settings.Defaults, MaxStartsPerDay: settings.MaxStartsPerDay, Workers: settings.Workers,
 		Schedule: schedule, ParseSchedule: parseSchedule, Logger: log,
 		Inventory: settings.Inventory, Tenants: settings.Tenants, Rights: settings.Rights, Identities: settings.Identities,
+		RemovalTimes: settings.RemovalTimes,
 	}
 	if !cfg.Discovery.Off {
 		s.rotator.InspectSchedule = cfg.Discovery.Schedule
@@ -104,6 +105,7 @@ func settingsOf(cfg *config.Config, s *service, keys *store.Store, schedule rota
 		Entra: entra, Inventory: entra, Tenants: names, Registrar: entra, Rights: entra, Identities: entra,
 		Deliverer: &deliver.Deliverer{Encoder: encoder{}, Hooks: hooksOf(cfg.Hooks), RuntimeDir: runtimeDir, Logger: log},
 		Defaults:  defaults, MaxStartsPerDay: int(cfg.Defaults.MaxStartsPerDay), Workers: int(cfg.Workers), Schedule: schedule,
+		Expected: cfg.Schedule, RemovalTimes: removalTimesOf(cfg.Tenants),
 	}, entra, nil
 }
 

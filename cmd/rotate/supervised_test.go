@@ -72,7 +72,7 @@ func TestSupervised(t *testing.T) {
 	g.wait(t, 0, "READY=1")
 	g.wait(t, 0, "WATCHDOG=1\nSTATUS=")
 	seed := tenant.ready.Apps[0]
-	m.must(t, 0, "app", "add", "app-1", "--tenant", "contoso", "--client-id", seed.ClientID, "--pfx", seed.PFXFile, "--password-file", seed.PasswordFile)
+	m.must(t, 0, "app", "add", "app-1", "--tenant", "contoso", "--client-id", seed.ClientID, "--pfx", seed.PFXFile, "--password-file", seed.PasswordFile, "--no-consumer")
 	at := g.wait(t, 0, ", 1 app")
 	g.wait(t, at+1, "WATCHDOG=1")
 

@@ -47,7 +47,7 @@ func installBy(t *testing.T, h *serviceHost, command string) {
 	h.write(t, "/root/ca.pem", string(must1(os.ReadFile(ready.CAFile))(t)), 0o644)
 	h.write(t, "/root/edit", fmt.Sprintf(`cp /root/ca.pem /etc/rotate/ca.pem
 sed -i 's/^  recovery: ""/  recovery: none/; s/^#tenants/tenants/; s/^#  /  /; s/11111111-2222-3333-4444-555555555555/%s/' "$1"
-echo '    cloud: {login: %q, graph: %q, ca_file: /etc/rotate/ca.pem}' >>"$1"
+echo '    cloud: {login: %q, graph: %q, ca_file: /etc/rotate/ca.pem, removal: {reads: 1s, sign_ins: 2s, young: 2s}}' >>"$1"
 `, ready.TenantID, ready.Login, ready.Graph), 0o644)
 	begun := time.Now()
 	out := h.sh(t, `sudo() { "$@"; }

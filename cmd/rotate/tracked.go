@@ -106,11 +106,21 @@ func writeApp(t *terminal, tracked control.App) {
 	for _, o := range tracked.Orphans {
 		row("left behind", credentialText(&o.Credential, now)+": "+o.Reason)
 	}
+	for _, m := range tracked.Removals {
+		row("removal", shortThumbprint(m.ThumbprintSHA1)+": "+m.State)
+	}
+	for _, text := range othersText(tracked.Others) {
+		row("others'", text)
+	}
 	for _, d := range tracked.Deliveries {
 		row("delivery", deliveryText(d))
 	}
-	if len(tracked.Deliveries) == 0 {
-		row("delivery", t.paint(yellow, "none: nothing brings a new key to a consumer"))
+	switch {
+	case len(tracked.Deliveries) > 0 || tracked.Mode == "monitor":
+	case tracked.NoConsumer:
+		row("delivery", noConsumerText)
+	default:
+		row("delivery", t.paint(yellow, "none"))
 	}
 	row("confirmed", confirmText(tracked.Confirm))
 	if tracked.Evidence {
@@ -134,6 +144,9 @@ func writeApp(t *terminal, tracked control.App) {
 	row("added", tracked.AddedAt.Local().Format("2006-01-02 15:04")+" by "+tracked.AddedBy)
 	rows.write(t.w)
 }
+
+// noConsumerText stands for the deliveries of an app that nobody uses.
+const noConsumerText = "none needed: no program signs in with its certificates (--no-consumer)"
 
 func modeText(mode string) string {
 	switch mode {

@@ -1,0 +1,172 @@
+package rotator_test
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed-f0abd057/rotate/emulator"
+	"github.com/seed-f0abd057/rotate/rotator"
+)
+
+// TestP13ObjectIDOfAnother has a person give one app the object ID of another: it
+// is refused where it is typed, and by each reading should it be in the records.
+func TestP13ObjectIDOfAnother(t *testing.T) {
+	for _, mode := range []rotator.Mode{rotator.ModeManaged, rotator.ModeSelf} {
+		bubble(t, string(mode), options{apps: 2, mode: mode}, func(w *world, r *rotator.Rotator) {
+			t := w.t
+			if err := r.Pause(t.Context(), "app-2", time.Now().Add(10*24*time.Hour), "p"); err != nil {
+				t.Fatal(err) // it would change its own list
+			}
+			before := w.notOurs(w.apps[1].clientID, nil)
+			other := rotator.ObjectID(w.apps[1].objectID)
+			_, _, err := r.Edit(t.Context(), "app-1", rotator.Edit{ObjectID: &other}, "p")
+			if !errors.Is(err, rotator.ErrUsage) || !strings.Contains(err.Error(), "another app registration") {
+				t.Errorf("edit: %v, want a refusal that says whose it is", err)
+			}
+			// A store of an earlier version may hold it.
+			err = r.Store.Change(t.Context(), "app-1", func(rec *rotator.Records) error {
+				rec.App.ObjectID = other
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := r.Start(t.Context(), "app-1", rotator.StartRequest{}, "p"); err != nil {
+				t.Fatal(err)
+			}
+			stop := run(t, r)
+			s := await(t, r, "app-1", time.Hour, "failing", func(s rotator.AppStatus) bool { return s.Trouble != nil })
+			if !strings.Contains(s.Trouble.Message, "another app registration") || !strings.Contains(s.Trouble.Next, "--object-id") {
+				t.Errorf("trouble %q, next %q", s.Trouble.Message, s.Trouble.Next)
+			}
+			stop()
+			if after := w.notOurs(w.apps[1].clientID, nil); !slices.Equal(before, after) {
+				t.Errorf("the other app carried %d credentials and carries %d", len(before), len(after))
+			}
+			// What is advised works.
+			own := rotator.ObjectID(w.apps[0].objectID)
+			if _, _, err := r.Edit(t.Context(), "app-1", rotator.Edit{ObjectID: &own}, "p"); err != nil {
+				t.Fatal(err)
+			}
+			stop = run(t, r)
+			await(t, r, "app-1", 5*time.Hour, "retired", phaseIs(rotator.PhaseRetired))
+			stop()
+		})
+	}
+}
+
+// TestP16PauseHoldsRollBack pauses all while a roll back is under way: nothing is
+// delivered and nothing removed before the pause ends.
+func TestP16PauseHoldsRollBack(t *testing.T) {
+	bubble(t, "roll back", options{}, func(w *world, r *rotator.Rotator) {
+		t := w.t
+		stop := run(t, r)
+		s := await(t, r, "app-1", 5*time.Hour, "confirmed", phaseIs(rotator.PhaseConfirmed))
+		if _, err := r.RollBack(t.Context(), "app-1", "p"); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Pause(t.Context(), "", time.Now().Add(5*24*time.Hour), "p"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(48 * time.Hour)
+		if !w.lists(string(s.Rotation.New.KeyID)) {
+			t.Error("a certificate was removed while all was paused")
+		}
+		if _, err := r.Resume(t.Context(), "", false, "p"); err != nil {
+			t.Fatal(err)
+		}
+		await(t, r, "app-1", 5*time.Hour, "rolled back", phaseIs(rotator.PhaseRolledBack))
+		stop()
+		w.checkTenantWith(r)
+	})
+}
+
+// TestP21ScheduleOfReload changes the schedule by a reload: what counts as a late
+// check follows the schedule in force.
+func TestP21ScheduleOfReload(t *testing.T) {
+	bubble(t, "reload", options{left: 300 * 24 * time.Hour}, func(w *world, r *rotator.Rotator) {
+		t := w.t
+		r.Schedule, r.Expected = every(time.Minute), every(time.Minute)
+		stop := run(t, r)
+		time.Sleep(5 * time.Minute)
+		err := r.Reconfigure(t.Context(), rotator.Settings{
+			Entra: r.Entra, Deliverer: r.Deliverer, Defaults: r.Defaults, Registrar: r.Registrar,
+			Schedule: every(24 * time.Hour), Expected: every(24 * time.Hour),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(20 * time.Hour)
+		s, err := r.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(s.Problems) > 0 {
+			t.Errorf("problems %v although the schedule in force asks for a check a day", s.Problems)
+		}
+		stop()
+	})
+}
+
+// TestP7PolicyShorterThanOverlap has the tenant allow certificates for less time
+// than the overlap: none expires in its own overlap, and each gets its successor.
+// Where not even a rotation fits, none starts, and that is critical at once.
+func TestP7PolicyShorterThanOverlap(t *testing.T) {
+	slow := rotator.PolicyOverride{Prove: &rotator.ProvePolicy{Successes: 3, Spacing: 30 * time.Second, Within: 6 * time.Hour}}
+	for _, mode := range []rotator.Mode{rotator.ModeManaged, rotator.ModeSelf} {
+		bubble(t, "10 days, "+string(mode), options{mode: mode, defaults: slow}, func(w *world, r *rotator.Rotator) {
+			t := w.t
+			w.tenant.SetDefaultPolicy(&emulator.Policy{MaxLifetime: 10 * 24 * time.Hour})
+			if mode == rotator.ModeSelf {
+				// A refusal of an earlier rotation, or a person, told the limit.
+				err := r.Store.Change(t.Context(), "app-1", func(rec *rotator.Records) error {
+					rec.App.LifetimeLimit = 10 * 24 * time.Hour
+					return nil
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			stop := run(t, r)
+			for range 60 {
+				time.Sleep(24 * time.Hour)
+				if why := w.lockedOut(w.apps[0]); why != "" {
+					t.Fatal(why)
+				}
+				app, err := r.Store.App(t.Context(), "app-1")
+				if err != nil {
+					t.Fatal(err)
+				}
+				if app.Current.NotAfter.Before(time.Now()) {
+					t.Fatalf("the certificate in service expired on %s", app.Current.NotAfter)
+				}
+			}
+			rotations, err := r.Store.Rotations(t.Context(), "app-1", 0)
+			if err != nil || len(rotations) < 6 {
+				t.Errorf("%d rotations in 60 days (%v), want one in each half lifetime", len(rotations), err)
+			}
+			stop()
+		})
+	}
+	bubble(t, "a day", options{mode: rotator.ModeManaged, defaults: slow}, func(w *world, r *rotator.Rotator) {
+		t := w.t
+		w.tenant.SetDefaultPolicy(&emulator.Policy{MaxLifetime: 24 * time.Hour})
+		stop := run(t, r)
+		time.Sleep(2 * time.Hour)
+		app, err := r.Store.App(t.Context(), "app-1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if app.LastRotation != "" || app.Trouble == nil || app.Trouble.Reason != rotator.ReasonTooShort {
+			t.Errorf("rotation %q, trouble %+v; want none planned, and why", app.LastRotation, app.Trouble)
+		}
+		events := told(t, r, rotator.EventRotationFailed)
+		if len(events) != 1 || events[0].Severity != rotator.SeverityCritical {
+			t.Errorf("%d events, want one that is critical", len(events))
+		}
+		stop()
+	})
+}
