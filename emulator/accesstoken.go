@@ -25,10 +25,11 @@ func (t *Tenant) sign(claims jwt.MapClaims) (string, error) {
 	return token.SignedString(key)
 }
 
-// authenticate reads the access token of a request for Graph.
+// authenticate reads the access token of a request for a resource, which has any of
+// the names.
 //
 // https://learn.microsoft.com/graph/resolve-auth-errors
-func (t *Tenant) authenticate(r Request) (*caller, *graphError) {
+func (t *Tenant) authenticate(r Request, names []string) (*caller, *graphError) {
 	refuse := func(message string) *graphError {
 		return &graphError{status: http.StatusUnauthorized, code: "InvalidAuthenticationToken", message: message}
 	}
@@ -39,8 +40,8 @@ func (t *Tenant) authenticate(r Request) (*caller, *graphError) {
 	t.lock()
 	now := t.now().Unix()
 	t.mu.Unlock()
-	c := t.verifyToken(text, r.Host)
-	if c == nil {
+	c := t.verifyToken(text)
+	if c == nil || !slices.Contains(names, c.audience) {
 		return nil, refuse("Access token validation failure.")
 	}
 	if now >= c.expires {
@@ -49,9 +50,9 @@ func (t *Tenant) authenticate(r Request) (*caller, *graphError) {
 	return c, nil
 }
 
-// verifyToken checks the signature and the audience of an access token; nil if it is
-// not ours. A token is verified once.
-func (t *Tenant) verifyToken(text, host string) *caller {
+// verifyToken checks the signature of an access token; nil if it is not of this
+// tenant. A token is verified once.
+func (t *Tenant) verifyToken(text string) *caller {
 	key, err := t.signingKey()
 	if err != nil {
 		return nil
@@ -70,13 +71,22 @@ func (t *Tenant) verifyToken(text, host string) *caller {
 		Roles []string `json:"roles"`
 		// Credential is the key that the app signed in with: ours only.
 		Credential string `json:"emulator_credential"`
+		// Of a token of a user.
+		Scopes         string   `json:"scp"`
+		DirectoryRoles []string `json:"wids"`
 	}
 	_, err = parser.ParseWithClaims(text, &claims, func(*jwt.Token) (any, error) { return &key.PublicKey, nil })
-	if err != nil || claims.ExpiresAt == nil || len(claims.Audience) != 1 ||
-		!slices.Contains(audiences(host), claims.Audience[0]) {
+	if err != nil || claims.ExpiresAt == nil || len(claims.Audience) != 1 {
 		return nil
 	}
-	c := &caller{clientID: claims.AppID, objectID: claims.OID, roles: claims.Roles, keyID: claims.Credential, expires: claims.ExpiresAt.Unix()}
+	c := &caller{
+		clientID: claims.AppID, objectID: claims.OID, roles: claims.Roles, keyID: claims.Credential,
+		audience: claims.Audience[0], expires: claims.ExpiresAt.Unix(),
+	}
+	if claims.Scopes != "" {
+		c.user, c.wids = true, claims.DirectoryRoles
+		c.roles = effective(strings.Fields(claims.Scopes), c.wids)
+	}
 	t.signMu.Lock()
 	defer t.signMu.Unlock()
 	if len(t.tokens) >= maxVerifiedTokens || t.tokens == nil {

@@ -13,9 +13,9 @@
 // fields of [Tenant].
 //
 // What it is not: it is not Entra, and not for production. Everything is lost
-// when the process ends. It knows application permissions only (users can sign in to
-// be known, but there are no delegated calls and no consent), and it answers 501 to every
-// request, query option, property and operator that it does not know.
+// when the process ends. Users sign in without a password, and with the Azure CLI's
+// client ID only there are delegated tokens; nobody is asked for consent. It answers 501
+// to every request, query option, property and operator that it does not know.
 package emulator
 
 import (
@@ -129,7 +129,13 @@ type Tenant struct {
 	// Facts are those that are open.
 	Facts Open
 
-	// Users are those who can sign in with a browser. If empty, nobody can.
+	// PublicHosts makes the tenant answer for [PublicHosts] only, each as Microsoft
+	// shares them out, and refuse every other host with 501. Zero answers for any
+	// host, by the path.
+	PublicHosts bool
+
+	// Users are those who can sign in with a browser or a device code. If empty,
+	// nobody can.
 	Users []User
 
 	// RedirectURIs are those of the platform "Web" of apps, by client ID in lower
@@ -202,6 +208,10 @@ type Tenant struct {
 	removalsSent int
 	// grants are authorization codes.
 	grants map[string]*grant
+	// devices are device codes that wait for a user or for the client; refreshes are
+	// refresh tokens.
+	devices   map[string]*device
+	refreshes map[string]session
 	// signIns is the log of sign-ins, oldest first.
 	signIns []loggedSignIn
 

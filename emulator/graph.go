@@ -60,8 +60,16 @@ const refBody = "$ref"
 
 // work does what a request asks for.
 func (t *Tenant) work(c *call) *response {
-	if !c.isGraph() {
+	switch t.service(c.Request) {
+	case serviceLogin:
 		return t.login(c)
+	case serviceManagement:
+		return t.management(c)
+	case servicePortal:
+		return t.portal(c)
+	case serviceUnknown:
+		return t.unknown(c)
+	case serviceGraph:
 	}
 	a, refusal := t.graph(c)
 	if refusal != nil {
@@ -267,7 +275,7 @@ func (t *Tenant) unknown(c *call) *response {
 	if report != nil {
 		report(c.Request)
 	}
-	what := c.Method + " " + c.Path
+	what := c.Method + " https://" + c.Host + c.Path
 	if c.query.unknown != "" {
 		what = c.query.unknown + " (" + what + ")"
 	}

@@ -2,19 +2,12 @@ package emulator
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -31,6 +24,9 @@ type Options struct {
 	Dir string
 	// Listen is the address to listen on. If empty, a free port of 127.0.0.1.
 	Listen string
+	// PublicHosts makes the tenant answer for Microsoft's hosts of the global cloud by
+	// their names ([PublicHosts]), for clients whose names lead here, and for no other.
+	PublicHosts bool
 	// Apps is how many apps are seeded. If zero, one.
 	Apps int
 	// Permissions is [PermissionsVendor] or [PermissionsNone]. If empty,
@@ -51,8 +47,10 @@ type Options struct {
 // Ready says where a served tenant is and what it holds. It is the content of
 // ready.json. Paths are absolute.
 type Ready struct {
-	Login    string     `json:"login"`
-	Graph    string     `json:"graph"`
+	Login string `json:"login"`
+	Graph string `json:"graph"`
+	// Listen is the address that both are served at.
+	Listen   string     `json:"listen"`
 	CAFile   string     `json:"ca_file"`
 	TenantID string     `json:"tenant_id"`
 	Admin    ReadyAdmin `json:"admin"`
@@ -60,6 +58,9 @@ type Ready struct {
 	// Administrator may register apps and consent: it stands for a person who signs
 	// in with the roles for that.
 	Administrator ReadyAdmin `json:"administrator"`
+	// User is the user principal name of a Global Administrator, who signs in with a
+	// browser or a device code, without a password.
+	User string `json:"user"`
 }
 
 // ReadyAdmin is the app that may manage the others.
@@ -127,7 +128,7 @@ func Serve(ctx context.Context, t *Tenant, o Options, ready func(Ready)) (err er
 		return fmt.Errorf("emulator: %w", err)
 	}
 	defer func() { _ = listener.Close() }() // the server has closed it, or nothing uses it
-	certificate, ca, err := serverCertificate(listener.Addr())
+	authority, ca, err := newAuthority(listener.Addr())
 	if err != nil {
 		return err
 	}
@@ -135,9 +136,15 @@ func Serve(ctx context.Context, t *Tenant, o Options, ready func(Ready)) (err er
 	if err := writeFile(r.CAFile, ca); err != nil {
 		return err
 	}
-	r.Login = "https://" + listener.Addr().String()
+	r.Listen = listener.Addr().String()
+	r.Login = "https://" + r.Listen
 	r.Graph = r.Login
+	if o.PublicHosts {
+		r.Login, r.Graph = "https://"+loginHosts()[0], "https://"+graphHost
+		t.Configure(func(t *Tenant) { t.PublicHosts = true })
+	}
 	r.TenantID = t.TenantID()
+	r.User = t.seedUser()
 	document, err := json.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("emulator: encode ready.json: %w", err)
@@ -145,7 +152,7 @@ func Serve(ctx context.Context, t *Tenant, o Options, ready func(Ready)) (err er
 	server := &http.Server{
 		Handler:           t,
 		ReadHeaderTimeout: 30 * time.Second,
-		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12},
+		TLSConfig:         &tls.Config{GetCertificate: authority.certificate, MinVersion: tls.VersionTLS12},
 		ErrorLog:          slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug),
 	}
 	served := make(chan error, 1)
@@ -249,7 +256,7 @@ func writeSeeds(dir string, s Seeds) (Ready, error) {
 }
 
 // seedAdministrator adds an app with the permissions that an administrator's roles
-// give, because nobody can sign in here as a person.
+// give, for programs that sign in without a person.
 func (t *Tenant) seedAdministrator(dir string) (ReadyAdmin, error) {
 	a, err := t.AddApplication(Application{
 		Name: "administrator", Secrets: []Secret{{DisplayName: "administrator"}},
@@ -262,59 +269,21 @@ func (t *Tenant) seedAdministrator(dir string) (ReadyAdmin, error) {
 	return r, writeFile(r.ClientSecretFile, []byte(a.Secrets[0].Text))
 }
 
+// seedUser adds a user with all rights, if there is none, and returns the name of the
+// first.
+func (t *Tenant) seedUser() string {
+	t.lock()
+	defer t.mu.Unlock()
+	if len(t.Users) == 0 {
+		t.Users = []User{{Name: "administrator@" + t.Domain, Roles: []string{GlobalAdministrator}}}
+	}
+	return t.Users[0].Name
+}
+
 // writeFile writes a file in one step, readable by its owner only.
 func writeFile(path string, data []byte) error {
 	if err := renameio.WriteFile(path, data, 0o600); err != nil {
 		return fmt.Errorf("emulator: write %s: %w", path, err)
 	}
 	return nil
-}
-
-// serverCertificate makes a certificate authority and, signed by it, a certificate
-// for the loopback addresses and the one listened on. ca is PEM, one block.
-func serverCertificate(address net.Addr) (certificate tls.Certificate, ca []byte, err error) {
-	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return tls.Certificate{}, nil, err
-	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return tls.Certificate{}, nil, err
-	}
-	now := time.Now()
-	authority := &x509.Certificate{
-		SerialNumber:          big.NewInt(now.UnixNano()),
-		Subject:               pkix.Name{CommonName: "rotate emulator CA, not for production"},
-		NotBefore:             now.Add(-time.Hour),
-		NotAfter:              now.Add(year),
-		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
-		BasicConstraintsValid: true,
-		IsCA:                  true,
-	}
-	caDER, err := x509.CreateCertificate(rand.Reader, authority, authority, &caKey.PublicKey, caKey)
-	if err != nil {
-		return tls.Certificate{}, nil, fmt.Errorf("emulator: make the certificate authority: %w", err)
-	}
-	if authority, err = x509.ParseCertificate(caDER); err != nil {
-		return tls.Certificate{}, nil, err
-	}
-	leaf := &x509.Certificate{
-		SerialNumber: big.NewInt(now.UnixNano() + 1),
-		Subject:      pkix.Name{CommonName: "rotate emulator"},
-		NotBefore:    now.Add(-time.Hour),
-		NotAfter:     now.Add(year),
-		KeyUsage:     x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		DNSNames:     []string{"localhost"},
-		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
-	}
-	if tcp, ok := address.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() && !tcp.IP.IsUnspecified() {
-		leaf.IPAddresses = append(leaf.IPAddresses, tcp.IP)
-	}
-	der, err := x509.CreateCertificate(rand.Reader, leaf, authority, &key.PublicKey, caKey)
-	if err != nil {
-		return tls.Certificate{}, nil, fmt.Errorf("emulator: make the server certificate: %w", err)
-	}
-	ca = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: caDER})
-	return tls.Certificate{Certificate: [][]byte{der, caDER}, PrivateKey: key}, ca, nil
 }

@@ -267,3 +267,40 @@ func TestTransportRefusesPlainHTTP(t *testing.T) {
 		t.Error("an http URL was served")
 	}
 }
+
+// TestServePublicHosts asks for Microsoft's names and for others at one port.
+func TestServePublicHosts(t *testing.T) {
+	tenant := &emulator.Tenant{}
+	r := serve(t, tenant, emulator.Options{Dir: t.TempDir(), Listen: "127.0.0.1:0", PublicHosts: true})
+	if r.Login != "https://login.microsoftonline.com" || r.Graph != "https://graph.microsoft.com" || r.User == "" {
+		t.Errorf("ready: %+v", r)
+	}
+	tr := trusting(t, r.CAFile)
+	tr.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, r.Listen)
+	}
+	client := &http.Client{Transport: tr}
+	wants := map[string]int{"vault.azure.net": 501, "localhost": 501} // certificates are there for all
+	for _, host := range emulator.PublicHosts() {
+		wants[host] = 501 // it is a path of the login host
+		if strings.HasPrefix(host, "login.") || strings.HasPrefix(host, "sts.") {
+			wants[host] = 200
+		}
+	}
+	wants["graph.microsoft.com"] = 401
+	for host, want := range wants {
+		q, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+host+"/common/v2.0/.well-known/openid-configuration", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := client.Do(q)
+		if err != nil {
+			t.Errorf("%s: %v", host, err)
+			continue
+		}
+		a.Body.Close()
+		if a.StatusCode != want {
+			t.Errorf("%s: got %d, want %d", host, a.StatusCode, want)
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -90,10 +91,15 @@ func (t *Tenant) loginFailure(c *call, f *Fault) *response {
 //
 // https://learn.microsoft.com/entra/identity-platform/reference-error-codes
 func (t *Tenant) loginAnswer(c *call, e loginError) *response {
-	e = usualLoginError(e)
 	t.lock()
+	defer t.mu.Unlock()
+	return t.loginAnswerLocked(c, e)
+}
+
+// loginAnswerLocked is loginAnswer while t.mu is held.
+func (t *Tenant) loginAnswerLocked(c *call, e loginError) *response {
+	e = usualLoginError(e)
 	stamp := t.now().Format("2006-01-02 15:04:05Z")
-	t.mu.Unlock()
 	a := jsonResponse(e.status, map[string]any{
 		"error": e.err,
 		"error_description": fmt.Sprintf("AADSTS%d: %s Trace ID: %s Correlation ID: %s Timestamp: %s",
@@ -113,14 +119,16 @@ func (t *Tenant) loginAnswer(c *call, e loginError) *response {
 // login answers a request for the login host.
 func (t *Tenant) login(c *call) *response {
 	tenant, rest, _ := strings.Cut(strings.TrimPrefix(c.Path, "/"), "/")
+	if name, ok := strings.CutPrefix(rest, "userrealm/"); ok && c.Method == http.MethodGet && tenant == "common" {
+		return t.realm(c, name)
+	}
 	switch c.Method + " " + rest {
 	case "GET v2.0/.well-known/openid-configuration":
-		if !t.isMine(tenant) {
-			return t.loginAnswer(c, unknownTenant(tenant))
-		}
-		return jsonResponse(http.StatusOK, t.metadata(c.Host, tenant))
-	case "GET discovery/v2.0/keys":
-		if !t.isMine(tenant) {
+		return t.known(c, tenant, t.metadata)
+	case "GET .well-known/openid-configuration":
+		return t.known(c, tenant, t.metadataV1)
+	case "GET discovery/v2.0/keys", "GET discovery/keys":
+		if !t.hasUsers(tenant) {
 			return t.loginAnswer(c, unknownTenant(tenant))
 		}
 		return t.publicKeys()
@@ -130,10 +138,27 @@ func (t *Tenant) login(c *call) *response {
 		}
 	case "GET oauth2/v2.0/authorize":
 		return t.authorization(c, tenant)
+	case "POST oauth2/v2.0/devicecode":
+		return t.startDevice(c, tenant)
+	case "GET oauth2/deviceauth":
+		if tenant == "common" {
+			return t.enterCode(c)
+		}
 	case "POST oauth2/v2.0/token":
-		return t.token(c, tenant)
+		return t.token(c, tenant, false)
+	case "POST oauth2/token":
+		return t.token(c, tenant, true)
 	}
 	return t.unknown(c)
+}
+
+// known answers with metadata, if the path names this tenant or one of those that
+// stand for any.
+func (t *Tenant) known(c *call, tenant string, metadata func(host, tenant string) map[string]any) *response {
+	if !t.hasUsers(tenant) {
+		return t.loginAnswer(c, unknownTenant(tenant))
+	}
+	return jsonResponse(http.StatusOK, metadata(c.Host, tenant))
 }
 
 // isMine says whether a path names this tenant, by its id or its domain.
@@ -156,14 +181,19 @@ func unknownTenant(tenant string) loginError {
 // https://learn.microsoft.com/entra/identity-platform/v2-protocols-oidc
 func (t *Tenant) metadata(host, tenant string) map[string]any {
 	base := "https://" + host + "/" + tenant
+	issuer := t.TenantID()
+	if isShared(tenant) {
+		issuer = "{tenantid}" // to the letter
+	}
 	return map[string]any{
+		"device_authorization_endpoint":         base + "/oauth2/v2.0/devicecode",
 		"authorization_endpoint":                base + "/oauth2/v2.0/authorize",
 		"token_endpoint":                        base + "/oauth2/v2.0/token",
-		"issuer":                                "https://" + host + "/" + t.TenantID() + "/v2.0",
+		"issuer":                                "https://" + host + "/" + issuer + "/v2.0",
 		"jwks_uri":                              base + "/discovery/v2.0/keys",
 		"token_endpoint_auth_methods_supported": []string{"client_secret_post", "private_key_jwt"},
 		"response_types_supported":              []string{"code"},
-		"response_modes_supported":              []string{"query"},
+		"response_modes_supported":              []string{"query", "form_post"},
 		"subject_types_supported":               []string{"pairwise"},
 		"scopes_supported":                      []string{"openid"},
 		"id_token_signing_alg_values_supported": []string{"RS256"},
@@ -171,6 +201,24 @@ func (t *Tenant) metadata(host, tenant string) map[string]any {
 		"tenant_region_scope":                   "EU",
 		"cloud_instance_name":                   host,
 	}
+}
+
+// metadataV1 returns the configuration of the endpoints of version 1.
+//
+// https://learn.microsoft.com/entra/identity-platform/access-tokens#token-endpoints-and-issuers
+func (t *Tenant) metadataV1(host, tenant string) map[string]any {
+	m := t.metadata(host, tenant)
+	base := "https://" + host + "/" + tenant
+	issuer := t.TenantID()
+	if isShared(tenant) {
+		issuer = "{tenantid}"
+	}
+	m["issuer"] = "https://sts.windows.net/" + issuer + "/"
+	m["jwks_uri"] = base + "/discovery/keys"
+	m["token_endpoint"] = base + "/oauth2/token"
+	delete(m, "authorization_endpoint") // not served
+	delete(m, "device_authorization_endpoint")
+	return m
 }
 
 // publicKeys returns the key that access tokens are signed with.
@@ -186,7 +234,10 @@ func (t *Tenant) publicKeys() *response {
 	}}})
 }
 
-// instances answers instance discovery: this host is the only one.
+// instances answers instance discovery: this host is the only one, or one of the
+// global cloud's.
+//
+// https://learn.microsoft.com/entra/msal/dotnet/advanced/instance-metadata
 func (t *Tenant) instances(c *call) *response {
 	tenant := t.TenantID()
 	if u, err := url.Parse(c.Query.Get("authorization_endpoint")); err == nil {
@@ -194,12 +245,14 @@ func (t *Tenant) instances(c *call) *response {
 			tenant = first
 		}
 	}
+	network, cache, aliases := c.Host, c.Host, []string{c.Host}
+	if names := loginHosts(); slices.Contains(names, hostName(c.Host)) {
+		network, cache, aliases = names[0], names[1], names
+	}
 	return jsonResponse(http.StatusOK, map[string]any{
 		"tenant_discovery_endpoint": "https://" + c.Host + "/" + tenant + "/v2.0/.well-known/openid-configuration",
 		"api-version":               "1.1",
-		"metadata": []any{map[string]any{
-			"preferred_network": c.Host, "preferred_cache": c.Host, "aliases": []string{c.Host},
-		}},
+		"metadata":                  []any{map[string]any{"preferred_network": network, "preferred_cache": cache, "aliases": aliases}},
 	})
 }
 
@@ -212,19 +265,39 @@ func formValue(body []byte, name string) string {
 	return form.Get(name)
 }
 
-// token answers a token request with client credentials.
+// token answers a token request. version 1 names a resource where version 2 has a
+// scope, and writes its numbers as texts.
 //
 // https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow
-func (t *Tenant) token(c *call, tenant string) *response {
-	if !t.isMine(tenant) {
+// and https://learn.microsoft.com/previous-versions/azure/active-directory/azuread-dev/v1-oauth2-client-creds-grant-flow
+func (t *Tenant) token(c *call, tenant string, version1 bool) *response {
+	if !t.hasUsers(tenant) {
 		return t.loginAnswer(c, unknownTenant(tenant))
 	}
 	form, err := url.ParseQuery(string(c.Body))
 	if err != nil || c.bodyErr != nil || !isType(c.Header, "application/x-www-form-urlencoded") {
 		return t.loginAnswer(c, loginError{status: http.StatusBadRequest, err: "invalid_request", number: 900144, text: "The request body must contain the following parameter: 'grant_type'."})
 	}
-	if form.Get("grant_type") == "authorization_code" {
-		return t.redeem(c, tenant, form)
+	grantType := form.Get("grant_type")
+	if version1 {
+		if grantType != "client_credentials" {
+			return t.unknown(c)
+		}
+		form.Set("scope", form.Get("resource")+"/.default")
+	}
+	switch grantType {
+	case "authorization_code":
+		if !isPublicClient(form) && t.isMine(tenant) {
+			return t.redeem(c, tenant, form)
+		}
+		return t.delegated(c, tenant, form)
+	case deviceGrant, deviceGrantShort, "refresh_token":
+		return t.delegated(c, tenant, form)
+	case "password", "urn:ietf:params:oauth:grant-type:jwt-bearer", "urn:ietf:params:oauth:grant-type:saml2-bearer":
+		return t.unknown(c) // Entra knows them, this tenant does not
+	}
+	if isShared(tenant) {
+		return t.loginAnswer(c, loginError{status: http.StatusBadRequest, err: "invalid_request", number: 50059, text: "No tenant-identifying information found in either the request or implied by any provided credentials."})
 	}
 	claims, refusal := t.authorize(c, tenant, form)
 	if refusal != nil {
@@ -235,6 +308,13 @@ func (t *Tenant) token(c *call, tenant string) *response {
 		return t.loginAnswer(c, loginError{status: http.StatusInternalServerError})
 	}
 	seconds := int(tokenLifetime / time.Second)
+	if version1 {
+		text := strconv.Itoa(seconds)
+		return jsonResponse(http.StatusOK, map[string]any{
+			"token_type": "Bearer", "expires_in": text, "ext_expires_in": text, "access_token": token,
+			"expires_on": fmt.Sprint(claims["exp"]), "not_before": fmt.Sprint(claims["nbf"]), "resource": form.Get("resource"),
+		})
+	}
 	return jsonResponse(http.StatusOK, map[string]any{
 		"token_type": "Bearer", "expires_in": seconds, "ext_expires_in": seconds, "access_token": token,
 	})
@@ -253,7 +333,7 @@ func (t *Tenant) authorize(c *call, tenant string, form url.Values) (jwt.MapClai
 	if refusal != nil {
 		return nil, refusal
 	}
-	audience, refusal := audienceOf(form.Get("scope"), c.Host)
+	audience, refusal := t.resourceOf(form.Get("scope"), c.Host)
 	if refusal != nil {
 		return nil, refusal
 	}
@@ -267,12 +347,16 @@ func (t *Tenant) authorize(c *call, tenant string, form url.Values) (jwt.MapClai
 	if thumbprint == "" {
 		keyID = "" // a secret
 	}
+	var roles []string // those of other resources are not known
+	if slices.Contains(slices.Concat(audiences(c.Host), outlook()), audience) {
+		roles = t.dir.roles(sp.id)
+	}
 	return jwt.MapClaims{
 		"emulator_credential": keyID,
 		"aud":                 audience, "iss": "https://sts.windows.net/" + t.ID + "/",
 		"iat": now.Unix(), "nbf": now.Unix(), "exp": now.Add(tokenLifetime + time.Second).Unix(),
 		"appid": app.clientID, "appidacr": method, "idtyp": "app", "ver": "1.0",
-		"oid": sp.id, "sub": sp.id, "tid": t.ID, "roles": t.dir.roles(sp.id), "uti": uuid.NewString(),
+		"oid": sp.id, "sub": sp.id, "tid": t.ID, "roles": roles, "uti": uuid.NewString(),
 	}, nil
 }
 
@@ -288,9 +372,14 @@ func (t *Tenant) clientOf(form url.Values) (client, *loginError) {
 	id := strings.ToLower(form.Get("client_id"))
 	found := client{id, t.dir.client(kindApplication, id, v), t.dir.client(kindServicePrincipal, id, v)}
 	if found.app == nil || found.sp == nil {
-		return found, &loginError{number: 700016, text: fmt.Sprintf("Application with identifier '%s' was not found in the directory '%s'. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant. You may have sent your authentication request to the wrong tenant.", form.Get("client_id"), t.Domain)}
+		refusal := unknownClient(form.Get("client_id"), t.Domain)
+		return found, &refusal
 	}
 	return found, nil
+}
+
+func unknownClient(id, domain string) loginError {
+	return loginError{number: 700016, text: fmt.Sprintf("Application with identifier '%s' was not found in the directory '%s'. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant. You may have sent your authentication request to the wrong tenant.", id, domain)}
 }
 
 // authenticateClient checks that who asks is the app, and returns how as appidacr
@@ -303,7 +392,8 @@ func (t *Tenant) authenticateClient(c *call, found client, tenant string, form u
 	case form.Has("client_assertion"):
 		a := assertion{text: form.Get("client_assertion"), typ: form.Get("client_assertion_type"), clientID: found.id, now: t.now()}
 		for _, name := range []string{tenant, t.ID, t.Domain} {
-			a.audiences = append(a.audiences, "https://"+c.Host+"/"+name+"/oauth2/v2.0/token")
+			base := "https://" + c.Host + "/" + name
+			a.audiences = append(a.audiences, base+"/v2.0", base+"/oauth2/v2.0/token", base+"/oauth2/token")
 		}
 		refusal = a.check(app, sp)
 	case form.Has("client_secret"):
@@ -325,11 +415,12 @@ func (t *Tenant) authenticateClient(c *call, found client, tenant string, form u
 	return method, nil
 }
 
-// audienceOf returns the resource that a scope asks for. Only Graph is known here,
-// in any cloud, and under the host that was asked; and Exchange Online.
+// resourceOf returns the resource that a scope asks for: Graph, in any cloud and under
+// the host that was asked; Exchange Online; Resource Manager; or any that has a service
+// principal here; and the portal. t.mu is held.
 //
 // https://learn.microsoft.com/entra/identity-platform/scopes-oidc#the-default-scope
-func audienceOf(scope, host string) (string, *loginError) {
+func (t *Tenant) resourceOf(scope, host string) (string, *loginError) {
 	audience := ""
 	for s := range strings.FieldsSeq(scope) {
 		switch s {
@@ -345,10 +436,32 @@ func audienceOf(scope, host string) (string, *loginError) {
 	if audience == "" {
 		return "", &loginError{number: 70011, text: "The provided request must include a 'scope' input parameter."}
 	}
-	if !slices.Contains(append(audiences(host), outlook()...), strings.TrimSuffix(audience, "/")) {
+	audience = strings.TrimSuffix(audience, "/")
+	if !slices.Contains(slices.Concat(audiences(host), outlook(), managementNames(), []string{portalAppID}), audience) && !t.isResource(audience) {
 		return "", &loginError{status: http.StatusBadRequest, err: "invalid_resource", number: 500011, text: fmt.Sprintf("The resource principal named %s was not found in the tenant.", audience)}
 	}
-	return strings.TrimSuffix(audience, "/"), nil
+	return audience, nil
+}
+
+// isResource says whether a service principal has the name: its client ID, or one that
+// the app or itself was given. t.mu is held.
+func (t *Tenant) isResource(name string) bool {
+	if t.dir.client(kindServicePrincipal, name, view{present: true}) != nil {
+		return true
+	}
+	has := func(o *object, property string) bool {
+		if o == nil {
+			return false
+		}
+		names, _ := o.props[property].([]any)
+		return slices.ContainsFunc(names, func(n any) bool { return n == name || n == name+"/" })
+	}
+	for _, sp := range t.dir.list(kindServicePrincipal, view{present: true}) {
+		if has(sp, "servicePrincipalNames") || has(t.dir.client(kindApplication, sp.clientID, view{present: true}), "identifierUris") {
+			return true
+		}
+	}
+	return false
 }
 
 // audiences returns the names of Graph: in each cloud, by client ID, and under the

@@ -110,8 +110,11 @@ type caller struct {
 	// keyID is the key that it signed in with; empty: a secret.
 	keyID    string
 	clientID string
-	objectID string // of the service principal
+	objectID string // of the service principal, or of the user
+	user     bool   // a user signed in: objectID is theirs
 	roles    []string
+	wids     []string // template ids of a user's directory roles
+	audience string
 	expires  int64 // Unix seconds
 }
 

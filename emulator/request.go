@@ -42,13 +42,12 @@ type Request struct {
 
 // IsToken says whether the request asks for an access token.
 func (r Request) IsToken() bool {
-	return r.Method == http.MethodPost && strings.HasSuffix(r.Path, "/oauth2/v2.0/token")
+	return r.Method == http.MethodPost && r.service() == serviceLogin &&
+		(strings.HasSuffix(r.Path, "/oauth2/v2.0/token") || strings.HasSuffix(r.Path, "/oauth2/token"))
 }
 
-// isGraph says whether the request is one for Graph, not for the login host.
-func (r Request) isGraph() bool {
-	return strings.HasPrefix(r.Path, "/v1.0/") || strings.HasPrefix(r.Path, "/beta/")
-}
+// isGraph says whether the request is one for Graph.
+func (r Request) isGraph() bool { return r.service() == serviceGraph }
 
 // isWrite says whether the request may change something in Graph.
 func (r Request) isWrite() bool { return r.isGraph() && r.Method != http.MethodGet }

@@ -85,7 +85,7 @@ func (t *Tenant) exchange(r *http.Request) (*response, error) {
 
 	c := &call{Request: req, id: uuid.NewString(), clientID: clientRequestID(r.Header), bodyErr: bodyErr}
 	if req.isGraph() {
-		c.caller, c.tokenErr = t.authenticate(req)
+		c.caller, c.tokenErr = t.authenticate(req, audiences(req.Host))
 		if c.caller != nil {
 			c.ClientID = c.caller.clientID
 		}

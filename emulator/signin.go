@@ -6,6 +6,8 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"html"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -25,6 +27,9 @@ type User struct {
 	ObjectID string
 	// Groups are the object IDs of the user's groups, all in the groups claim.
 	Groups []string
+	// Roles are the directory roles of the user, by name: [GlobalAdministrator] and
+	// so on. Without one it is a member who may register apps.
+	Roles []string
 }
 
 // codeLifetime is how long an authorization code lives: "typically 1 minute".
@@ -42,6 +47,7 @@ const maxGroups = 200
 type grant struct {
 	user                             User
 	clientID, redirect, nonce, proof string
+	scope                            string // of a public client
 	ends                             time.Time
 	used                             bool
 }
@@ -52,15 +58,21 @@ type grant struct {
 //
 // https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow#request-an-authorization-code
 func (t *Tenant) authorization(c *call, tenant string) *response {
-	if !t.isMine(tenant) {
+	q := c.Query
+	public := isPublicClient(q)
+	if !t.isMine(tenant) && (!public || !isShared(tenant)) {
 		return t.loginAnswer(c, unknownTenant(tenant))
 	}
-	q := c.Query
 	clientID, redirect := strings.ToLower(q.Get("client_id")), q.Get("redirect_uri")
 	t.lock()
-	known := t.dir.client(kindApplication, clientID, t.nextReplica(&t.turn, t.Propagation, 1)) != nil
-	registered := slices.Contains(t.RedirectURIs[clientID], redirect)
-	users, now := t.Users, t.now()
+	known := public || t.dir.client(kindApplication, clientID, t.nextReplica(&t.turn, t.Propagation, 1)) != nil
+	registered := slices.Contains(t.RedirectURIs[clientID], redirect) || public && isLoopback(redirect)
+	user, present := t.signedIn(q.Get("login_hint"))
+	now := t.now()
+	var wrong *loginError
+	if public {
+		_, wrong = t.delegatedTo(q.Get("scope"), c.Host)
+	}
 	t.mu.Unlock()
 	switch {
 	case !known:
@@ -68,31 +80,42 @@ func (t *Tenant) authorization(c *call, tenant string) *response {
 	case !registered:
 		return t.loginAnswer(c, loginError{status: http.StatusBadRequest, err: "invalid_request", number: 50011, text: fmt.Sprintf("The redirect URI '%s' specified in the request does not match the redirect URIs configured for the application '%s'.", redirect, clientID)})
 	}
+	mode := q.Get("response_mode")
+	if mode != "" && mode != "query" && mode != "form_post" {
+		return t.unknown(c)
+	}
 	back := func(values url.Values) *response {
 		values.Set("state", q.Get("state"))
+		if mode == "form_post" {
+			return formPost(redirect, values)
+		}
 		return &response{http.StatusFound, http.Header{"Location": {redirect + "?" + values.Encode()}}, nil}
 	}
 	refuse := func(err, text string) *response {
 		return back(url.Values{"error": {err}, "error_description": {text}})
 	}
 	scopes := strings.Fields(q.Get("scope"))
-	i := slices.IndexFunc(users, func(u User) bool { return strings.EqualFold(u.Name, q.Get("login_hint")) })
 	switch {
 	case q.Get("response_type") != "code":
 		return refuse("unsupported_response_type", "AADSTS700054: only response_type 'code' is enabled for the application.")
-	case !slices.Contains(scopes, "openid") || slices.ContainsFunc(scopes, func(s string) bool {
+	case wrong != nil:
+		return refuse(wrong.err, fmt.Sprintf("AADSTS%d: %s", wrong.number, wrong.text))
+	case !slices.Contains(scopes, "openid") || !public && slices.ContainsFunc(scopes, func(s string) bool {
 		return !slices.Contains([]string{"openid", "profile", "email", "offline_access"}, s)
 	}):
 		return refuse("invalid_scope", "AADSTS70011: The provided value for the input parameter 'scope' is not valid.")
 	case q.Get("code_challenge_method") != "S256" || len(q.Get("code_challenge")) != 43:
 		// Entra also lets confidential clients in without; this tenant does not.
 		return refuse("invalid_request", "AADSTS9002325: Proof Key for Code Exchange is required.")
-	case q.Get("nonce") == "" || q.Get("state") == "":
+	case !public && q.Get("nonce") == "" || q.Get("state") == "":
 		return refuse("invalid_request", "AADSTS900144: The request must contain the parameters 'nonce' and 'state'.")
-	case i < 0 && (len(users) == 0 || q.Get("login_hint") != ""):
+	case !present:
 		return refuse("login_required", "AADSTS50058: no user is signed in.")
 	}
-	g := grant{user: users[max(0, i)], clientID: clientID, redirect: redirect, nonce: q.Get("nonce"), proof: q.Get("code_challenge"), ends: now.Add(codeLifetime)}
+	g := grant{
+		user: user, clientID: clientID, redirect: redirect, nonce: q.Get("nonce"), proof: q.Get("code_challenge"),
+		scope: q.Get("scope"), ends: now.Add(codeLifetime),
+	}
 	code := rand.Text()
 	t.lock()
 	defer t.mu.Unlock()
@@ -103,36 +126,65 @@ func (t *Tenant) authorization(c *call, tenant string) *response {
 	return back(url.Values{"code": {code}, "session_state": {uuid.NewString()}})
 }
 
-// redeem answers a token request with an authorization code, once.
+// formPost is a page that sends its form by itself.
+//
+// https://openid.net/specs/oauth-v2-form-post-response-mode-1_0.html
+func formPost(to string, values url.Values) *response {
+	var page strings.Builder
+	fmt.Fprintf(&page, `<html><head><title>Working...</title></head><body><form method="POST" name="hiddenform" action="%s">`, html.EscapeString(to))
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		fmt.Fprintf(&page, `<input type="hidden" name="%s" value="%s"/>`, html.EscapeString(name), html.EscapeString(values.Get(name)))
+	}
+	page.WriteString(`<noscript><input type="submit" name="submit" value="Submit"/></noscript></form><script>document.forms[0].submit();</script></body></html>`)
+	return &response{http.StatusOK, http.Header{"Content-Type": {"text/html; charset=utf-8"}}, []byte(page.String())}
+}
+
+// isLoopback says whether a redirect URI is that of a program on the user's own
+// machine, where the port does not matter.
+//
+// https://learn.microsoft.com/entra/identity-platform/reply-url#localhost-exceptions
+func isLoopback(redirect string) bool {
+	u, err := url.Parse(redirect)
+	return err == nil && u.Scheme == "http" && u.Hostname() == "localhost"
+}
+
+// useCode takes an authorization code, once. t.mu is held.
 //
 // https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow#redeem-a-code-for-an-access-token
+func (t *Tenant) useCode(clientID string, form url.Values) (*grant, *loginError) {
+	g := t.grants[form.Get("code")]
+	digest := sha256.Sum256([]byte(form.Get("code_verifier")))
+	invalid := func(number int, text string) (*grant, *loginError) {
+		return nil, &loginError{http.StatusBadRequest, "invalid_grant", number, text, 0}
+	}
+	switch {
+	case g == nil || g.clientID != clientID:
+		return invalid(9002313, "Invalid request. Request is malformed or invalid.")
+	case g.used:
+		return invalid(54005, "OAuth2 Authorization code was already redeemed, please retry with a new valid code or use an existing refresh token.")
+	case !t.now().Before(g.ends):
+		return invalid(70008, "The provided authorization code or refresh token has expired due to inactivity.")
+	case g.redirect != form.Get("redirect_uri"):
+		return invalid(50011, "The redirect URI specified in the request does not match the one of the authorization request.")
+	case base64.RawURLEncoding.EncodeToString(digest[:]) != g.proof:
+		return invalid(501481, "The Code_Verifier does not match the code_challenge supplied in the authorization request.")
+	}
+	g.used = true
+	return g, nil
+}
+
+// redeem answers a token request of a web app with an authorization code.
 func (t *Tenant) redeem(c *call, tenant string, form url.Values) *response {
 	t.lock()
 	found, refusal := t.clientOf(form)
 	if refusal == nil {
 		_, refusal = t.authenticateClient(c, found, tenant, form)
 	}
-	g := t.grants[form.Get("code")]
+	var g *grant
+	if refusal == nil {
+		g, refusal = t.useCode(found.id, form)
+	}
 	now := t.now()
-	digest := sha256.Sum256([]byte(form.Get("code_verifier")))
-	invalid := func(number int, text string) {
-		refusal = &loginError{http.StatusBadRequest, "invalid_grant", number, text, 0}
-	}
-	switch {
-	case refusal != nil:
-	case g == nil || g.clientID != found.id:
-		invalid(9002313, "Invalid request. Request is malformed or invalid.")
-	case g.used:
-		invalid(54005, "OAuth2 Authorization code was already redeemed, please retry with a new valid code or use an existing refresh token.")
-	case !now.Before(g.ends):
-		invalid(70008, "The provided authorization code or refresh token has expired due to inactivity.")
-	case g.redirect != form.Get("redirect_uri"):
-		invalid(50011, "The redirect URI specified in the request does not match the one of the authorization request.")
-	case base64.RawURLEncoding.EncodeToString(digest[:]) != g.proof:
-		invalid(501481, "The Code_Verifier does not match the code_challenge supplied in the authorization request.")
-	default:
-		g.used = true
-	}
 	t.mu.Unlock()
 	if refusal != nil {
 		return t.loginAnswer(c, *refusal)
@@ -154,9 +206,6 @@ func (t *Tenant) redeem(c *call, tenant string, form url.Values) *response {
 // https://learn.microsoft.com/entra/identity-platform/id-token-claims-reference
 func (t *Tenant) identity(host string, g *grant, now time.Time) jwt.MapClaims {
 	id := t.TenantID()
-	if g.user.ObjectID == "" {
-		g.user.ObjectID = uuid.NewSHA1(uuid.NameSpaceURL, []byte(g.user.Name)).String()
-	}
 	pairwise := sha256.Sum256([]byte(g.clientID + g.user.ObjectID))
 	claims := jwt.MapClaims{
 		"ver": "2.0", "iss": "https://" + host + "/" + id + "/v2.0", "aud": g.clientID, "tid": id,

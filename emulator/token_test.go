@@ -152,7 +152,9 @@ func TestAssertionRefusals(t *testing.T) {
 			{"subject is another", ps256(p, map[string]any{"sub": "x"}), 50048, "Subject mismatches Issuer"},
 			{"another app", ps256(p, map[string]any{"iss": "x", "sub": "x"}), 700021, "client_id"},
 			{"object id", ps256(p, map[string]any{"iss": app.ObjectID, "sub": app.ObjectID}), 700021, "client_id"},
-			{"audience without token", ps256(p, map[string]any{"aud": "https://" + host + "/" + tenant.TenantID() + "/v2.0"}), 700023, "audience"},
+			{"audience of version 1 without its end", ps256(p, map[string]any{"aud": "https://" + host + "/" + tenant.TenantID() + "/oauth2"}), 700023, "audience"},
+			{"audience of another tenant", ps256(p, map[string]any{"aud": "https://" + host + "/" + uuid.NewString() + "/v2.0"}), 700023, "audience"},
+			{"audience of any tenant", ps256(p, map[string]any{"aud": "https://" + host + "/common/oauth2/v2.0/token"}), 700023, "audience"},
 			{"audience of another host", ps256(p, map[string]any{"aud": "https://login.microsoftonline.com/" + tenant.TenantID() + "/oauth2/v2.0/token"}), 700023, "audience"},
 		} {
 			a := c.assertionToken(app.ClientID, tt.assertion)
@@ -215,7 +217,7 @@ func TestTokenRefusals(t *testing.T) {
 		{"scope without default", form(app, map[string]string{"scope": "https://graph.microsoft.com/User.Read"}), 400, "invalid_scope", 70011},
 		{"no scope", form(app, map[string]string{"scope": ""}), 400, "invalid_scope", 70011},
 		{"another resource", form(app, map[string]string{"scope": "https://vault.azure.net/.default"}), 400, "invalid_resource", 500011},
-		{"another grant", form(app, map[string]string{"grant_type": "password"}), 400, "unsupported_grant_type", 70003},
+		{"another grant", form(app, map[string]string{"grant_type": "made_up"}), 400, "unsupported_grant_type", 70003},
 	} {
 		a := c.form(tt.form)
 		if a.status != tt.status || a.text("error") != tt.err || a.number() != tt.number {

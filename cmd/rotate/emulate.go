@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -39,6 +40,10 @@ func newEmulatorCommand(a *app) *cobra.Command {
 authority of its own, until interrupted. DIR gets ready.json, which says where
 everything is, and the key pairs of the apps.
 
+With --public-hosts it stands for Microsoft's own host names, for programs that
+cannot be given another address: run both in a network namespace whose /etc/hosts
+leads these names here, and have them trust ca.pem. Every other host is refused.
+
 ` + emulator.Notice,
 		Example: "  rotate emulator --listen 127.0.0.1:0 --dir tenant --apps 3",
 		Args:    arguments(0, 0, ""),
@@ -58,6 +63,7 @@ everything is, and the key pairs of the apps.
 	}
 	f := cmd.Flags()
 	f.StringVar(&flags.options.Listen, "listen", "127.0.0.1:0", "address to listen on; port 0 takes a free one")
+	f.BoolVar(&flags.options.PublicHosts, "public-hosts", false, "answer for login.microsoftonline.com, graph.microsoft.com and the other names of the global cloud only; needs port 443")
 	f.StringVar(&flags.options.Dir, "dir", "", "folder for ready.json and the key pairs (needed)")
 	f.IntVar(&flags.options.Apps, "apps", 1, "how many apps there are")
 	f.StringVar(&flags.options.Permissions, "permissions", emulator.PermissionsVendor, "what they are granted: vendor or none")
@@ -86,6 +92,9 @@ func (f *emulatorFlags) tenant() (*emulator.Tenant, error) {
 	}
 	if f.options.Apps < 1 {
 		return nil, usagef("--apps %d: use 1 or more", f.options.Apps)
+	}
+	if _, port, err := net.SplitHostPort(f.options.Listen); f.options.PublicHosts && (err != nil || port != "443") {
+		return nil, usagef("--public-hosts needs --listen with port 443, the one that these hosts are asked at")
 	}
 	if f.notAfter == 0 {
 		return nil, usagef("--not-after 0s: use a positive duration, or a negative one for certificates that have expired")

@@ -26,7 +26,7 @@ func TestRecoveryDrill(t *testing.T) {
 				name = headings[line]
 			}
 			sections[name] = append(sections[name], b)
-		case "sh not-run":
+		case "sh not-run", "sh azure-cli":
 			b.lookAt(t)
 		default:
 			t.Errorf("%s:%d: no rule for a block of %q", document, b.line, b.info)
