@@ -21,7 +21,7 @@ type entra struct {
 
 func (e entra) Hosts(tenant string) (rotator.Hosts, error) {
 	if tenant != "contoso" {
-		return rotator.Hosts{}, fmt.Errorf("tenant %q: %w", tenant, rotator.ErrNotFound)
+		return rotator.Hosts{}, fmt.Errorf("tenant %q: %w", tenant, rotator.ErrNoTenant)
 	}
 	return rotator.Hosts{Login: "https://tenant.test", Graph: "https://tenant.test"}, nil
 }

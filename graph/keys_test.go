@@ -1,6 +1,8 @@
 package graph_test
 
 import (
+	"crypto/sha1" //nolint:gosec // what Entra writes there
+	"encoding/hex"
 	"encoding/pem"
 	"net/http"
 	"strings"
@@ -19,7 +21,7 @@ func TestKeysReadsTheList(t *testing.T) {
 	want := rotator.Listing{
 		ObjectID: rotator.ObjectID(w.app.ObjectID), ClientID: rotator.ClientID(w.app.ClientID), DisplayName: "Contoso Sync",
 		Entries: []rotator.Entry{{
-			KeyID: w.keyID, DisplayName: "first", Usage: "Verify",
+			KeyID: w.keyID, DisplayName: "first", Usage: "Verify", Hint: sha1Of(w.pair.Certificate),
 			NotBefore: w.app.KeyCredentials[0].Start, NotAfter: w.app.KeyCredentials[0].End,
 		}},
 		Secrets: 1,
@@ -68,6 +70,12 @@ func TestSelfWithoutPermissionIsForbidden(t *testing.T) {
 	}
 }
 
+// sha1Of is what customKeyIdentifier says of a certificate where nothing else was sent.
+func sha1Of(der []byte) string {
+	sum := sha1.Sum(der)
+	return strings.ToUpper(hex.EncodeToString(sum[:]))
+}
+
 // TestKeysOfManyKinds reads entries as they are found in the wild.
 func TestKeysOfManyKinds(t *testing.T) {
 	pair := newPair(t, 1, time.Hour)
@@ -88,8 +96,9 @@ func TestKeysOfManyKinds(t *testing.T) {
 		{"unknown property", entry(`,"fromTheFuture":{"a":[1,2]}`), ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w := newWorld(t, instead(func(r *http.Request) (*http.Response, error) {
-				return answer(r, 200, "application/json", `{"id":"o","appId":"c","keyCredentials":[null,`+c.entry+`]}`), nil
+			var w *world
+			w = newWorld(t, instead(func(r *http.Request) (*http.Response, error) {
+				return answer(r, 200, "application/json", `{"id":"o","appId":"`+string(w.managed().ClientID)+`","keyCredentials":[null,`+c.entry+`]}`), nil
 			}))
 			got, err := w.client.Keys(t.Context(), w.managed(), true)
 			if err != nil || len(got.Entries) != 1 {

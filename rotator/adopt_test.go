@@ -36,6 +36,7 @@ func (w *world) register(permissions []string, left time.Duration) rotator.AppSp
 	}
 	return rotator.AppSpec{
 		Name: name, Tenant: "contoso", ClientID: rotator.ClientID(made.ClientID), PFX: file, Password: password,
+		NoConsumer: true,
 	}
 }
 
@@ -108,6 +109,7 @@ func TestAddRefuses(t *testing.T) {
 			t := w.t
 			spec := w.register(vendor(), 20*24*time.Hour)
 			test.change(&spec, w)
+			spec.NoConsumer = len(spec.Deliveries) == 0
 			_, err := r.Add(t.Context(), spec, "test")
 			if err == nil {
 				t.Fatal("accepted")

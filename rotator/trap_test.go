@@ -172,7 +172,7 @@ func TestForeignHere(t *testing.T) {
 		if err := os.WriteFile(target, spec.PFX, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		spec.Deliveries = []rotator.Delivery{{Kind: rotator.DeliverFile, Path: target}}
+		spec.Deliveries, spec.NoConsumer = []rotator.Delivery{{Kind: rotator.DeliverFile, Path: target}}, false
 		if _, err := r.Add(t.Context(), spec, "p"); err != nil {
 			t.Fatal(err)
 		}
