@@ -62,7 +62,7 @@ func (t *turn) ask(ctx context.Context, rule string) (*wait, error) {
 		t.confirmed(ctx, rule, time.Time{})
 		return nil, nil //nolint:nilnil // the next step may run
 	}
-	if at := t.rot.PhaseAt[PhaseDelivered].Add(t.policy.ReloadWithin); now.Before(at) {
+	if at := t.readBy(t.rot.PhaseAt[PhaseDelivered]); now.Before(at) {
 		return &wait{WaitingReload, at}, nil
 	}
 	at, err := t.stillWorks(ctx)
@@ -98,8 +98,15 @@ func (t *turn) personWake(now time.Time) time.Time {
 // redeliver makes sure that every target still holds the pair. When a person
 // asked, it brings the pair again; else another certificate stops the rotation.
 func (t *turn) redeliver(ctx context.Context, c *Credential) error {
+	err := t.astray(ctx, c, t.rot.Deliveries)
+	strayed := err != nil && reasonOf(err) == ReasonTargetChanged
+	if strayed {
+		if err := t.strayed(ctx); err != nil {
+			return err
+		}
+	}
 	if !t.rot.Redeliver {
-		return t.astray(ctx, c, t.rot.Deliveries)
+		return err
 	}
 	pkg, err := t.packageOf(ctx, c)
 	if err != nil {
@@ -112,7 +119,34 @@ func (t *turn) redeliver(ctx context.Context, c *Credential) error {
 	}
 	return t.record(ctx, "delivered again", func(rec *Records) {
 		rec.Rotation.Redeliver, rec.Rotation.Deliveries = false, results
+		if strayed {
+			t.restart(rec, time.Now().UTC())
+		}
 	})
+}
+
+// strayed notes that a target holds something else than what was delivered. It is
+// durable before the target is written again: a consumer may hold the other pair.
+func (t *turn) strayed(ctx context.Context) error {
+	return t.record(ctx, "", func(rec *Records) { t.restart(rec, time.Now().UTC()) })
+}
+
+// restart begins the consumer's times anew: to read its files, and the overlap.
+func (t *turn) restart(rec *Records, now time.Time) {
+	rot := rec.Rotation
+	rot.StrayedAt = now
+	if again := now.Add(t.policy.ReloadWithin + t.policy.Overlap); !rot.RetiresAt.IsZero() && again.After(rot.RetiresAt) {
+		rot.RetiresAt = again
+	}
+}
+
+// readBy is until when the consumer has time to read its files, given when they
+// were delivered.
+func (t *turn) readBy(delivered time.Time) time.Time {
+	if t.rot.StrayedAt.After(delivered) {
+		delivered = t.rot.StrayedAt
+	}
+	return delivered.Add(t.policy.ReloadWithin)
 }
 
 // stillWorks asks once more that the new pair signs in and passes what it

@@ -162,12 +162,16 @@ func (t *turn) astray(ctx context.Context, wanted *Credential, results []Deliver
 		switch {
 		case held == "":
 			what = "nothing"
+		case t.rot.Phase == PhaseRollingBack && held == t.rot.New.ThumbprintSHA256:
+			what = "the new certificate again"
 		case t.rot.Old != nil && held == t.rot.Old.ThumbprintSHA256:
 			what = "the old certificate again"
 		}
-		return fix(ReasonOther,
-			"find out who changed it; to deliver the new certificate again: rotate now "+t.app.Name+"; to go back: rotate rollback "+t.app.Name,
-			"app %s: delivery %s holds %s; nothing is retired", t.app.Name, d.Name(), what)
+		next := "find out who changed it; to deliver the new certificate again: rotate now " + t.app.Name + "; to go back: rotate rollback " + t.app.Name
+		if t.rot.Phase == PhaseRollingBack {
+			next = "find out who changed it; to deliver the previous certificate again: rotate now " + t.app.Name
+		}
+		return fix(ReasonTargetChanged, next, "app %s: delivery %s contains %s; nothing is removed", t.app.Name, d.Name(), what)
 	}
 	return nil
 }

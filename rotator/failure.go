@@ -85,6 +85,8 @@ const (
 	ReasonForbidden Reason = "forbidden"
 	// ReasonPolicy means: the tenant's app management policy refuses the certificate.
 	ReasonPolicy Reason = "policy"
+	// ReasonTargetChanged means: a target holds something else than what was delivered.
+	ReasonTargetChanged Reason = "target_changed"
 	// ReasonTooShort means: the lifetime that the tenant allows holds no rotation.
 	ReasonTooShort Reason = "lifetime_too_short"
 	// ReasonAppNotFound means: no such app registration (404) or no such client in

@@ -2,6 +2,7 @@ package rotator_test
 
 import (
 	"errors"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -131,7 +132,7 @@ func TestP7PolicyShorterThanOverlap(t *testing.T) {
 				}
 			}
 			stop := run(t, r)
-			for range 60 {
+			for range 30 {
 				time.Sleep(24 * time.Hour)
 				if why := w.lockedOut(w.apps[0]); why != "" {
 					t.Fatal(why)
@@ -145,8 +146,8 @@ func TestP7PolicyShorterThanOverlap(t *testing.T) {
 				}
 			}
 			rotations, err := r.Store.Rotations(t.Context(), "app-1", 0)
-			if err != nil || len(rotations) < 6 {
-				t.Errorf("%d rotations in 60 days (%v), want one in each half lifetime", len(rotations), err)
+			if err != nil || len(rotations) < 4 {
+				t.Errorf("%d rotations in 30 days (%v), want one in each half lifetime", len(rotations), err)
 			}
 			stop()
 		})
@@ -168,5 +169,105 @@ func TestP7PolicyShorterThanOverlap(t *testing.T) {
 			t.Errorf("%d events, want one that is critical", len(events))
 		}
 		stop()
+	})
+}
+
+// TestP5OldFilePutBack has somebody put the old file back in the overlap. The consumer
+// may have read it, so its time to read and the overlap begin anew once the file is
+// right again: when a person delivers it, as advised, and when somebody else puts the
+// new file back between two looks at it.
+func TestP5OldFilePutBack(t *testing.T) {
+	for name, byHand := range map[string]bool{"delivered again as advised": false, "put back by others": true} {
+		bubble(t, name, options{}, func(w *world, r *rotator.Rotator) {
+			t := w.t
+			stop := run(t, r)
+			s := await(t, r, "app-1", 5*time.Hour, "in its overlap", func(s rotator.AppStatus) bool { return s.WaitingFor == rotator.WaitingOverlap })
+			written, err := os.ReadFile(w.apps[0].target)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := w.putBack(); err != nil {
+				t.Fatal(err)
+			}
+			s = await(t, r, "app-1", 5*time.Hour, "stopped", func(s rotator.AppStatus) bool { return s.Trouble != nil })
+			if s.Trouble.Reason != rotator.ReasonTargetChanged || !strings.Contains(s.Trouble.Next, "rotate now app-1") {
+				t.Errorf("trouble %q, next %q", s.Trouble.Message, s.Trouble.Next)
+			}
+			if byHand {
+				if err := os.WriteFile(w.apps[0].target, written, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			right := time.Now()
+			if _, err := r.Start(t.Context(), "app-1", rotator.StartRequest{}, "p"); err != nil {
+				t.Fatal(err)
+			}
+			s = await(t, r, "app-1", 20*time.Hour, "retired", phaseIs(rotator.PhaseRetired))
+			if waited := s.Rotation.PhaseAt[rotator.PhaseRetired].Sub(right); waited < time.Hour {
+				t.Errorf("the old certificate was removed %s after the file was right again; want the reload time and the overlap", waited)
+			}
+			stop()
+			w.checkTenantWith(r)
+		})
+	}
+	bubble(t, "compromised, no overlap", options{}, func(w *world, r *rotator.Rotator) {
+		t := w.t
+		w.defaults.ReloadWithin = new(20 * time.Minute)
+		r.Defaults = w.defaults
+		stop := run(t, r)
+		if _, err := r.Start(t.Context(), "app-1", rotator.StartRequest{Compromised: "current"}, "p"); err != nil {
+			t.Fatal(err)
+		}
+		await(t, r, "app-1", time.Hour, "waiting for the reload", func(s rotator.AppStatus) bool { return s.WaitingFor == rotator.WaitingReload })
+		if err := w.putBack(); err != nil {
+			t.Fatal(err)
+		}
+		s := await(t, r, "app-1", 5*time.Hour, "stopped", func(s rotator.AppStatus) bool { return s.Trouble != nil })
+		if why := w.lockedOut(w.apps[0]); why != "" {
+			t.Error(why)
+		}
+		again := time.Now()
+		if _, err := r.Start(t.Context(), "app-1", rotator.StartRequest{}, "p"); err != nil {
+			t.Fatal(err)
+		}
+		s = await(t, r, "app-1", 20*time.Hour, "retired", phaseIs(rotator.PhaseRetired))
+		if waited := s.Rotation.PhaseAt[rotator.PhaseRetired].Sub(again); waited < 20*time.Minute {
+			t.Errorf("the given-up certificate was removed %s after the delivery, before the consumer had its time to read", waited)
+		}
+		stop()
+	})
+}
+
+// TestP10RollBackChanged has somebody change the target while a roll back waits for its
+// consumer: what is advised delivers the previous file again.
+func TestP10RollBackChanged(t *testing.T) {
+	bubble(t, "changed", options{}, func(w *world, r *rotator.Rotator) {
+		t := w.t
+		stop := run(t, r)
+		await(t, r, "app-1", 5*time.Hour, "confirmed", phaseIs(rotator.PhaseConfirmed))
+		newer, err := os.ReadFile(w.apps[0].target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.RollBack(t.Context(), "app-1", "p"); err != nil {
+			t.Fatal(err)
+		}
+		await(t, r, "app-1", time.Hour, "handed back", func(s rotator.AppStatus) bool { return s.Rotation.Back != nil && !s.Rotation.Back.Delivered.IsZero() })
+		if err := os.WriteFile(w.apps[0].target, newer, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s := await(t, r, "app-1", 5*time.Hour, "stopped", func(s rotator.AppStatus) bool { return s.Trouble != nil || s.Phase.IsEnd() })
+		if s.Trouble == nil || !strings.Contains(s.Trouble.Message, "the new certificate again") || !strings.Contains(s.Trouble.Next, "the previous certificate again: rotate now app-1") {
+			t.Fatalf("phase %s, trouble %+v", s.Phase, s.Trouble)
+		}
+		if _, err := r.Start(t.Context(), "app-1", rotator.StartRequest{}, "p"); err != nil {
+			t.Fatal(err)
+		}
+		await(t, r, "app-1", 5*time.Hour, "rolled back", phaseIs(rotator.PhaseRolledBack))
+		if why := w.lockedOut(w.apps[0]); why != "" {
+			t.Error(why)
+		}
+		stop()
+		w.checkTenantWith(r)
 	})
 }

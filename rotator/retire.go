@@ -14,7 +14,8 @@ func (t *turn) retire(ctx context.Context) (*wait, error) {
 	if w, err := t.look(ctx); w != nil || err != nil {
 		return w, err
 	}
-	if c := t.rot.Compromised; c != nil && !c.isDone() {
+	compromised := t.rot.Compromised
+	if compromised != nil && !compromised.isDone() && compromised.CutNow {
 		if err := t.cut(ctx); err != nil {
 			return nil, err
 		}
@@ -22,6 +23,15 @@ func (t *turn) retire(ctx context.Context) (*wait, error) {
 	never := t.rot.Confirmation == "never"
 	if !never {
 		if err := t.redeliver(ctx, &t.rot.New); err != nil {
+			return nil, err
+		}
+	}
+	if compromised := t.rot.Compromised; compromised != nil && !compromised.isDone() {
+		// No overlap, but the consumer's time to read its files.
+		if at := t.readBy(time.Time{}); !never && time.Now().Before(at) {
+			return &wait{WaitingReload, at}, nil
+		}
+		if err := t.cut(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -37,7 +47,12 @@ func (t *turn) retire(ctx context.Context) (*wait, error) {
 	}
 	if t.rot.RetiresAt.IsZero() {
 		// Confirmed without asking Entra: the overlap runs from now on.
-		return nil, t.record(ctx, "", func(rec *Records) { rec.Rotation.RetiresAt = at.UTC().Add(t.policy.Overlap) })
+		return nil, t.record(ctx, "", func(rec *Records) {
+			rec.Rotation.RetiresAt = at.UTC().Add(t.policy.Overlap)
+			if again := t.readBy(time.Time{}).Add(t.policy.Overlap); !t.rot.StrayedAt.IsZero() && again.After(rec.Rotation.RetiresAt) {
+				rec.Rotation.RetiresAt = again
+			}
+		})
 	}
 	if w := t.deliverable(); w != nil && t.rot.Confirmation == ConfirmAutomatic && t.rot.Old != nil && at.Before(t.rot.Old.NotAfter) {
 		return w, nil // its deliveries were taken away: nothing shows that its consumer has the new pair

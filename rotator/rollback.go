@@ -101,7 +101,26 @@ func (t *turn) handBack(ctx context.Context) (*wait, error) {
 	if err := t.standOnOld(ctx); err != nil {
 		return nil, err
 	}
-	if t.rot.Back.Delivered.IsZero() {
+	err := t.astray(ctx, t.rot.Old, t.rot.Back.Results)
+	if delivered := !t.rot.Back.Delivered.IsZero(); delivered && reasonOf(err) == ReasonTargetChanged {
+		// Its consumer may have read the other pair: what was confirmed is void.
+		again := t.rot.Redeliver
+		if recordErr := t.record(ctx, "", func(rec *Records) {
+			t.restart(rec, time.Now().UTC())
+			rec.Rotation.Back.Confirmed = time.Time{}
+			if again {
+				rec.Rotation.Back.Delivered, rec.Rotation.Back.Results = time.Time{}, nil
+			}
+		}); recordErr != nil {
+			return nil, recordErr
+		}
+		if !again {
+			return nil, err
+		}
+	} else if delivered && err != nil && !t.rot.Redeliver {
+		return nil, err
+	}
+	if t.rot.Back.Delivered.IsZero() || t.rot.Redeliver {
 		pkg, err := t.packageOf(ctx, t.rot.Old)
 		if err != nil {
 			return nil, err
@@ -113,14 +132,15 @@ func (t *turn) handBack(ctx context.Context) (*wait, error) {
 		}
 		err = t.record(ctx, "previous certificate delivered", func(rec *Records) {
 			rec.Rotation.Back.Results, rec.Rotation.Back.Delivered = results, time.Now().UTC()
+			rec.Rotation.Redeliver = false
 			t.askPerson(rec, t.rot.Old)
 		})
 		if err != nil {
 			return nil, err
 		}
-	}
-	if err := t.astray(ctx, t.rot.Old, t.rot.Back.Results); err != nil {
-		return nil, err
+		if err := t.astray(ctx, t.rot.Old, t.rot.Back.Results); err != nil {
+			return nil, err
+		}
 	}
 	if !t.rot.Back.Confirmed.IsZero() {
 		return nil, nil //nolint:nilnil // handed back
@@ -142,7 +162,7 @@ func (t *turn) handBack(ctx context.Context) (*wait, error) {
 			return nil, err
 		}
 	default:
-		if at := t.rot.Back.Delivered.Add(t.policy.ReloadWithin); now.Before(at) {
+		if at := t.readBy(t.rot.Back.Delivered); now.Before(at) {
 			return &wait{WaitingReload, at}, nil
 		}
 	}

@@ -54,6 +54,10 @@ type Rotation struct {
 	// Reach is when the first delivery began: from then on a consumer may hold
 	// the new pair. Zero: nobody has it.
 	Reach time.Time `json:"reach,omitzero"`
+	// StrayedAt is when a target was last seen to hold anything but the pair that was
+	// delivered, or was written again; zero: never. A consumer may have read the other
+	// one, so its times begin anew; see [turn.strayed].
+	StrayedAt time.Time `json:"strayed_at,omitzero"`
 	// Redeliver asks for the deliveries once more.
 	Redeliver bool `json:"redeliver,omitempty"`
 	// Confirmation is how the new pair was confirmed: automatic, command,

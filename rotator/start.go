@@ -103,7 +103,7 @@ func (r *Rotator) carryOn(ctx context.Context, t *turn, req StartRequest, told [
 		rot.WaitingFor, rot.WakeAt = "", time.Now().UTC()
 		rot.LookedAt, rot.Unreadable = time.Time{}, false
 		// Not for a sweep: a target that holds something else may do so on purpose.
-		rot.Redeliver = !req.sweep && (rot.Phase == PhaseDelivered || rot.Phase == PhaseConfirmed)
+		rot.Redeliver = !req.sweep && (rot.Phase == PhaseDelivered || rot.Phase == PhaseConfirmed || rot.Phase == PhaseRollingBack)
 		addTold(rec, told)
 		if again {
 			// A person decided that a certificate which vanished comes back.

@@ -527,8 +527,8 @@ func TestShortLimit(t *testing.T) {
 			w.t.Errorf("%d rotations in 10 days (%v), want 1", len(n), err)
 		}
 		days(30)
-		if n, err := r.History(w.t.Context(), "app-1", 0); err != nil || len(n) != 2 {
-			w.t.Errorf("%d rotations in 40 days (%v), want 2", len(n), err)
+		if n, err := r.History(w.t.Context(), "app-1", 0); err != nil || len(n) != 3 {
+			w.t.Errorf("%d rotations in 40 days (%v), want one in each half lifetime", len(n), err)
 		}
 		stop()
 		w.checkTenantWith(r)

@@ -349,7 +349,7 @@ func (w *world) rotator() (*rotator.Rotator, func()) {
 	r := &rotator.Rotator{
 		Store: db, Entra: client, Registrar: client, Observed: client, Encoder: encoder{}, Schedule: w.schedule, Defaults: w.defaults, Logger: logger,
 		Deliverer:     &deliver.Deliverer{Encoder: encoder{}, Hooks: w.hooks, RuntimeDir: filepath.Join(w.dir, "run"), Logger: logger},
-		ParseSchedule: parseSchedule,
+		ParseSchedule: parseSchedule, GenerateKey: prepared,
 	}
 	if w.wrap != nil {
 		w.wrap(r)
@@ -360,6 +360,10 @@ func (w *world) rotator() (*rotator.Rotator, func()) {
 		}
 	}
 }
+
+// prepared is a key that was made already, where a test is not about keys: the
+// certificates differ all the same.
+func prepared(int) (*rsa.PrivateKey, error) { return keys()[2], nil }
 
 func parseSchedule(expression, zone string) (rotator.Schedule, error) {
 	if zone == "" {
@@ -548,11 +552,19 @@ func run(t *testing.T, r *rotator.Rotator) func() {
 }
 
 // await waits until the app's newest rotation satisfies the condition. Inside a
-// bubble time flies.
+// bubble time flies; it looks less often the longer it waits, for a look costs more
+// than everything that happens meanwhile.
 func await(t *testing.T, r *rotator.Rotator, app string, limit time.Duration, what string, ok func(rotator.AppStatus) bool) rotator.AppStatus {
 	t.Helper()
 	var last rotator.AppStatus
-	for begun := time.Now(); time.Since(begun) < limit; time.Sleep(5 * time.Second) {
+	pause := 5 * time.Second
+	for begun := time.Now(); time.Since(begun) < limit; time.Sleep(pause) {
+		switch waited := time.Since(begun); {
+		case waited > 24*time.Hour:
+			pause = time.Minute
+		case waited > time.Hour:
+			pause = 20 * time.Second
+		}
 		s, err := r.Status(t.Context(), app)
 		if err != nil {
 			t.Fatal(err)
