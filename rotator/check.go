@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// scheduledCheck is the check of a cron tick. It returns the apps to start.
-func (r *Rotator) scheduledCheck(ctx context.Context) []string {
+// scheduledCheck is the check of a cron tick. It returns the apps to start. It has
+// failed if the store could not be read or written, be it at one point only.
+func (r *Rotator) scheduledCheck(ctx context.Context) (due []string, failed bool) {
 	report, due, err := r.check(ctx)
 	if err != nil && ctx.Err() == nil {
 		r.log().ErrorContext(ctx, "check failed", "err", err)
@@ -16,7 +17,7 @@ func (r *Rotator) scheduledCheck(ctx context.Context) []string {
 	if len(due)+len(report.Attention)+len(report.Held) > 0 {
 		r.log().InfoContext(ctx, "check done", "due", len(due), "held", len(report.Held), "attention", len(report.Attention))
 	}
-	return due
+	return due, err != nil
 }
 
 // check finds what is due and what needs a look, and deletes keys whose time

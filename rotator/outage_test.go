@@ -341,6 +341,44 @@ func TestBeginsWithAFullDisk(t *testing.T) {
 	})
 }
 
+// onceStore fails to write once.
+type onceStore struct {
+	rotator.Store
+	failing atomic.Bool
+}
+
+func (s *onceStore) Change(ctx context.Context, app string, change func(*rotator.Records) error) error {
+	if s.failing.Swap(false) {
+		return errFull
+	}
+	return s.Store.Change(ctx, app, change)
+}
+
+// TestCheckFailsOnce lets one write of a check fail, that of the due index, and the rest
+// of it work: what is due is not left until the next turn of the schedule.
+func TestCheckFailsOnce(t *testing.T) {
+	keys()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, options{left: 200 * 24 * time.Hour})
+		r, closeStore := w.rotator()
+		stop := run(t, r)
+		time.Sleep(time.Minute)
+		stop()
+		closeStore()
+		s := &onceStore{}
+		s.failing.Store(true)
+		w.wrap = func(r *rotator.Rotator) { s.Store, r.Store = r.Store, s }
+		w.defaults.RenewBefore = new(250 * 24 * time.Hour)
+		r, closeStore = w.rotator()
+		r.Schedule = every(24 * time.Hour)
+		stop = run(t, r)
+		await(t, r, "app-1", 3*time.Hour, "retired", phaseIs(rotator.PhaseRetired))
+		stop()
+		closeStore()
+		w.checkTenant()
+	})
+}
+
 // batchStore fails to write many apps at once: lost, or written and then called
 // failed.
 type batchStore struct {

@@ -146,7 +146,7 @@ func TestP7PolicyShorterThanOverlap(t *testing.T) {
 				}
 			}
 			rotations, err := r.Store.Rotations(t.Context(), "app-1", 0)
-			if err != nil || len(rotations) < 4 {
+			if err != nil || len(rotations) < 3 {
 				t.Errorf("%d rotations in 30 days (%v), want one in each half lifetime", len(rotations), err)
 			}
 			stop()

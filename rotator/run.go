@@ -12,8 +12,8 @@ import (
 // clock can be set.
 const loopNap = time.Minute
 
-// brokenNap bounds the time to the next check while the store cannot be written: what
-// was due meanwhile is done soon after.
+// brokenNap bounds the time to the next check while the store cannot be written, or
+// after a check that failed: what was due meanwhile is done soon after.
 const brokenNap = 5 * time.Minute
 
 // batch is how many entries of the due index are taken at a time.
@@ -42,9 +42,10 @@ func (r *Rotator) Run(ctx context.Context) error {
 			slots = make(chan struct{}, n) // those at work give back what they took
 		}
 		if r.Schedule != nil && !now.Before(nextCheck) {
-			starts = r.scheduledCheck(ctx)
+			var failed bool
+			starts, failed = r.scheduledCheck(ctx)
 			nextCheck = settings.Schedule.Next(time.Now())
-			if broken, _ := r.storeTrouble(); broken != "" {
+			if broken, _ := r.storeTrouble(); failed || broken != "" {
 				nextCheck = earlier(nextCheck, time.Now().Add(brokenNap))
 			}
 			r.setNextCheck(nextCheck)
