@@ -63,9 +63,9 @@ func (s *Server) verifyTenant(stop context.Context, w http.ResponseWriter, r *ht
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer context.AfterFunc(stop, cancel)()
-	c := call{r, peerOf(r.Context()).by, http.MaxBytesReader(w, r.Body, maxBodyBytes)}
+	c := call{r, peerOf(r.Context()).by, http.MaxBytesReader(w, r.Body, maxBodyBytes)} //nolint:contextcheck // the request's context; stop only ends it
 	var q VerifyRequest
-	if err := c.decode(&q); err != nil { //nolint:contextcheck // it only reads the body
+	if err := c.decode(&q); err != nil {
 		writeError(w, err)
 		return
 	}
@@ -84,7 +84,7 @@ func (s *Server) verifyTenant(stop context.Context, w http.ResponseWriter, r *ht
 	end := VerifyStep{End: true}
 	var err error
 	if q.CleanUp {
-		end.Left, err = s.Verifier.CleanUp(ctx, tenant, rotator.Token(q.Admin), c.by) //nolint:contextcheck // the request's context; stop only ends it
+		end.Left, err = s.Verifier.CleanUp(ctx, tenant, rotator.Token(q.Admin), c.by) //nolint:contextcheck // the same
 	} else {
 		var report verify.Report
 		report, err = s.Verifier.Verify(ctx, tenant, q, c.by, func(text string) { tell(VerifyStep{Text: text}) }) //nolint:contextcheck // the same

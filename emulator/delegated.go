@@ -366,7 +366,7 @@ func (t *Tenant) delegatedAnswer(c *call, s session, audience, nonce string, now
 // realm says how a user signs in: with a password that Entra itself checks.
 //
 // https://github.com/AzureAD/microsoft-authentication-library-for-python (wstrust
-// discovery); the answer for a managed domain
+// discovery); the answer for a managed domain.
 func (t *Tenant) realm(c *call, name string) *response {
 	_, domain, ok := strings.Cut(name, "@")
 	if !ok {

@@ -89,8 +89,9 @@ func TestDeviceCode(t *testing.T) {
 		}
 		got := poll(d.text("device_code"))
 		m := claimsOf(t, got.text("access_token"))
+		scopes, _ := m["scp"].(string)
 		if got.status != 200 || m["aud"] != "https://graph.microsoft.com" || m["idtyp"] != "user" || m["upn"] != "admin@contoso.example" ||
-			!strings.Contains(m["scp"].(string), "Application.ReadWrite.All") || m["roles"] != nil {
+			!strings.Contains(scopes, "Application.ReadWrite.All") || m["roles"] != nil {
 			t.Errorf("token: %d %v", got.status, m)
 		}
 		refused("twice", poll(d.text("device_code")), "bad_verification_code", 70018)
@@ -170,17 +171,23 @@ func TestBrowserSignIn(t *testing.T) {
 		"code_challenge": {base64.RawURLEncoding.EncodeToString(digest[:])}, "code_challenge_method": {"S256"}, "prompt": {"select_account"},
 	}
 	trip := tenant.Transport()
-	authorize := func(q url.Values) *http.Response {
+	authorize := func(q url.Values) answer {
+		t.Helper()
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+host+"/organizations/oauth2/v2.0/authorize?"+q.Encode(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return must(trip.RoundTrip(r))(t)
+		resp, err := trip.RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		return answer{status: resp.StatusCode, header: resp.Header, raw: must(io.ReadAll(resp.Body))(t)}
 	}
 	a := authorize(ask)
-	back := must(url.Parse(a.Header.Get("Location")))(t)
-	if a.StatusCode != 302 || back.Host != "localhost:45678" || back.Query().Get("state") != "s" {
-		t.Fatalf("authorize: %d %s", a.StatusCode, back)
+	back := must(url.Parse(a.header.Get("Location")))(t)
+	if a.status != 302 || back.Host != "localhost:45678" || back.Query().Get("state") != "s" {
+		t.Fatalf("authorize: %d %s", a.status, back)
 	}
 	c := newClient(t, tenant)
 	got := c.post("/organizations/oauth2/v2.0/token", url.Values{
@@ -193,18 +200,14 @@ func TestBrowserSignIn(t *testing.T) {
 	}
 	ask.Set("response_mode", "form_post")
 	a = authorize(ask)
-	page := string(must(io.ReadAll(a.Body))(t))
-	if a.StatusCode != 200 || !strings.Contains(page, `action="http://localhost:45678"`) || !strings.Contains(page, `name="code" value="`) {
-		t.Errorf("a form: %d %s", a.StatusCode, page)
+	page := string(a.raw)
+	if a.status != 200 || !strings.Contains(page, `action="http://localhost:45678"`) || !strings.Contains(page, `name="code" value="`) {
+		t.Errorf("a form: %d %s", a.status, page)
 	}
 	ask.Del("response_mode")
-	elsewhere := url.Values{}
-	for name, values := range ask {
-		elsewhere[name] = values
-	}
-	elsewhere.Set("redirect_uri", "https://page.contoso.example")
-	if a := authorize(elsewhere); a.StatusCode != 400 && a.StatusCode != 401 {
-		t.Errorf("an address that is not the user's machine: %d %s", a.StatusCode, a.Header.Get("Location"))
+	ask.Set("redirect_uri", "https://page.contoso.example")
+	if a := authorize(ask); a.status != 400 && a.status != 401 {
+		t.Errorf("an address that is not the user's machine: %d %s", a.status, a.header.Get("Location"))
 	}
 }
 
@@ -303,7 +306,11 @@ func TestLoginUnknown(t *testing.T) {
 		if tt.form != nil {
 			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		}
-		a := must(c.trip.RoundTrip(r))(t)
+		a, err := c.trip.RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.Body.Close()
 		if a.StatusCode != tt.status {
 			t.Errorf("%s https://%s%s: got %d, want %d", tt.method, tt.host, tt.path, a.StatusCode, tt.status)
 		}

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/seed-f0abd057/rotate/emulator"
 )
 
@@ -22,9 +24,10 @@ func TestL20Federated(t *testing.T) {
 	}
 	c := newClient(t, tenant).as(addAdmin(t, tenant, "Application.Read.All"))
 	own := "applications/" + app.ObjectID + "/federatedIdentityCredentials"
+	audiences := []any{"api://AzureADTokenExchange"}
 	for _, path := range []string{own, "applications(appId='" + app.ClientID + "')/federatedIdentityCredentials"} {
 		list := c.want(200, "GET", path, nil).values()
-		if len(list) != 1 || list[0]["id"] != id || list[0]["subject"] != "repo:contoso/sync:ref:refs/heads/main" || list[0]["audiences"].([]any)[0] != "api://AzureADTokenExchange" {
+		if len(list) != 1 || list[0]["id"] != id || list[0]["subject"] != "repo:contoso/sync:ref:refs/heads/main" || !cmp.Equal(list[0]["audiences"], audiences) {
 			t.Errorf("%s: %v", path, list)
 		}
 	}
@@ -51,7 +54,9 @@ func TestL20Federated(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if body, err := io.ReadAll(a.Body); err != nil || a.StatusCode != http.StatusOK || json.Valid(body) {
+		body, err := io.ReadAll(a.Body)
+		a.Body.Close()
+		if err != nil || a.StatusCode != http.StatusOK || json.Valid(body) {
 			t.Errorf("%s: %d %s; want an answer that breaks off", path, a.StatusCode, body)
 		}
 		if a := c.send("GET", "/beta/"+path, "", nil); a.status != 200 || len(a.values()) == 0 {

@@ -183,7 +183,7 @@ func graphVerdict(k call, e *Error) verdict {
 		return fix(rotator.ReasonOther, "the tenant, or who asks, has reached its quota of directory objects; delete apps and other objects that are not used, or have the quota raised")
 	case is("Authentication_RequestFromNonPremiumTenantOrB2CTenant"):
 		return fix(rotator.ReasonUnsupported, "the tenant has no Entra ID P1 licence, so its sign-in log cannot be read; get one, or do without: rotate app edit "+k.App+" --evidence=false")
-	case e.isPage() && e.StatusCode != http.StatusUnauthorized && !(k.what == readSignIns && e.StatusCode == http.StatusNotFound):
+	case e.isPage() && e.StatusCode != http.StatusUnauthorized && (k.what != readSignIns || e.StatusCode != http.StatusNotFound):
 		return e.page()
 	case e.StatusCode == http.StatusUnauthorized && k.proof && e.Code == "Authentication_MissingOrMalformed":
 		// The text speaks of the access token and means the proof.

@@ -1,7 +1,7 @@
 package graph_test
 
 import (
-	"crypto/sha1" //nolint:gosec // what Entra writes there
+	"crypto/sha1" // what Entra writes there
 	"encoding/hex"
 	"encoding/pem"
 	"net/http"

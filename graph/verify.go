@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -65,9 +66,7 @@ func (r *RawTenant) Graph(ctx context.Context, q verify.Request) (verify.Answer,
 	if q.Body != nil {
 		header["Content-Type"] = "application/json"
 	}
-	for name, value := range q.Header {
-		header[name] = value
-	}
+	maps.Copy(header, q.Header)
 	return r.send(ctx, r.tenant.graph, q.Method, r.About().Graph+q.Path, header, body)
 }
 

@@ -79,7 +79,7 @@ func (t *Teams) Send(ctx context.Context, m Message) (string, error) {
 }
 
 // teamsStatus is the status that Teams had for a connector, in the body of a 200.
-var teamsStatus = regexp.MustCompile(`(?i)HTTP error (\d{3})`) //nolint:gochecknoglobals // a constant
+var teamsStatus = regexp.MustCompile(`(?i)HTTP error (\d{3})`)
 
 // teamsRefused reads what a connector or a workflow answers beside its 200: "1" or nothing
 // if Teams has the message, else that the delivery failed, or JSON with an error.

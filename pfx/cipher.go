@@ -199,8 +199,9 @@ func (w *work) decrypt(ctx context.Context, algorithm pkix.AlgorithmIdentifier, 
 	}
 	plain := make([]byte, len(data))
 	cipher.NewCBCDecrypter(block, iv).CryptBlocks(plain, data)
-	pad := int(plain[len(plain)-1])
-	if pad < 1 || pad > size || !bytes.Equal(plain[len(plain)-pad:], bytes.Repeat([]byte{byte(pad)}, pad)) {
+	last := plain[len(plain)-1]
+	pad := int(last)
+	if pad < 1 || pad > size || !bytes.Equal(plain[len(plain)-pad:], bytes.Repeat([]byte{last}, pad)) {
 		return nil, ErrWrongPassword
 	}
 	return plain[:len(plain)-pad], nil
@@ -214,7 +215,7 @@ func (w *work) encrypt(ctx context.Context, algorithm pkix.AlgorithmIdentifier, 
 		return nil, err
 	}
 	pad := block.BlockSize() - len(plain)%block.BlockSize()
-	data := append(bytes.Clone(plain), bytes.Repeat([]byte{byte(pad)}, pad)...)
+	data := append(bytes.Clone(plain), bytes.Repeat([]byte{byte(pad)}, pad)...) //nolint:gosec // pad is 1 to 16, the largest block
 	cipher.NewCBCEncrypter(block, iv).CryptBlocks(data, data)
 	return data, nil
 }

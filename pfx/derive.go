@@ -77,7 +77,7 @@ func (w *work) derive12(ctx context.Context, newHash func() hash.Hash, purpose b
 			carry := 1
 			for i := v - 1; i >= 0; i-- {
 				carry += int(block[i]) + int(b[i])
-				block[i] = byte(carry)
+				block[i] = byte(carry & 0xff)
 				carry >>= 8
 			}
 		}

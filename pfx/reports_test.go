@@ -126,7 +126,7 @@ func TestB2FriendlyName(t *testing.T) {
 			if key, _, _, err := pkcs12.DecodeChain(data, password); err != nil || !k.one.Equal(key) {
 				t.Errorf("%s: go-pkcs12 says %v", e, err)
 			}
-			blocks, err := pkcs12.ToPEM(data, password)
+			blocks, err := pkcs12.ToPEM(data, password) //nolint:staticcheck // nothing else shows the names; the blocks are not used as PEM
 			if err != nil {
 				t.Fatalf("%s: go-pkcs12 says %v", e, err)
 			}

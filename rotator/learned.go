@@ -60,10 +60,10 @@ func (l learned) contradicted(fresh *TenantFacts) map[string]string {
 	count("patch_key_id", "kept", CountKeyIDReplaced+"_"+WayPatch, "replaced")
 	count("patch_key_id", "kept", CountKeyIDRefused+"_"+WayPatch, "refused")
 	count("patch_key_id", "replaced", CountKeyIDKept+"_"+WayPatch, "kept")
-	longer := func(name, what string, times time.Duration) {
+	longer := func(name, what string, times int) {
 		_, known := l[name]
 		// Short times differ from one sign-in to the next.
-		if span := fresh.Spans[what]; known && span.Count > 0 && span.Max > times*l.lag(name) && span.Max > time.Minute {
+		if span := fresh.Spans[what]; known && span.Count > 0 && span.Max > time.Duration(times)*l.lag(name) && span.Max > time.Minute {
 			seen[name] = span.Max.Round(time.Second).String()
 		}
 	}

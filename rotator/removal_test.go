@@ -302,7 +302,7 @@ func TestRemovedCertificateComesBack(t *testing.T) {
 			}
 			w.told(r)
 			before := w.removals()
-			r.Inventory, r.Tenants = r.Entra.(*graph.Client), []string{"contoso"} //nolint:errcheck,forcetypeassert // newWorld made it
+			r.Inventory, r.Tenants = r.Entra.(*graph.Client), []string{"contoso"} //nolint:forcetypeassert // newWorld made it
 			inspect(t, r)
 			if told := strings.Join(w.told(r), "\n"); !strings.Contains(told, "removal_unconfirmed "+severity) || !strings.Contains(told, "on the app again") {
 				t.Errorf("told %s", told)

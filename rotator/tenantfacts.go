@@ -378,9 +378,10 @@ func (t *turn) noteListed(present bool) {
 		}
 	default:
 		n.Listed++
-		if n.Listed == 1 {
+		switch n.Listed {
+		case 1:
 			n.Took(SpanListed, since)
-		} else if n.Listed == steadyReads {
+		case steadyReads:
 			n.Took(SpanListedSteady, since)
 		}
 	}

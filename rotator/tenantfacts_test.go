@@ -53,7 +53,7 @@ func TestTenantFacts(t *testing.T) {
 		if len(stored) > 4096 {
 			t.Errorf("one rotation in one tenant takes %d bytes: %s", len(stored), stored)
 		}
-		for _, id := range append([]string{tenantID, "contoso", "app-1", string(w.apps[0].clientID)}, regexp.MustCompile(`[0-9a-fA-F]{16,}`).FindAllString(string(stored), -1)...) {
+		for _, id := range append([]string{tenantID, "contoso", "app-1", w.apps[0].clientID}, regexp.MustCompile(`[0-9a-fA-F]{16,}`).FindAllString(string(stored), -1)...) {
 			if strings.Contains(string(stored), id) {
 				t.Errorf("the facts hold %q: %s", id, stored)
 			}

@@ -264,6 +264,7 @@ func loginFault(number int, text string) func(emulator.Request) *emulator.Fault 
 
 // ellipticPEM is a key that Entra does not take, with no certificate at all.
 func ellipticPEM(t *testing.T) []byte {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)

@@ -67,7 +67,7 @@ func TestEveryTestHasAPlace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range strings.Split(alone[1], "|") {
+	for name := range strings.SplitSeq(alone[1], "|") {
 		if run := "-run '^" + name + "$'"; !strings.Contains(script+string(making), run) {
 			t.Errorf("%s is left out in .ci/run and has no step (%s)", name, run)
 		}

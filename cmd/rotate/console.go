@@ -57,7 +57,7 @@ func (s *console) Write(p []byte) (int, error) {
 }
 
 // ownColours are the sequences that colour and nothing else.
-var ownColours = regexp.MustCompile(`^\x1b\[(0|1|2|31|32|33|36)m`) //nolint:gochecknoglobals // a constant
+var ownColours = regexp.MustCompile(`^\x1b\[(0|1|2|31|32|33|36)m`)
 
 // harmless replaces what would command a terminal. Sequences that begin with ESC and the
 // key are ours: the key is left out.

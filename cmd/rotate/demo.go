@@ -282,8 +282,8 @@ func (d *demo) list(ctx context.Context) (rotator.Listing, error) {
 // startConsumer lets a program sign in again and again with the file that it
 // finds in its folder.
 func (d *demo) startConsumer(running context.Context, work *errgroup.Group) func(context.Context) error {
-	return func(context.Context) error {
-		first, err := openPair(d.seed.PFXFile, d.seed.PasswordFile)
+	return func(ctx context.Context) error {
+		first, err := openPair(ctx, d.seed.PFXFile, d.seed.PasswordFile)
 		if err != nil {
 			return err
 		}

@@ -40,7 +40,7 @@ func (c *consumer) run(ctx context.Context) error {
 			return nil
 		case <-ticker.C:
 		}
-		pair, err := openPair(c.path, c.path+".password")
+		pair, err := openPair(ctx, c.path, c.path+".password")
 		if err == nil {
 			_, err = c.entra.SignIn(ctx, c.app, pair, nil)
 		}
@@ -50,7 +50,7 @@ func (c *consumer) run(ctx context.Context) error {
 		if err != nil {
 			// On a host with much other work it may come a moment late, with a file that
 			// was replaced meanwhile.
-			if now, readErr := openPair(c.path, c.path+".password"); readErr == nil && now.Thumbprint() != pair.Thumbprint() {
+			if now, readErr := openPair(ctx, c.path, c.path+".password"); readErr == nil && now.Thumbprint() != pair.Thumbprint() {
 				continue
 			}
 		}
@@ -89,7 +89,7 @@ func (d *demo) consumerLine() []string {
 }
 
 // openPair opens a PFX with the password in a file.
-func openPair(path, passwordFile string) (rotator.KeyPair, error) {
+func openPair(ctx context.Context, path, passwordFile string) (rotator.KeyPair, error) {
 	data, err := readFile(path, pfx.MaxBytes)
 	if err != nil {
 		return rotator.KeyPair{}, err
@@ -98,18 +98,18 @@ func openPair(path, passwordFile string) (rotator.KeyPair, error) {
 	if err != nil {
 		return rotator.KeyPair{}, err
 	}
-	return encoder{}.Decode(data, password)
+	return encoder{}.decode(ctx, data, password)
 }
 
 // inspect looks at the result from outside, with nothing of the store: what the
 // consumer got, what Entra accepts, what the app holds.
 func (d *demo) inspect(ctx context.Context) error {
 	d.chapter("the result, seen from outside", "")
-	delivered, err := openPair(d.consumer.path, d.consumer.path+".password")
+	delivered, err := openPair(ctx, d.consumer.path, d.consumer.path+".password")
 	if err != nil {
 		return fmt.Errorf("open the delivered PFX: %w", err)
 	}
-	adopted, err := openPair(d.seed.PFXFile, d.seed.PasswordFile)
+	adopted, err := openPair(ctx, d.seed.PFXFile, d.seed.PasswordFile)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/rsa"
 	"crypto/x509"
 	"errors"
@@ -29,8 +30,13 @@ func (encoder) Encode(encoding string, key *rsa.PrivateKey, certificate []byte, 
 }
 
 // Decode implements [rotator.Encoder].
-func (encoder) Decode(data []byte, password string) (rotator.KeyPair, error) {
-	p, err := pfx.Decode(data, password)
+func (e encoder) Decode(data []byte, password string) (rotator.KeyPair, error) {
+	return e.decode(context.Background(), data, password)
+}
+
+// decode is Decode, and stops with the context.
+func (encoder) decode(ctx context.Context, data []byte, password string) (rotator.KeyPair, error) {
+	p, err := pfx.DecodeContext(ctx, data, password)
 	switch {
 	case errors.Is(err, pfx.ErrMismatch):
 		err = &known{err, rotator.ErrMismatch}

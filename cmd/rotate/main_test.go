@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -235,7 +236,7 @@ func cmdPair(ts *testscript.TestScript, neg bool, args []string) {
 
 func cmdThumbprint(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, !neg && len(args) == 2, "thumbprint PFX PASSWORD")
-	pair, err := openPair(ts.MkAbs(args[0]), ts.MkAbs(args[1]))
+	pair, err := openPair(context.Background(), ts.MkAbs(args[0]), ts.MkAbs(args[1]))
 	ts.Check(err)
 	_, err = ts.Stdout().Write([]byte(rotator.ThumbprintSHA1(pair.Certificate) + "\n"))
 	ts.Check(err)
@@ -249,7 +250,7 @@ func cmdLeaks(ts *testscript.TestScript, neg bool, args []string) {
 	ready := readReady(ts)
 	secrets["admin"] = bytes.TrimSpace([]byte(ts.ReadFile(ready.Admin.ClientSecretFile)))
 	add := func(name, pfxFile, passwordFile string) {
-		pair, err := openPair(pfxFile, passwordFile)
+		pair, err := openPair(context.Background(), pfxFile, passwordFile)
 		ts.Check(err)
 		for i, part := range []*big.Int{pair.Key.D, pair.Key.Primes[0], pair.Key.Primes[1]} {
 			raw := part.Bytes()

@@ -142,7 +142,7 @@ func identityOf(t config.Tenant, keys *store.Store) graph.Identity {
 	case config.KindCertificate:
 		return graph.Identity{Certificate: &graph.Certificate{ClientID: client, Pair: func(ctx context.Context) (rotator.KeyPair, error) {
 			if _, err := keys.AppByClientID(ctx, t.Name, client); errors.Is(err, rotator.ErrNotFound) {
-				return identityPair(id)
+				return identityPair(ctx, id)
 			}
 			return rotator.IdentityPair(ctx, keys, t.Name, client)
 		}}}
@@ -160,7 +160,7 @@ func identityOf(t config.Tenant, keys *store.Store) graph.Identity {
 
 // identityPair reads the certificate of a tenant's identity from its file: only
 // while the app is not tracked.
-func identityPair(id *config.Identity) (rotator.KeyPair, error) {
+func identityPair(ctx context.Context, id *config.Identity) (rotator.KeyPair, error) {
 	data, err := readFile(id.CertificateFile, pfx.MaxBytes)
 	if err != nil {
 		return rotator.KeyPair{}, err
@@ -169,7 +169,7 @@ func identityPair(id *config.Identity) (rotator.KeyPair, error) {
 	if err != nil {
 		return rotator.KeyPair{}, err
 	}
-	pair, err := encoder{}.Decode(data, password)
+	pair, err := encoder{}.decode(ctx, data, password)
 	if err != nil {
 		return rotator.KeyPair{}, fmt.Errorf("%s: %w", id.CertificateFile, err)
 	}

@@ -173,7 +173,7 @@ func newReportFiles(path string) (*reportFiles, error) {
 		mode os.FileMode
 		file **os.File
 	}{{path, 0o644, &files.markdown}, {base + ".json", 0o644, &files.json}, {base + ".requests.json", 0o600, &files.requests}} {
-		f, err := os.OpenFile(one.name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, one.mode) //nolint:gosec // the user named it
+		f, err := os.OpenFile(one.name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, one.mode)
 		if err != nil {
 			return nil, errors.Join(&usageError{"--report: " + err.Error()}, files.remove())
 		}

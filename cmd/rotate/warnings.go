@@ -67,7 +67,7 @@ func identityWarnings(ctx context.Context, tenants []config.Tenant, keys *store.
 				"tenant %s: the certificate of its identity is not tracked and will end one day; \"rotate app add\" it like any other app (client ID %s)", t.Name, t.Identity.ClientID))
 			continue
 		}
-		pair, err := identityPair(t.Identity)
+		pair, err := identityPair(ctx, t.Identity)
 		if err != nil || tracked.Current == nil || pair.Thumbprint() == tracked.Current.ThumbprintSHA256 {
 			continue
 		}

@@ -100,41 +100,51 @@ func graphCases(proof, certificate string) []graphCase {
 		{"any object", request{Path: "/directoryObjects/{sp}"}, map[string]any{"@odata.type": "#microsoft.graph.servicePrincipal"}, nil},
 		{"granted roles", request{Path: "/servicePrincipals/{sp}/appRoleAssignments"}, map[string]any{"value.0.principalId": "{sp}"}, nil},
 		{
-			"create with owners", request{Path: "/applications", Method: "post", Body: map[string]any{
+			"create with owners",
+			request{Path: "/applications", Method: "post", Body: map[string]any{
 				"displayName": "{new}", "owners@odata.bind": []string{"https://graph.microsoft.com/v1.0/directoryObjects/{owner}"},
 			}},
 			map[string]any{"displayName": "{new}"},
 			[]fact{{"applications?$top=999|displayName={new}", map[string]any{"displayName": "{new}"}}},
 		},
 		{
-			"update that repeats the id", request{Path: "/applications/{object}", Method: "patch", Body: map[string]any{"id": "{object}", "notes": "by a client"}}, nil,
+			"update that repeats the id",
+			request{Path: "/applications/{object}", Method: "patch", Body: map[string]any{"id": "{object}", "notes": "by a client"}},
+			nil,
 			[]fact{{"applications/{object}", map[string]any{"notes": "by a client"}}},
 		},
 		{
-			"qualified addKey", request{Path: "/applications/{object}/microsoft.graph.addKey", Method: "post", Body: map[string]any{
+			"qualified addKey",
+			request{Path: "/applications/{object}/microsoft.graph.addKey", Method: "post", Body: map[string]any{
 				"keyCredential": map[string]any{"type": "AsymmetricX509Cert", "usage": "Verify", "key": certificate}, "passwordCredential": nil, "proof": proof,
 			}},
 			map[string]any{"type": "AsymmetricX509Cert"},
 			[]fact{{"applications/{object}", map[string]any{"keyCredentials.#": 2}}},
 		},
 		{
-			"addPassword", request{Path: "/applications/{object}/addPassword", Method: "post", Body: map[string]any{"passwordCredential": map[string]any{"displayName": "by a client"}}},
+			"addPassword",
+			request{Path: "/applications/{object}/addPassword", Method: "post", Body: map[string]any{"passwordCredential": map[string]any{"displayName": "by a client"}}},
 			map[string]any{"displayName": "by a client"},
 			[]fact{{"applications/{object}", map[string]any{"passwordCredentials.#": 2}}},
 		},
 		{
-			"federated credential", request{Path: "/applications/{object}/federatedIdentityCredentials", Method: "post", Body: map[string]any{
+			"federated credential",
+			request{Path: "/applications/{object}/federatedIdentityCredentials", Method: "post", Body: map[string]any{
 				"name": "{new}", "issuer": "https://token.actions.githubusercontent.com", "subject": "repo:contoso/deploy", "audiences": []string{"api://AzureADTokenExchange"},
 			}},
 			map[string]any{"name": "{new}"},
 			[]fact{{"applications/{object}/federatedIdentityCredentials", map[string]any{"value.0.name": "{new}"}}},
 		},
 		{
-			"owner", request{Path: "/applications/{object}/owners/$ref", Method: "post", Body: map[string]any{"@odata.id": "https://graph.microsoft.com/v1.0/directoryObjects/{owner}"}}, nil,
+			"owner",
+			request{Path: "/applications/{object}/owners/$ref", Method: "post", Body: map[string]any{"@odata.id": "https://graph.microsoft.com/v1.0/directoryObjects/{owner}"}},
+			nil,
 			[]fact{{"applications/{object}/owners", map[string]any{"value.0.id": "{owner}"}}},
 		},
 		{
-			"delete", request{Path: "/applications/{bareobject}", Method: "delete"}, nil,
+			"delete",
+			request{Path: "/applications/{bareobject}", Method: "delete"},
+			nil,
 			[]fact{{"applications/{bareobject}", nil}, {"directory/deletedItems/{bareobject}", map[string]any{"appId": "{bare}"}}},
 		},
 	}

@@ -83,6 +83,7 @@ func TestRotateAdministrator(t *testing.T) {
 	}
 	for how, signIn := range map[string]func(*testing.T, *subject, string){
 		"device": func(t *testing.T, s *subject, home string) {
+			t.Helper()
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 			defer cancel()
 			cmd := exec.CommandContext(ctx, "bash", "-c", create(s, "device"))
@@ -103,9 +104,11 @@ func TestRotateAdministrator(t *testing.T) {
 			}
 		},
 		"browser": func(t *testing.T, s *subject, home string) {
+			t.Helper()
 			here.must(t, home, create(s, "browser"))
 		},
 		"cli": func(t *testing.T, s *subject, _ string) {
+			t.Helper()
 			here.must(t, s.names["home"], "export AZURE_CONFIG_DIR="+administrator(t)+"/.azure\n"+create(s, "cli"))
 		},
 	} {

@@ -28,8 +28,6 @@ type probe struct {
 	addedAt     time.Time
 }
 
-func (p probe) isZero() bool { return p.key == nil }
-
 func (p probe) thumbprint() string {
 	digest := sha1.Sum(p.der) //nolint:gosec // see the import
 	return strings.ToUpper(hex.EncodeToString(digest[:]))

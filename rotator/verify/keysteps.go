@@ -266,13 +266,14 @@ func (r *Run) removeItself(ctx context.Context) error {
 // watchRemoval removes a key that signs in, and looks when the list, the token
 // service and Graph know.
 func (r *Run) watchRemoval(ctx context.Context) error {
-	p, a, err := r.addPlain(ctx, r.first, "rotate-verify removed")
+	p, _, err := r.addPlain(ctx, r.first, "rotate-verify removed")
 	if err != nil || p.keyID == "" {
 		return err
 	}
 	var token string
 	for range 12 {
-		if a, err = r.token(ctx, p, tokenForm{}, ""); err != nil {
+		a, err := r.token(ctx, p, tokenForm{}, "")
+		if err != nil {
 			return err
 		}
 		if token = accessToken(a.Body); token != "" {
@@ -282,7 +283,8 @@ func (r *Run) watchRemoval(ctx context.Context) error {
 			return err
 		}
 	}
-	if a, err = r.remove(ctx, r.first, p.keyID); err != nil {
+	a, err := r.remove(ctx, r.first, p.keyID)
+	if err != nil {
 		return err
 	}
 	begun := time.Now()
@@ -672,7 +674,7 @@ func logged(a Answer) []loggedSignIn {
 
 // judgeLog compares what the log shows with what was sent.
 func (r *Run) judgeLog(list []loggedSignIn) {
-	any := func(match func(l loggedSignIn, s SignIn) bool) bool {
+	matched := func(match func(l loggedSignIn, s SignIn) bool) bool {
 		return slices.ContainsFunc(list, func(l loggedSignIn) bool {
 			return slices.ContainsFunc(r.entry.SignIns, func(s SignIn) bool { return match(l, s) })
 		})
@@ -687,12 +689,12 @@ func (r *Run) judgeLog(list []loggedSignIn) {
 			r.fact(name, "empty", Answer{})
 		}
 	}
-	word("log_key_id", any(func(l loggedSignIn, s SignIn) bool { return s.KeyID != "" && strings.EqualFold(l.KeyID, s.KeyID) }),
+	word("log_key_id", matched(func(l loggedSignIn, s SignIn) bool { return s.KeyID != "" && strings.EqualFold(l.KeyID, s.KeyID) }),
 		func(l loggedSignIn) bool { return l.KeyID != "" }, "filled")
-	word("log_thumbprint", any(func(l loggedSignIn, s SignIn) bool { return strings.EqualFold(l.Thumbprint, s.Thumbprint) }),
+	word("log_thumbprint", matched(func(l loggedSignIn, s SignIn) bool { return strings.EqualFold(l.Thumbprint, s.Thumbprint) }),
 		func(l loggedSignIn) bool { return l.Thumbprint != "" }, "filled")
-	word("log_correlation_id", any(func(l loggedSignIn, s SignIn) bool { return strings.EqualFold(l.Correlation, s.Correlation) }),
+	word("log_correlation_id", matched(func(l loggedSignIn, s SignIn) bool { return strings.EqualFold(l.Correlation, s.Correlation) }),
 		func(l loggedSignIn) bool { return l.Correlation != "" }, "ours")
-	word("log_token_id", any(func(l loggedSignIn, s SignIn) bool { return s.Token != "" && l.Token == s.Token }),
+	word("log_token_id", matched(func(l loggedSignIn, s SignIn) bool { return s.Token != "" && l.Token == s.Token }),
 		func(l loggedSignIn) bool { return l.Token != "" }, "same")
 }

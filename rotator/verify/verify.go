@@ -152,7 +152,6 @@ type Run struct {
 	keys     int
 	tokens   int
 	troubles int
-	keyCount int
 	made     []*rsa.PrivateKey
 	masks    *masks
 	// first is the app's first key pair, second the one that addKey added.
