@@ -11,29 +11,20 @@ import (
 	"github.com/seed-f0abd057/rotate/rotator"
 )
 
-// TestVerdictsByCode: what a person reads follows from the code, never from the
-// status alone. The names are those of the facts.
-func TestVerdictsByCode(t *testing.T) {
-	for _, c := range []struct {
-		name, code, message string
-		status              int
-		reason              rotator.Reason
-		next                string
-	}{
-		{"L4", "KeyCredentialsInvalidEndDate", "Key credential end date is invalid.", 400, rotator.ReasonEndDate, "shorten the validity"},
-		{"L4 text only", "Request_BadRequest", "Key credential end date is invalid.", 400, rotator.ReasonEndDate, "shorten the validity"},
-		{"L5 app", "Directory_ResourceSizeExceeded", "The size of the object has exceeded its limit.", 403, rotator.ReasonOther, "too many certificates and secrets"},
-		{"L5 tenant", "Directory_QuotaExceeded", "The directory object quota limit has been exceeded.", 403, rotator.ReasonOther, "quota of directory objects"},
-		{"L12 certificate", "Request_BadRequest", "Invalid credential value. Error: Cannot find the requested object.", 400, rotator.ReasonOther, "cannot read the certificate"},
-		{"L12 list", "BadRequest", "Property keyCredentials in payload has a value that does not match schema.", 400, rotator.ReasonOther, "list of certificates"},
-		{"L14 lifetime", "CredentialInvalidLifetimeAsPerAppPolicy", "Refused.", 400, rotator.ReasonPolicy, "shorten defaults.validity"},
-		{"L14 type", "CredentialTypeNotAllowedAsPerAppPolicy", "Refused.", 400, rotator.ReasonOther, "kind of credential"},
-		{"L14 audience", "SignInAudienceNotAllowedAsPerAppPolicy", "Refused.", 400, rotator.ReasonOther, "account types"},
-		{"L14 identifier", "InvalidUniqueTenantIdentifierAsPerAppPolicy", "Refused.", 400, rotator.ReasonOther, "identifier URI"},
-		{"L14 unknown", "SomethingElseAsPerAppPolicy", "Refused.", 403, rotator.ReasonOther, "app management policy refuses"},
-		{"a permission", "Authorization_RequestDenied", "Insufficient privileges to complete the operation.", 403, rotator.ReasonForbidden, "make the identity"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
+// A refusal is a refused addKey and what a person is to read of it.
+type refusal struct {
+	code, message string
+	status        int
+	reason        rotator.Reason
+	next          string
+}
+
+// checkRefusals: what a person reads follows from the code, never from the status
+// alone.
+func checkRefusals(t *testing.T, refusals []refusal) {
+	t.Helper()
+	for _, c := range refusals {
+		t.Run(c.code, func(t *testing.T) {
 			w := newWorld(t, nil)
 			w.sent.fail(on(http.MethodPost, "/addKey", emulator.Fault{Status: c.status, Code: c.code, Message: c.message}))
 			_, err := w.client.AddKey(t.Context(), w.managed(), w.pair, newKey(t, newPair(t, 1, time.Hour)))
@@ -48,6 +39,61 @@ func TestVerdictsByCode(t *testing.T) {
 				t.Errorf("transient %v", f.Transient)
 			}
 		})
+	}
+}
+
+// TestL4EndDate: the code or the text of a refused end date, which may pass.
+func TestL4EndDate(t *testing.T) {
+	checkRefusals(t, []refusal{
+		{"KeyCredentialsInvalidEndDate", "Key credential end date is invalid.", 400, rotator.ReasonEndDate, "shorten the validity"},
+		{"Request_BadRequest", "Key credential end date is invalid.", 400, rotator.ReasonEndDate, "shorten the validity"},
+	})
+}
+
+// TestL5TwoLimits: too many credentials on the app, and a quota of objects, are two
+// things; neither is a missing permission, which has the same status.
+func TestL5TwoLimits(t *testing.T) {
+	checkRefusals(t, []refusal{
+		{"Directory_ResourceSizeExceeded", "The size of the object has exceeded its limit.", 403, rotator.ReasonOther, "too many certificates and secrets"},
+		{"Directory_QuotaExceeded", "The directory object quota limit has been exceeded.", 403, rotator.ReasonOther, "quota of directory objects"},
+		{"Authorization_RequestDenied", "Insufficient privileges to complete the operation.", 403, rotator.ReasonForbidden, "make the identity"},
+	})
+}
+
+// TestL12BadCertificate: a certificate that cannot be read, and a list of the wrong
+// shape.
+func TestL12BadCertificate(t *testing.T) {
+	checkRefusals(t, []refusal{
+		{"Request_BadRequest", "Invalid credential value. Error: Cannot find the requested object.", 400, rotator.ReasonOther, "cannot read the certificate"},
+		{"BadRequest", "Property keyCredentials in payload has a value that does not match schema.", 400, rotator.ReasonOther, "list of certificates"},
+	})
+}
+
+// TestL14PolicyCodes: each policy has advice of its own; a shorter validity helps
+// against the first only.
+func TestL14PolicyCodes(t *testing.T) {
+	checkRefusals(t, []refusal{
+		{"CredentialInvalidLifetimeAsPerAppPolicy", "Refused.", 400, rotator.ReasonPolicy, "shorten defaults.validity"},
+		{"CredentialTypeNotAllowedAsPerAppPolicy", "Refused.", 400, rotator.ReasonOther, "kind of credential"},
+		{"SignInAudienceNotAllowedAsPerAppPolicy", "Refused.", 400, rotator.ReasonOther, "account types"},
+		{"InvalidUniqueTenantIdentifierAsPerAppPolicy", "Refused.", 400, rotator.ReasonOther, "identifier URI"},
+		{"SomethingElseAsPerAppPolicy", "Refused.", 403, rotator.ReasonOther, "app management policy refuses"},
+	})
+}
+
+// TestL15NoLicence: a tenant without a licence for the log of sign-ins is named as
+// such; granting a permission would not help.
+func TestL15NoLicence(t *testing.T) {
+	w := newWorld(t, nil)
+	if err := w.tenant.Grant(w.admin.ClientID, "AuditLog.Read.All"); err != nil {
+		t.Fatal(err)
+	}
+	w.tenant.Configure(func(e *emulator.Tenant) { e.NoPremium = true })
+	_, err := w.client.SignIns(t.Context(), w.managed(), rotator.SignInQuery{Most: 1})
+	f := failure(t, err)
+	if f.Class != rotator.ClassFix || !strings.Contains(f.Message, "Authentication_RequestFromNonPremiumTenantOrB2CTenant") ||
+		!strings.Contains(f.Next, "licence") || strings.Contains(f.Next, "AuditLog") {
+		t.Errorf("%v, next %q", f, f.Next)
 	}
 }
 
