@@ -120,7 +120,7 @@ func (r *Rotator) Delete(ctx context.Context, name string, admin Token, by strin
 // deletedText says what a read showed directly after the deletion: the answer to it
 // proves nothing, and neither does one read.
 func (r *Rotator) deletedText(ctx context.Context, as Access, uniqueName string) string {
-	_, err := r.Registrar.FindUnique(ctx, as, uniqueName)
+	_, err := r.settings().Registrar.FindUnique(ctx, as, uniqueName)
 	const check = "Entra admin centre > App registrations > All applications > "
 	switch {
 	case errors.Is(err, ErrNotFound):
