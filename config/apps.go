@@ -56,8 +56,8 @@ type Delivery struct {
 	// Path of the target of a file.
 	Path     string `yaml:"path,omitempty" about:"the file to write"`
 	Encoding string `yaml:"encoding,omitempty" about:"form of the file or of the hand-off; absent is the policy's" enum:"modern|legacy-des|pem"`
-	// Mode is octal, such as 0640; empty is 0600.
-	Mode         Mode   `yaml:"mode,omitempty" about:"permission bits of the file, octal, nothing for others; default 0600"`
+	// Mode is octal, such as 0640; empty is by the file that is there, or by its folder.
+	Mode         Mode   `yaml:"mode,omitempty" about:"permission bits of the file, octal, nothing for others; default that of the file that is there, else 0640 in a folder made for a group, else 0600"`
 	Group        string `yaml:"group,omitempty" about:"group of the file; default that of its folder"`
 	PasswordPath string `yaml:"password_path,omitempty" about:"file that gets the password, once"`
 	Previous     bool   `yaml:"previous,omitempty" about:"also write the pair that is replaced, to PATH.previous"`

@@ -250,6 +250,9 @@ func (t *target) place(f *folder, name string, content []byte) (*occupied, error
 		p.mode = 0o600
 	}
 	if there.info == nil {
+		if t.mode == 0 {
+			t.byFolder(&p.placement)
+		}
 		return p, nil
 	}
 	uid, gid := owner(there.info)
@@ -270,6 +273,25 @@ func (t *target) place(f *folder, name string, content []byte) (*occupied, error
 		p.gid = gid
 	}
 	return p, nil
+}
+
+// byFolder lets the group read a new file where the folder was made for a group: it
+// may enter the folder, and the file gets it. Else a consumer of another user would
+// find a file that it cannot read.
+func (t *target) byFolder(p *placement) {
+	_, gid := owner(p.folder.info)
+	mode := p.folder.info.Mode()
+	if mode&0o010 == 0 || t.gid >= 0 && t.gid != gid {
+		return
+	}
+	switch inherited := mode&fs.ModeSetgid != 0; {
+	case inherited, t.gid >= 0:
+	case mode&0o001 == 0 && gid != 0 && gid != os.Getegid() && (&target{gid: gid}).mayGive(p.folder) == nil:
+		p.gid = gid
+	default:
+		return // the group of the folder is nobody's in particular
+	}
+	p.mode = 0o640
 }
 
 func (d *Deliverer) deliverFile(ctx context.Context, delivery rotator.Delivery, p rotator.Package) error {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -563,5 +564,42 @@ func TestFileKeepsReaders(t *testing.T) {
 		if s, ok := info.Sys().(*syscall.Stat_t); !ok || int(s.Gid) != gid {
 			t.Errorf("%o: group %d, want %d", mode, s.Gid, gid)
 		}
+	}
+}
+
+// TestP22ReadByTheConsumersGroup delivers into a folder that was made for the
+// consumer's group, as the documents advise: its group can read the new files. In
+// other folders only their owner can, and what was set wins.
+func TestP22ReadByTheConsumersGroup(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		folder fs.FileMode
+		mode   string
+		want   fs.FileMode
+	}{
+		{"folder of a group", fs.ModeSetgid | 0o750, "", 0o640},
+		{"folder of a group, mode set", fs.ModeSetgid | 0o750, "0600", 0o600},
+		{"folder that the group may not enter", fs.ModeSetgid | 0o700, "", 0o600},
+		{"private folder", 0o700, "", 0o600},
+		{"folder that all may enter", 0o755, "", 0o600},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := folder(t)
+			chmod(t, dir, c.folder)
+			d := &deliver.Deliverer{Encoder: encoder{}}
+			to := rotator.Delivery{Kind: "file", Path: dir + "/app.pfx", PasswordPath: dir + "/app.password", Mode: c.mode}
+			if err := d.Deliver(t.Context(), to, pack()); err != nil {
+				t.Fatal(err)
+			}
+			for _, path := range []string{to.Path, to.PasswordPath} {
+				info, err := os.Stat(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if info.Mode().Perm() != c.want {
+					t.Errorf("%s has mode %o, want %o", filepath.Base(path), info.Mode().Perm(), c.want)
+				}
+			}
+		})
 	}
 }

@@ -202,7 +202,7 @@ type Delivery struct {
 	// Encoding of the file: modern, legacy-des or pem. Empty: the policy's.
 	Encoding string `json:"encoding,omitempty"`
 	// Mode holds the permission bits of the file in octal; empty: those of the
-	// file that is there, else 0600.
+	// file that is there, else 0640 in a folder that was made for a group, else 0600.
 	Mode string `json:"mode,omitempty"`
 	// Group that owns the file; empty: the folder's rule.
 	Group string `json:"group,omitempty"`

@@ -32,7 +32,7 @@ func (f *appFlags) register(cmd *cobra.Command) {
 	flags.BoolVar(&f.evidence, "evidence", false, "managed mode: ask the sign-in log, before a certificate is removed, whether the consumer still uses it")
 	flags.StringVar(&f.friendlyName, "friendly-name", "", "name of the key in delivered files, by which a consumer looks it up (Java: alias); default that of the file adopted")
 	flags.StringVar(&f.encoding, "encoding", "", "form of delivered files: modern, legacy-des or pem")
-	flags.Var(&deliveryFlag{&f.deliveries, "file"}, "deliver-file", "write new key pairs to this file, and the password to PATH.password; repeatable")
+	flags.Var(&deliveryFlag{&f.deliveries, "file"}, "deliver-file", "write new key pairs to this file, and the password to PATH.password; PATH,mode=0640,group=NAME,encoding=FORM sets how; repeatable")
 	flags.Var(&deliveryFlag{&f.deliveries, "exec"}, "deliver-exec", "run this hook of the configuration with new key pairs; repeatable")
 	handOff := &deliveryFlag{&f.deliveries, "handoff"}
 	flags.Var(handOff, "deliver-handoff", "a person brings new key pairs to the consumer (rotate handoff)")
@@ -90,7 +90,9 @@ func (f *deliveryFlag) Set(text string) error {
 	case "exec":
 		d.Hook = text
 	case "file":
-		d.Path = text
+		if err := fileOf(&d, text); err != nil {
+			return err
+		}
 	default:
 		if text != "true" {
 			return usagef("it takes no value")
@@ -98,6 +100,27 @@ func (f *deliveryFlag) Set(text string) error {
 	}
 	*f.list = append(*f.list, d)
 	return nil
+}
+
+// fileOf reads PATH or PATH,mode=0640,group=NAME,encoding=FORM. A comma that no such
+// name follows belongs to the path.
+func fileOf(d *control.Delivery, text string) error {
+	d.Path = text
+	for {
+		i := strings.LastIndexByte(d.Path, ',')
+		if i < 0 {
+			return nil
+		}
+		name, value, ok := strings.Cut(d.Path[i+1:], "=")
+		set := map[string]*string{"mode": &d.Mode, "group": &d.Group, "encoding": &d.Encoding}[name]
+		switch {
+		case !ok || set == nil:
+			return nil
+		case value == "":
+			return usagef("%s: it needs a value, such as mode=0640", name)
+		}
+		*set, d.Path = value, d.Path[:i]
+	}
 }
 
 // Type is what help texts call the value.
