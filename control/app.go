@@ -270,6 +270,8 @@ func deliveries(wire []Delivery) []rotator.Delivery {
 // Added is the answer to tracking an app.
 type Added struct {
 	App App `json:"app"`
+	// SignedIn tells that a sign-in with its certificate was made and accepted.
+	SignedIn bool `json:"signed_in"`
 	// Roles that its token carries.
 	Roles []string `json:"roles"`
 	// Found tells how IDs were found, in plain words.

@@ -272,7 +272,7 @@ func (s *Server) add(c call) (int, any, error) {
 		return 0, nil, err
 	}
 	added, err := s.Rotator.Add(c.Context(), spec, c.by)
-	return http.StatusCreated, Added{appOf(added.App, nil), list(added.Roles), list(added.Found), list(added.Warnings)}, err
+	return http.StatusCreated, Added{appOf(added.App, nil), added.SignedIn, list(added.Roles), list(added.Found), list(added.Warnings)}, err
 }
 
 func (s *Server) app(c call) (int, any, error) {

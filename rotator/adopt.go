@@ -305,7 +305,7 @@ func (r *Rotator) openAdopted(ctx context.Context, app *App, spec AppSpec, added
 	case err != nil:
 		return KeyPair{}, err
 	}
-	added.Roles = got.Roles
+	added.SignedIn, added.Roles = err == nil, got.Roles
 	for _, p := range app.Permissions {
 		if !slices.Contains(got.Roles, p) && err == nil {
 			added.Warnings = append(added.Warnings, "its token does not carry "+p+": grant it with admin consent, or leave it out")

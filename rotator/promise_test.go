@@ -1,8 +1,10 @@
 package rotator_test
 
 import (
+	"crypto/x509"
 	"errors"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -269,5 +271,52 @@ func TestP10RollBackChanged(t *testing.T) {
 		}
 		stop()
 		w.checkTenantWith(r)
+	})
+}
+
+// TestP24AdoptedAsItIs adopts a PEM file without a password, whose consumer gets PFX
+// files from then on: a password is made. And it adopts a certificate that has expired:
+// nothing is said of a sign-in that was not made.
+func TestP24AdoptedAsItIs(t *testing.T) {
+	bubble(t, "PEM without a password", options{}, func(w *world, r *rotator.Rotator) {
+		t := w.t
+		spec := w.register(vendor(), 20*24*time.Hour)
+		key, err := x509.MarshalPKCS8PrivateKey(keys()[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		target := filepath.Join(w.dir, "new.pfx")
+		spec.PFX, spec.Password, spec.NoConsumer = pemOf(w.tenant, string(spec.ClientID), key), "", false
+		spec.Deliveries = []rotator.Delivery{{Kind: rotator.DeliverFile, Path: target, PasswordPath: target + ".password"}}
+		added, err := r.Add(t.Context(), spec, "p")
+		if err != nil || !added.SignedIn {
+			t.Fatalf("add: signed in %v, %v", added.SignedIn, err)
+		}
+		stop := run(t, r)
+		await(t, r, "new", 20*time.Hour, "retired", phaseIs(rotator.PhaseRetired))
+		stop()
+		password, err := os.ReadFile(target + ".password")
+		if err != nil || len(password) == 0 {
+			t.Fatalf("password file: %d bytes, %v", len(password), err)
+		}
+		file, err := os.ReadFile(target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := (encoder{}).Decode(file, string(password)); err != nil {
+			t.Errorf("the delivered file: %v", err)
+		}
+		if _, err := (encoder{}).Decode(file, ""); err == nil {
+			t.Error("the delivered file opens without a password")
+		}
+	})
+	bubble(t, "expired", options{}, func(w *world, r *rotator.Rotator) {
+		t := w.t
+		spec := w.register(vendor(), -time.Hour)
+		spec.Mode = rotator.ModeManaged
+		added, err := r.Add(t.Context(), spec, "p")
+		if err != nil || added.SignedIn || len(added.Roles) > 0 {
+			t.Errorf("signed in %v with roles %v, %v; want no sign-in", added.SignedIn, added.Roles, err)
+		}
 	})
 }

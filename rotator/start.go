@@ -382,7 +382,7 @@ func (r *Rotator) passwordFor(ctx context.Context, app *App) (password, name str
 		}
 	}
 	name = cmp.Or(app.FriendlyName, current.FriendlyName)
-	if current.IsZero() || app.NewPassword {
+	if current.IsZero() || app.NewPassword || current.Password == "" { // a PEM file may have none
 		password, err = r.Encoder.NewPassword()
 		return password, name, err
 	}

@@ -66,6 +66,10 @@ type Edit struct {
 // Added is the answer to tracking an app.
 type Added struct {
 	App App
+	// SignedIn tells that a sign-in with its certificate was made and accepted. It is
+	// false without a file, for a certificate that has expired, and where Conditional
+	// Access refuses this host.
+	SignedIn bool
 	// Roles that its token carries.
 	Roles []string
 	// Found tells how ObjectID and KeyID were found, in plain words.

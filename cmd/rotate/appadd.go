@@ -134,7 +134,7 @@ func writeAdded(t *terminal, added control.Added, status control.Status, local b
 	} else {
 		row("certificate", credentialText(tracked.Current, now))
 		if tracked.Mode != string(rotator.ModeMonitor) {
-			row("its token", rolesText(added.Roles))
+			row("its token", tokenText(added, now))
 		}
 	}
 	row("mode", modeText(tracked.Mode))
@@ -173,6 +173,17 @@ func writeAdded(t *terminal, added control.Added, status control.Status, local b
 		next = fmt.Sprintf("  Next: \"rotate daemon\" rotates it when it is due; \"rotate now %s\" does it at once.", tracked.Name)
 	}
 	fmt.Fprintln(t.w, next)
+}
+
+// tokenText says what a sign-in with its certificate gave, if one was made.
+func tokenText(added control.Added, now time.Time) string {
+	switch {
+	case added.SignedIn:
+		return rolesText(added.Roles)
+	case added.App.Current.NotAfter.Before(now):
+		return "not tried: the certificate has expired"
+	}
+	return "not tried, or refused here"
 }
 
 func rolesText(roles []string) string {
