@@ -79,7 +79,7 @@ func TestRotate(t *testing.T) {
 func TestRotateAdministrator(t *testing.T) {
 	create := func(s *subject, how string) string {
 		s.names["how"] = how
-		return s.fill(`{rotate} app create app-1 --display-name {new} --tenant contoso --permission User.Read.All --out $HOME/package --auth {how}`)
+		return s.fill(`{rotate} app create app-1 --display-name {new} --tenant contoso --permission User.Read.All --no-consumer --out $HOME/package --auth {how}`)
 	}
 	for how, signIn := range map[string]func(*testing.T, *subject, string){
 		"device": func(t *testing.T, s *subject, home string) {
