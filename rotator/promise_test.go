@@ -183,7 +183,7 @@ func TestP5OldFilePutBack(t *testing.T) {
 		bubble(t, name, options{}, func(w *world, r *rotator.Rotator) {
 			t := w.t
 			stop := run(t, r)
-			s := await(t, r, "app-1", 5*time.Hour, "in its overlap", func(s rotator.AppStatus) bool { return s.WaitingFor == rotator.WaitingOverlap })
+			await(t, r, "app-1", 5*time.Hour, "in its overlap", func(s rotator.AppStatus) bool { return s.WaitingFor == rotator.WaitingOverlap })
 			written, err := os.ReadFile(w.apps[0].target)
 			if err != nil {
 				t.Fatal(err)
@@ -191,7 +191,7 @@ func TestP5OldFilePutBack(t *testing.T) {
 			if err := w.putBack(); err != nil {
 				t.Fatal(err)
 			}
-			s = await(t, r, "app-1", 5*time.Hour, "stopped", func(s rotator.AppStatus) bool { return s.Trouble != nil })
+			s := await(t, r, "app-1", 5*time.Hour, "stopped", func(s rotator.AppStatus) bool { return s.Trouble != nil })
 			if s.Trouble.Reason != rotator.ReasonTargetChanged || !strings.Contains(s.Trouble.Next, "rotate now app-1") {
 				t.Errorf("trouble %q, next %q", s.Trouble.Message, s.Trouble.Next)
 			}
@@ -224,7 +224,7 @@ func TestP5OldFilePutBack(t *testing.T) {
 		if err := w.putBack(); err != nil {
 			t.Fatal(err)
 		}
-		s := await(t, r, "app-1", 5*time.Hour, "stopped", func(s rotator.AppStatus) bool { return s.Trouble != nil })
+		await(t, r, "app-1", 5*time.Hour, "stopped", func(s rotator.AppStatus) bool { return s.Trouble != nil })
 		if why := w.lockedOut(w.apps[0]); why != "" {
 			t.Error(why)
 		}
@@ -232,7 +232,7 @@ func TestP5OldFilePutBack(t *testing.T) {
 		if _, err := r.Start(t.Context(), "app-1", rotator.StartRequest{}, "p"); err != nil {
 			t.Fatal(err)
 		}
-		s = await(t, r, "app-1", 20*time.Hour, "retired", phaseIs(rotator.PhaseRetired))
+		s := await(t, r, "app-1", 20*time.Hour, "retired", phaseIs(rotator.PhaseRetired))
 		if waited := s.Rotation.PhaseAt[rotator.PhaseRetired].Sub(again); waited < 20*time.Minute {
 			t.Errorf("the given-up certificate was removed %s after the delivery, before the consumer had its time to read", waited)
 		}
