@@ -471,14 +471,18 @@ func put(ctx context.Context, files []*placement) (err error) {
 	return nil
 }
 
-// correct gives a file that stays its group and mode.
+// correct gives a file that stays its group and mode, and makes it durable: whoever put
+// it there may not have, and what a consumer reads must outlast a power loss together.
 func (p *placement) correct() error {
 	file, err := p.folder.root.OpenFile(p.name, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return err
 	}
 	defer file.Close() //nolint:errcheck // nothing was written
-	return settle(file, -1, p.gid, p.mode)
+	if err := settle(file, -1, p.gid, p.mode); err != nil {
+		return err
+	}
+	return file.Sync()
 }
 
 // readBack compares the target with what was written, and opens it as a consumer
