@@ -39,7 +39,7 @@ type Config struct {
 	// DeliveryRoots are absolute; empty: anywhere.
 	DeliveryRoots []string `yaml:"delivery_roots,omitempty" about:"folders in or below which files are delivered; absent is anywhere but the service's own files"`
 	Tenants       []Tenant `yaml:"tenants,omitempty" about:"Entra tenants"`
-	Notify        Notify   `yaml:"notify" about:"who is told what"`
+	Notify        Notify   `yaml:"notify" about:"who hears of what"`
 	Page          Page     `yaml:"page" about:"the web page"`
 	Metrics       Metrics  `yaml:"metrics" about:"numbers and health for Prometheus and others"`
 	OTLP          OTLP     `yaml:"otlp" about:"traces of rotations"`

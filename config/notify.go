@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Notify says who is told what, and who watches the daemon itself.
+// Notify says who hears of what, and who watches the daemon itself.
 type Notify struct {
 	Channels []Channel `yaml:"channels,omitempty" about:"ways to people; the log always gets everything"`
 	// ExpiryStages are in falling order; "expired" is always the last one.

@@ -6,63 +6,23 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 )
 
 // This file checks removals that were sent. A check is an entry of the due index of
 // its own: it takes a worker while it asks, and none while it waits.
 
-// dispatchLooks hands apps with removals to check to workers that are free, and
-// returns when the next one's time comes. Rotations are dispatched before.
-func (r *Rotator) dispatchLooks(ctx context.Context, work *sync.WaitGroup, slots chan struct{}) time.Time {
-	now := time.Now()
-	later := now.Add(loopNap)
-	limit := batch
-	if r.Schedule == nil {
-		limit = 0 // only a few of them were asked for
+// carryRemovals checks an app's removals; what cannot be recorded is logged, for
+// there is nobody to return it to.
+func (r *Rotator) carryRemovals(ctx context.Context, _ *claim, app string) {
+	err := r.checkRemovals(ctx, app)
+	if ctx.Err() != nil {
+		return
 	}
-	wakes, err := r.Store.Due(ctx, WakeRemoval, later, limit)
+	r.rest(app, err)
 	if err != nil {
-		if ctx.Err() == nil {
-			r.log().ErrorContext(ctx, "cannot read the due index", "err", err)
-		}
-		return later
+		r.log().ErrorContext(ctx, "removals cannot be checked", "app", app, "err", err)
 	}
-	for _, w := range wakes {
-		if r.Schedule == nil && !r.isAsked(w.App) {
-			continue
-		}
-		if w.At.After(now) {
-			return earlier(w.At, later)
-		}
-		if until := r.restsUntil(w.App); until.After(now) {
-			later = earlier(until, later)
-			continue
-		}
-		_, release, ok := r.tryClaim(w.App)
-		if !ok {
-			continue // being worked on; its release wakes the loop
-		}
-		select {
-		case slots <- struct{}{}:
-		default:
-			release()
-			return later // a worker that ends wakes the loop
-		}
-		work.Go(func() {
-			defer func() { release(); <-slots; r.wake() }()
-			err := r.checkRemovals(ctx, w.App)
-			if ctx.Err() != nil {
-				return
-			}
-			r.rest(w.App, err)
-			if err != nil {
-				r.log().ErrorContext(ctx, "removals cannot be checked", "app", w.App, "err", err)
-			}
-		})
-	}
-	return later
 }
 
 // removalLook is one check of an app's pending removals.

@@ -55,8 +55,8 @@ func (r *Rotator) Run(ctx context.Context) error {
 				r.log().ErrorContext(ctx, "cannot wake what an outage held", "err", err)
 			}
 		}
-		until := r.dispatch(ctx, &work, slots)
-		until = earlier(until, r.dispatchLooks(ctx, &work, slots))
+		until := r.dispatch(ctx, &work, slots, WakeContinue, r.carry)
+		until = earlier(until, r.dispatch(ctx, &work, slots, WakeRemoval, r.carryRemovals))
 		starts = r.begin(ctx, &work, slots, starts)
 		r.ahead.prepare(ctx, &work, min(len(starts), 2*cap(slots)), r.generateKey)
 		if r.Schedule != nil && nextCheck.Before(until) {
@@ -154,19 +154,21 @@ func (r *Rotator) trouble(ctx context.Context, app string, f *Failure) error {
 	})
 }
 
-// dispatch hands every open rotation whose time has come to a worker and
-// returns when the next one's comes.
-func (r *Rotator) dispatch(ctx context.Context, work *sync.WaitGroup, slots chan struct{}) time.Time {
+// dispatch hands every app that has a due entry of the kind to a free worker, which
+// calls do, and returns when the next one's time comes.
+func (r *Rotator) dispatch(ctx context.Context, work *sync.WaitGroup, slots chan struct{}, kind WakeKind,
+	do func(ctx context.Context, c *claim, app string),
+) time.Time {
 	now := time.Now()
 	later := now.Add(loopNap)
 	limit := batch
 	if r.Schedule == nil {
 		limit = 0 // only a few of them were asked for
 	}
-	wakes, err := r.Store.Due(ctx, WakeContinue, later, limit)
+	wakes, err := r.Store.Due(ctx, kind, later, limit)
 	if err != nil {
 		if ctx.Err() == nil {
-			r.log().ErrorContext(ctx, "cannot read the due index", "err", err)
+			r.log().ErrorContext(ctx, "cannot read the due index", "kind", kind, "err", err)
 		}
 		return later
 	}
@@ -183,7 +185,7 @@ func (r *Rotator) dispatch(ctx context.Context, work *sync.WaitGroup, slots chan
 		}
 		c, release, ok := r.tryClaim(w.App)
 		if !ok {
-			continue // being worked on
+			continue // being worked on; its release wakes the loop
 		}
 		select {
 		case slots <- struct{}{}:
@@ -193,7 +195,7 @@ func (r *Rotator) dispatch(ctx context.Context, work *sync.WaitGroup, slots chan
 		}
 		work.Go(func() {
 			defer func() { release(); <-slots; r.wake() }()
-			r.carry(ctx, c, w.App)
+			do(ctx, c, w.App)
 		})
 	}
 	return later
