@@ -225,6 +225,19 @@ func NewBackupKey() (BackupKey, string, error) {
 	return BackupKey{[]age.Identity{identity}}, identity.Recipient().String(), nil
 }
 
+// NewRecoveryKey makes an age key pair for a recovery recipient. secret is the whole text of
+// a key file, as age reads it; whoever has it can open everything that is sealed to recipient.
+// Nothing is written.
+func NewRecoveryKey() (secret []byte, recipient string, err error) {
+	identity, err := age.GenerateX25519Identity()
+	if err != nil {
+		return nil, "", fmt.Errorf("make recovery key: %w", err)
+	}
+	recipient = identity.Recipient().String()
+	return fmt.Appendf(nil, "# Recovery key of rotate. Keep it off the host; it opens backups and a lost host's keys.\n# public key: %s\n%s\n",
+		recipient, identity), recipient, nil
+}
+
 // Contents is what a backup holds.
 type Contents struct {
 	StoreID string

@@ -144,7 +144,7 @@ it would make, and makes none.`,
 				})
 			}
 			if format.isJSON() {
-				return usagef("rotate app create shows a password, so only --dry-run has JSON")
+				return usagef("app create shows a password, so only --dry-run has JSON")
 			}
 			if err := emptyForPackage(out, spec.Name); err != nil {
 				return err

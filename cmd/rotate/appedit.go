@@ -74,7 +74,7 @@ the whole list. A policy of the app's own is set with "rotate apply".`,
 				edit.NewPassword = &newPassword
 			}
 			if edit == (control.Edit{}) && !changed("encoding") && !changed("prove-scope") {
-				return withHint(usagef("rotate app edit %s: nothing to change", args[0]), `"rotate app edit --help" shows the flags`)
+				return withHint(usagef("app edit %s: nothing to change", args[0]), `"rotate app edit --help" shows the flags`)
 			}
 			return a.with(cmd.Context(), func(ctx context.Context, conn *connection) error {
 				if changed("encoding") || changed("prove-scope") {

@@ -37,7 +37,7 @@ printed. The PFX of an app is read only while it is not tracked yet.
 		Args:    arguments(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if file == "" {
-				return usagef("rotate apply needs -f FILE")
+				return usagef("apply needs -f FILE")
 			}
 			apps, err := config.LoadAppsFile(file)
 			if err != nil {

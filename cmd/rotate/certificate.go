@@ -63,7 +63,7 @@ func (a *app) newCertificate(o certificateOptions) error {
 	case err != nil:
 		return err
 	case o.out == "":
-		return usagef("rotate certificate new %s: --out is needed: the folder to write to", o.name)
+		return usagef("certificate new %s: --out is needed: the folder to write to", o.name)
 	}
 	policy := config.DefaultPolicy()
 	if o.profile != "" {

@@ -50,7 +50,7 @@ func (a *app) loadConfig() (*config.Config, error) {
 	cfg, err := config.LoadFile(a.configPath())
 	if _, isPath := errors.AsType[*fs.PathError](err); isPath {
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, withHint(&unusable{err}, "name the configuration with -c FILE or $ROTATE_CONFIG; config.example.yaml shows every key")
+			return nil, withHint(&unusable{err}, `"rotate setup" makes one; another file is named with -c FILE or $ROTATE_CONFIG`)
 		}
 		return nil, &unusable{err}
 	}

@@ -88,7 +88,7 @@ leads these names here, and have them trust ca.pem. Every other host is refused.
 // tenant checks the flags.
 func (f *emulatorFlags) tenant() (*emulator.Tenant, error) {
 	if f.options.Dir == "" {
-		return nil, usagef("rotate emulator needs --dir, the folder for ready.json and the key pairs")
+		return nil, usagef("emulator needs --dir, the folder for ready.json and the key pairs")
 	}
 	if f.options.Apps < 1 {
 		return nil, usagef("--apps %d: use 1 or more", f.options.Apps)

@@ -31,11 +31,11 @@ overwritten. The audit trail has a line about it.`,
 			t := newTerminal(a.stdout, a.getenv)
 			switch {
 			case out == "":
-				return usagef("rotate export %s needs --out FILE", args[0])
+				return usagef("export %s needs --out FILE", args[0])
 			case request.Encoding == "pem" && passwordFile != "":
-				return usagef("rotate export %s: PEM has no password", args[0])
+				return usagef("export %s: PEM has no password", args[0])
 			case request.Encoding != "pem" && passwordFile == "" && !t.live:
-				return withHint(usagef("rotate export %s: the password is shown on a terminal only, and this is none", args[0]), "--password-file FILE writes it to a file")
+				return withHint(usagef("export %s: the password is shown on a terminal only, and this is none", args[0]), "--password-file FILE writes it to a file")
 			}
 			file, err := createOut(out)
 			if err != nil {

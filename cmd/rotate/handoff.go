@@ -40,9 +40,9 @@ old one stays, for as long as it is valid.`,
 			name := args[0]
 			switch {
 			case out == "" && (request.Again || request.Encoding != ""):
-				return usagef("rotate handoff %s: --again and --encoding only go with --out", name)
+				return usagef("handoff %s: --again and --encoding only go with --out", name)
 			case out != "" && format.isJSON():
-				return usagef("rotate handoff %s: --out shows a password, so it has no JSON", name)
+				return usagef("handoff %s: --out shows a password, so it has no JSON", name)
 			}
 			if out == "" {
 				return a.with(cmd.Context(), func(ctx context.Context, conn *connection) error {

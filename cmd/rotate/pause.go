@@ -104,13 +104,13 @@ that differ until each is resumed by its name.`,
 func oneOrAll(cmd *cobra.Command, names []string, all bool) (string, error) {
 	switch {
 	case len(names) == 1 && all:
-		return "", usagef("%s takes either the name of an app or --all", cmd.CommandPath())
+		return "", usagef("%s takes either the name of an app or --all", short(cmd))
 	case len(names) == 1:
 		return names[0], nil
 	case all:
 		return "", nil
 	}
-	return "", usagef("%s needs the name of an app, or --all", cmd.CommandPath())
+	return "", usagef("%s needs the name of an app, or --all", short(cmd))
 }
 
 // parseUntil reads the end of what: a date (its start, in local time), an instant or

@@ -2,16 +2,22 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed-f0abd057/rotate/config"
 	"github.com/seed-f0abd057/rotate/control"
 	"github.com/seed-f0abd057/rotate/rotator"
+	"github.com/seed-f0abd057/rotate/store"
 )
 
 func newStatusCommand(a *app) *cobra.Command {
@@ -34,7 +40,7 @@ last good check is older than the schedule allows.
 		Args:              arguments(0, -1, ""),
 		ValidArgsFunction: a.completeApps,
 		RunE: func(cmd *cobra.Command, names []string) error {
-			return a.with(cmd.Context(), func(ctx context.Context, conn *connection) error {
+			err := a.with(cmd.Context(), func(ctx context.Context, conn *connection) error {
 				status, err := conn.Status(ctx, names...)
 				if err != nil {
 					return err
@@ -52,11 +58,47 @@ last good check is older than the schedule allows.
 				}
 				return err
 			})
+			if steps, ok := a.freshHost(err); ok && !check && !format.isJSON() {
+				fmt.Fprintf(a.stdout, "rotate is not set up on this host yet: %s\n\nThe first steps:\n", a.lacking())
+				writeSteps(a.stdout, steps)
+				fmt.Fprintln(a.stdout, "\nTo see all of it without an account: rotate demo")
+				return &ended{code: exitUsage}
+			}
+			return err
 		},
 	}
 	cmd.Flags().BoolVar(&check, "check", false, "exit with 3 if something needs attention")
 	format.flag(cmd)
 	return cmd
+}
+
+// freshHost tells whether a command failed because nothing was set up yet, and what
+// comes first then.
+func (a *app) freshHost(err error) (steps [][2]string, ok bool) {
+	path, absErr := filepath.Abs(a.configPath())
+	if absErr != nil {
+		return nil, false
+	}
+	cfg, loadErr := config.LoadFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && errors.Is(loadErr, fs.ErrNotExist):
+		return a.nextSteps(nil, path)[:3], true
+	case !errors.Is(err, store.ErrNotInitialised) || cfg == nil:
+		return nil, false
+	}
+	steps = a.nextSteps(cfg, path)[:3]
+	if _, configured := unconfigured(path); configured != nil {
+		steps[0] = [2]string{strings.Replace(steps[0][0], " setup", " init", 1), "make the store, for the configuration that you wrote"}
+	}
+	return steps, true
+}
+
+// lacking is what a fresh host does not have.
+func (a *app) lacking() string {
+	if _, err := os.Stat(a.configPath()); err != nil {
+		return a.configPath() + " is missing."
+	}
+	return a.configPath() + " is there, but no store yet."
 }
 
 // checkLine says in one line whether somebody should look.

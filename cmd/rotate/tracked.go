@@ -19,9 +19,10 @@ func newAppCommand(a *app) *cobra.Command {
 func newAppListCommand(a *app) *cobra.Command {
 	var format outputFormat
 	cmd := &cobra.Command{
-		Use:   "list",
-		Short: "List the tracked apps",
-		Args:  arguments(0, 0, ""),
+		Use:     "list",
+		Aliases: []string{"ls"},
+		Short:   "List the tracked apps",
+		Args:    arguments(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.with(cmd.Context(), func(ctx context.Context, conn *connection) error {
 				apps, err := conn.Apps(ctx)
