@@ -31,7 +31,7 @@ func (r *Rotator) Add(ctx context.Context, spec AppSpec, by string) (Added, erro
 	if err != nil {
 		return Added{}, err
 	}
-	now := time.Now().UTC()
+	now := r.now().UTC()
 	app.AddedAt, app.AddedBy = now, by
 	err = r.change(ctx, app.Name, func(rec *Records) error {
 		what := "app added"
@@ -168,7 +168,7 @@ func (r *Rotator) appOf(spec AppSpec) (App, error) {
 		return App{}, err
 	}
 	return App{
-		Evidence: spec.Evidence, Verify: spec.Verify, CorrelationID: string(newGUID()),
+		Evidence: spec.Evidence, Verify: spec.Verify, CorrelationID: string(r.newGUID()),
 		Name: spec.Name, Tenant: spec.Tenant, Mode: spec.Mode,
 		ClientID: ClientID(strings.ToLower(string(spec.ClientID))), ObjectID: ObjectID(strings.ToLower(string(spec.ObjectID))),
 		Permissions: spec.Permissions, Tags: spec.Tags, Owner: spec.Owner, Policy: spec.Policy,
@@ -286,7 +286,7 @@ func (r *Rotator) openAdopted(ctx context.Context, app *App, spec AppSpec, added
 		}
 	}
 	added.Warnings = append(added.Warnings, changesFrom(app, pair)...)
-	now := time.Now()
+	now := r.now()
 	switch {
 	case now.After(current.NotAfter) && app.Mode == ModeSelf:
 		return KeyPair{}, fix(ReasonExpired,
@@ -398,7 +398,7 @@ func (r *Rotator) locate(ctx context.Context, app *App, pair KeyPair, added *Add
 		added.Found = append(added.Found, "key ID "+string(e.KeyID)+" found by the certificate")
 		return nil
 	}
-	if time.Now().After(app.Current.NotAfter) {
+	if r.now().After(app.Current.NotAfter) {
 		added.Warnings = append(added.Warnings, "the expired certificate is no longer listed on the app")
 		return nil
 	}
@@ -446,7 +446,7 @@ func (r *Rotator) recall(ctx context.Context, app *App, listing Listing, added *
 	}
 	newest := -1
 	for i, c := range app.Former {
-		if time.Now().Before(c.NotAfter) && (newest < 0 || c.NotAfter.After(app.Former[newest].NotAfter)) {
+		if r.now().Before(c.NotAfter) && (newest < 0 || c.NotAfter.After(app.Former[newest].NotAfter)) {
 			newest = i
 		}
 	}
@@ -504,7 +504,7 @@ func (r *Rotator) Remove(ctx context.Context, name string, req RemoveRequest, by
 		return Removed{}, err
 	}
 	defer release()
-	now := time.Now().UTC()
+	now := r.now().UTC()
 	var removed Removed
 	err = r.change(ctx, name, func(rec *Records) error {
 		if rec.App == nil {

@@ -27,7 +27,7 @@ type OpenAlert struct {
 // Alerts lists what lasts and needs somebody, the most severe and then the oldest
 // first, and the apps that are snoozed without any.
 func (r *Rotator) Alerts(ctx context.Context) ([]OpenAlert, map[string]time.Time, error) {
-	now := time.Now().UTC()
+	now := r.now().UTC()
 	state, err := r.Store.State(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -128,7 +128,7 @@ func (r *Rotator) Ack(ctx context.Context, what, by string) ([]Acked, error) {
 				}
 				alerts = rec.App.Alerts
 			}
-			now := time.Now().UTC()
+			now := r.now().UTC()
 			for i := range alerts {
 				a := &alerts[i]
 				if !matches(name, a) {
@@ -153,7 +153,7 @@ func (r *Rotator) Ack(ctx context.Context, what, by string) ([]Acked, error) {
 // the app's last safe date: a later end is refused. An instant that is not in the
 // future ends a snooze.
 func (r *Rotator) Snooze(ctx context.Context, app string, until time.Time, by string) error {
-	now := time.Now().UTC()
+	now := r.now().UTC()
 	return r.change(ctx, app, func(rec *Records) error {
 		if rec.App == nil {
 			return fmt.Errorf("app %s: %w", app, ErrNotFound)

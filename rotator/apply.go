@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 )
 
 // Edit changes a tracked app. It returns the app and what changed, as
@@ -69,11 +68,11 @@ func (r *Rotator) Edit(ctx context.Context, name string, edit Edit, by string) (
 		next.Trouble = nil
 		rec.App, app = &next, next
 		if rec.Rotation != nil {
-			rec.Rotation.WakeAt = time.Now().UTC() // the edit may be what it waited for
+			rec.Rotation.WakeAt = r.now().UTC() // the edit may be what it waited for
 			rec.Rotation.Unreadable = false
 			rec.Rotation.Seq++
 		}
-		rec.Audit = append(rec.Audit, AuditEntry{At: time.Now().UTC(), By: by, What: "app edited", App: name, Note: strings.Join(fields, "; ")})
+		rec.Audit = append(rec.Audit, AuditEntry{At: r.now().UTC(), By: by, What: "app edited", App: name, Note: strings.Join(fields, "; ")})
 		return nil
 	})
 	r.wake()

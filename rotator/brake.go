@@ -28,7 +28,7 @@ func (r *Rotator) state(ctx context.Context) (State, error) {
 // empty name of all, until the instant. It ends by itself before the last safe
 // date of each app; alerts go on.
 func (r *Rotator) Pause(ctx context.Context, app string, until time.Time, by string) error {
-	now := time.Now().UTC()
+	now := r.now().UTC()
 	if !until.After(now) {
 		return usagef("pause until %s: that is not in the future", until.Format(time.RFC3339))
 	}
@@ -86,7 +86,7 @@ func (r *Rotator) Resume(ctx context.Context, app string, holdDiffering bool, by
 	err = r.change(ctx, "", func(rec *Records) error {
 		rec.State.PausedUntil, rec.State.Stopped, rec.State.ReadOnly = time.Time{}, "", false
 		rec.State.StoppedAt, rec.State.FixStreak = time.Time{}, nil
-		rec.Audit = append(rec.Audit, AuditEntry{At: time.Now().UTC(), By: by, What: "resumed", Note: state.Stopped})
+		rec.Audit = append(rec.Audit, AuditEntry{At: r.now().UTC(), By: by, What: "resumed", Note: state.Stopped})
 		return nil
 	})
 	if err != nil {
@@ -109,7 +109,7 @@ func (r *Rotator) resumeApp(ctx context.Context, name, by string) ([]string, err
 			return nil, refusedf("%v; app remove, then app add with the file that the consumer uses", err)
 		}
 	}
-	now := time.Now().UTC()
+	now := r.now().UTC()
 	err = r.change(ctx, name, func(rec *Records) error {
 		if rec.App == nil {
 			return fmt.Errorf("app %s: %w", name, ErrNotFound)
@@ -153,7 +153,7 @@ func (r *Rotator) holdDiffering(ctx context.Context, d mismatch, by string) erro
 			return nil // it was removed meanwhile
 		}
 		rec.App.Differs = "it differed from Entra when the store was resumed: " + d.err.Error()
-		rec.Audit = append(rec.Audit, AuditEntry{At: time.Now().UTC(), By: by, What: "held", App: d.app, Note: d.err.Error()})
+		rec.Audit = append(rec.Audit, AuditEntry{At: r.now().UTC(), By: by, What: "held", App: d.app, Note: d.err.Error()})
 		return nil
 	})
 }
@@ -165,7 +165,7 @@ func (a *App) differsNext() string {
 
 // wakeHeld lets every open rotation go on that a pause or a stop held.
 func (r *Rotator) wakeHeld(ctx context.Context) error {
-	now := time.Now().UTC()
+	now := r.now().UTC()
 	open, err := r.Store.Due(ctx, WakeOpen, now.Add(100*365*day), 0)
 	for _, w := range open {
 		err = errors.Join(err, r.change(ctx, w.App, func(rec *Records) error {
@@ -256,7 +256,7 @@ func (r *Rotator) RebindTenant(ctx context.Context, tenant, by string) error {
 		before := bound.Hosts
 		bound.Hosts = hosts
 		rec.Audit = append(rec.Audit, AuditEntry{
-			At: time.Now().UTC(), By: by, What: "tenant rebound",
+			At: r.now().UTC(), By: by, What: "tenant rebound",
 			Note: fmt.Sprintf("%s: login %s → %s, graph %s → %s", tenant, before.Login, hosts.Login, before.Graph, hosts.Graph),
 		})
 		return nil

@@ -24,7 +24,7 @@ func (r *Rotator) scheduledCheck(ctx context.Context) (due []string, failed bool
 // has passed. It returns the apps to start. If the due index cannot be brought up to
 // the policy in force, what is due by the one before is still found.
 func (r *Rotator) check(ctx context.Context) (CheckReport, []string, error) {
-	now := time.Now().UTC()
+	now := r.now().UTC()
 	report := CheckReport{At: now, Held: map[string]string{}, Attention: map[string]string{}}
 	stale := r.refreshWakes(ctx)
 	due, err := r.due(ctx, now)
@@ -216,7 +216,7 @@ func (r *Rotator) Check(ctx context.Context, by string) (CheckReport, error) {
 
 // late lists apps that are held or cannot start, from the due index.
 func (r *Rotator) late(ctx context.Context) (map[string]string, error) {
-	wakes, err := r.Store.Due(ctx, WakeStart, time.Now(), 0)
+	wakes, err := r.Store.Due(ctx, WakeStart, r.now(), 0)
 	late := map[string]string{}
 	for _, w := range wakes {
 		app, appErr := r.Store.App(ctx, w.App)
@@ -243,7 +243,7 @@ func (r *Rotator) StartDue(ctx context.Context, by string) ([]Rotation, error) {
 	if err := r.refreshWakes(ctx); err != nil { // as a check does
 		return nil, err
 	}
-	now := time.Now()
+	now := r.now()
 	open, err := r.Store.Due(ctx, WakeOpen, now.Add(100*365*day), 0)
 	if err != nil {
 		return nil, err

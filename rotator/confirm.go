@@ -20,7 +20,7 @@ func (t *turn) confirm(ctx context.Context) (*wait, error) {
 		return w, nil
 	}
 	rule := t.rule()
-	expired := t.rot.Old != nil && time.Now().After(t.rot.Old.NotAfter)
+	expired := t.rot.Old != nil && t.now().After(t.rot.Old.NotAfter)
 	if expired && rule != ConfirmAutomatic {
 		if done, err := t.closeExpired(ctx); done || err != nil {
 			return nil, err
@@ -37,7 +37,7 @@ func (t *turn) confirm(ctx context.Context) (*wait, error) {
 
 // ask asks by the app's rule whether the consumer uses the new pair.
 func (t *turn) ask(ctx context.Context, rule string) (*wait, error) {
-	now := time.Now().UTC()
+	now := t.now().UTC()
 	if err := t.redeliver(ctx, &t.rot.New); err != nil {
 		return nil, err
 	}
@@ -120,7 +120,7 @@ func (t *turn) redeliver(ctx context.Context, c *Credential) error {
 	return t.record(ctx, "delivered again", func(rec *Records) {
 		rec.Rotation.Redeliver, rec.Rotation.Deliveries = false, results
 		if strayed {
-			t.restart(rec, time.Now().UTC())
+			t.restart(rec, t.now().UTC())
 		}
 	})
 }
@@ -128,7 +128,7 @@ func (t *turn) redeliver(ctx context.Context, c *Credential) error {
 // strayed notes that a target holds something else than what was delivered. It is
 // durable before the target is written again: a consumer may hold the other pair.
 func (t *turn) strayed(ctx context.Context) error {
-	return t.record(ctx, "", func(rec *Records) { t.restart(rec, time.Now().UTC()) })
+	return t.record(ctx, "", func(rec *Records) { t.restart(rec, t.now().UTC()) })
 }
 
 // restart begins the consumer's times anew: to read its files, and the overlap.
@@ -175,7 +175,7 @@ func (t *turn) stillWorks(ctx context.Context) (time.Time, error) {
 			return time.Time{}, fmt.Errorf("app %s: probe %s no longer works with the new certificate: %w", t.app.Name, p.Path, p.Err)
 		}
 	}
-	t.signIn, t.signedIn = got, time.Now()
+	t.signIn, t.signedIn = got, t.now()
 	return got.At, nil
 }
 
@@ -253,11 +253,11 @@ func (t *turn) entraTime(ctx context.Context) (time.Time, error) {
 			Next:    "see whether a proxy removes the Date header",
 		}
 	}
-	if off := clockError(time.Now(), got.At); off.Abs() > maxClockError {
+	if off := clockError(t.now(), got.At); off.Abs() > maxClockError {
 		return time.Time{}, &Failure{
 			Class: ClassClock, Reason: ReasonOther, ServerTime: got.At,
 			Message: fmt.Sprintf("app %s: this host's clock is %s off Entra's (%s here, %s there), so nothing is retired",
-				t.app.Name, off.Abs(), time.Now().UTC().Format(time.RFC3339), got.At.UTC().Format(time.RFC3339)),
+				t.app.Name, off.Abs(), t.now().UTC().Format(time.RFC3339), got.At.UTC().Format(time.RFC3339)),
 			Next: "set the clock (timedatectl, chronyc tracking); the rotation goes on by itself",
 		}
 	}
@@ -301,7 +301,7 @@ func (r *Rotator) Confirm(ctx context.Context, app, code, note, by string) (Rota
 	if !t.mayHave(next.ThumbprintSHA256) {
 		return Rotation{}, refusedf("app %s: nobody has fetched this key pair yet, so the consumer cannot be using it; fetch it: rotate handoff %s --out DIR", app, app)
 	}
-	now := time.Now().UTC()
+	now := r.now().UTC()
 	said := AuditEntry{At: now, By: by, What: "confirmed by a person", App: app, Rotation: t.rot.ID, Thumbprint: next.ThumbprintSHA256, Note: note}
 	switch t.rot.Phase {
 	case PhaseDelivered:

@@ -66,7 +66,7 @@ func (c *creator) test(ctx context.Context) error {
 		return err
 	}
 	for range testTries {
-		c.out.Checks = TestConnection(ctx, c.r.settings().Entra, c.r.Encoder, Connection{App: c.app, Pair: c.pair, Policy: c.policy})
+		c.out.Checks = TestConnection(ctx, c.r.settings().Entra, c.r.Encoder, Connection{App: c.app, Pair: c.pair, Policy: c.policy, Now: c.r.Now})
 		if !slices.ContainsFunc(c.out.Checks, func(t TestCheck) bool { return t.Result == CheckFailed }) || pause(ctx, testEvery) != nil {
 			break
 		}
@@ -83,7 +83,7 @@ func (c *creator) track(ctx context.Context) error {
 		return err
 	}
 	credential.KeyID = c.rec.KeyID
-	now := time.Now().UTC()
+	now := c.r.now().UTC()
 	made := c.rec
 	c.app.Current, c.app.Created = &credential, &made
 	c.app.AddedAt, c.app.AddedBy = now, c.by

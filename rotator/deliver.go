@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 )
 
 // deliver brings the new pair to every target, in order, and looks whether it
@@ -28,7 +27,7 @@ func (t *turn) deliver(ctx context.Context) (*wait, error) {
 	}
 	if t.rot.Reach.IsZero() {
 		// From here on a consumer may hold the new pair.
-		err := t.record(ctx, "delivery begun", func(rec *Records) { rec.Rotation.Reach = time.Now().UTC() })
+		err := t.record(ctx, "delivery begun", func(rec *Records) { rec.Rotation.Reach = t.now().UTC() })
 		if err != nil {
 			return nil, err
 		}
@@ -81,7 +80,7 @@ func (t *turn) bring(ctx context.Context, pkg Package, done []DeliveryResult, ke
 				err = fix(ReasonOther, "see who else writes it", "app %s: delivery %s holds %s after the new certificate was written", t.app.Name, d.Name(), held)
 			}
 		}
-		now := time.Now().UTC()
+		now := t.now().UTC()
 		if err != nil {
 			if ctx.Err() != nil {
 				return results, err

@@ -67,7 +67,7 @@ func (r *Rotator) Discover(ctx context.Context, req DiscoverRequest, each func(D
 }
 
 func (r *Rotator) discover(ctx context.Context, tenant string, expiring time.Duration, each func(DiscoverStep) error) error {
-	until := time.Now().Add(expiring)
+	until := r.now().Add(expiring)
 	late := func(c FoundCredential) bool {
 		return expiring > 0 && (c.NotAfter.IsZero() || c.NotAfter.After(until))
 	}

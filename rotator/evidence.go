@@ -80,7 +80,7 @@ func (t *turn) evidence(ctx context.Context, at time.Time) (*wait, error) {
 	if end := t.oldEnds(); end.After(at) {
 		until = earlier(until, end.Add(time.Second))
 	}
-	if now := time.Now().UTC(); until.Sub(now) < time.Minute {
+	if now := t.now().UTC(); until.Sub(now) < time.Minute {
 		until = now.Add(time.Minute)
 	}
 	return &wait{WaitingEvidence, until}, nil
@@ -197,7 +197,7 @@ func (t *turn) noteEvidence(ctx context.Context, found Evidence, at time.Time) e
 		rec.Rotation.Evidence = &found
 		if what != "" {
 			rec.Audit = append(rec.Audit, AuditEntry{
-				At: time.Now().UTC(), By: rec.Rotation.By, What: what, App: t.app.Name, Rotation: t.rot.ID,
+				At: t.now().UTC(), By: rec.Rotation.By, What: what, App: t.app.Name, Rotation: t.rot.ID,
 				Thumbprint: rec.Rotation.New.ThumbprintSHA256, OldThumbprint: thumbprintOf(rec.Rotation.Old),
 				Result: found.Result, Note: found.Note,
 			})

@@ -3,14 +3,13 @@ package rotator
 import (
 	"context"
 	"fmt"
-	"time"
 )
 
 // Record writes one line of the audit trail about something that changes no app.
 func (r *Rotator) Record(ctx context.Context, entry AuditEntry) error {
 	ctx, cancel := lasting(ctx)
 	defer cancel()
-	entry.At = time.Now().UTC()
+	entry.At = r.now().UTC()
 	return r.write(ctx, "", func(rec *Records) error {
 		rec.Audit = append(rec.Audit, entry)
 		return nil

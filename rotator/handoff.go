@@ -158,7 +158,7 @@ func (r *Rotator) HandOver(ctx context.Context, name string, req HandOverRequest
 	if show {
 		given.Password = pair.Password
 	}
-	now := time.Now().UTC()
+	now := r.now().UTC()
 	err = t.record(ctx, "", func(rec *Records) {
 		what := "hand-off fetched"
 		i := slices.IndexFunc(rec.Rotation.HandOvers, func(o HandOver) bool { return o.Thumbprint == h.Credential.ThumbprintSHA256 })

@@ -68,7 +68,7 @@ func (r *Rotator) Watch(ctx context.Context, tenant string, all bool, by string)
 		if !all {
 			what = "tenant no longer watched"
 		}
-		rec.Audit = append(rec.Audit, AuditEntry{At: time.Now().UTC(), By: by, What: what, Note: tenant})
+		rec.Audit = append(rec.Audit, AuditEntry{At: r.now().UTC(), By: by, What: what, Note: tenant})
 		return nil
 	})
 }
@@ -95,7 +95,7 @@ func (r *Rotator) RunInspections(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
-	last := time.Now().Round(0)
+	last := r.now().Round(0)
 	if tenants, err := r.Store.Tenants(ctx); err == nil {
 		// What was due while nobody ran is done at once.
 		for _, tenant := range r.settings().Tenants {
@@ -106,7 +106,7 @@ func (r *Rotator) RunInspections(ctx context.Context) error {
 	}
 	for ctx.Err() == nil {
 		next := r.InspectSchedule.Next(last)
-		if now := time.Now().Round(0); now.Before(next) {
+		if now := r.now().Round(0); now.Before(next) {
 			nap := time.NewTimer(min(next.Sub(now), loopNap))
 			select {
 			case <-ctx.Done():
@@ -115,7 +115,7 @@ func (r *Rotator) RunInspections(ctx context.Context) error {
 			nap.Stop()
 			continue
 		}
-		last = time.Now().Round(0)
+		last = r.now().Round(0)
 		if err := r.Inspect(ctx); err != nil && ctx.Err() == nil {
 			r.log().WarnContext(ctx, "inspection failed", "err", err)
 		}
@@ -166,7 +166,7 @@ func (r *Rotator) inspectTenant(ctx context.Context, tenant string) error {
 	}
 	known := before.Inspection
 	in := &inspection{
-		r: r, tenant: tenant, now: time.Now().UTC(), since: known.At, watch: known.WatchAll,
+		r: r, tenant: tenant, now: r.now().UTC(), since: known.At, watch: known.WatchAll,
 		met: map[string]bool{}, byIdentity: true, ending: endings{stages: r.stages()},
 	}
 	err = r.registered(ctx, tenant, func(page InventoryPage) error { return in.page(ctx, page) })
@@ -202,7 +202,7 @@ func (r *Rotator) inspectTenant(ctx context.Context, tenant string) error {
 			of.Inspection.Error = err.Error()
 		} else {
 			of.Inspection.At, of.Inspection.Error = in.now, unlisted
-			rec.Events = append(rec.Events, in.ending.events(tenant, in.now)...)
+			rec.Events = append(rec.Events, in.ending.events(r, tenant, in.now)...)
 		}
 		return nil
 	})
@@ -423,7 +423,7 @@ func (in *inspection) settle(ctx context.Context) error {
 	apps := in.doubtful
 	var absence Absence
 	for len(apps) > 0 {
-		absence = absence.missed(time.Now().UTC())
+		absence = absence.missed(in.r.now().UTC())
 		var still []string
 		for _, name := range apps {
 			doubtful, err := in.again(ctx, name, absence.isAbsent())
@@ -519,7 +519,7 @@ func (in *inspection) record(ctx context.Context, name string, got reading, sett
 			d.gone = nil
 		}
 		tell := func(kind EventKind, severity Severity, summary, next string) {
-			rec.Events = append(rec.Events, newEvent(app, nil, kind, severity, summary, next))
+			rec.Events = append(rec.Events, in.r.newEvent(app, nil, kind, severity, summary, next))
 		}
 		byKey := slices.DeleteFunc(slices.Clone(d.appeared), Foreign.IsFederated)
 		federated := slices.DeleteFunc(slices.Clone(d.appeared), func(f Foreign) bool { return !f.IsFederated() })
@@ -556,7 +556,7 @@ func (in *inspection) record(ctx context.Context, name string, got reading, sett
 			}
 		}
 		app.Listed = next
-		revive(rec, func(m *Removal) bool {
+		in.r.revive(rec, func(m *Removal) bool {
 			return slices.ContainsFunc(got.found, func(c FoundCredential) bool { return c.Kind == FoundCertificate && m.Carries(c.KeyID, c.Thumbprint) })
 		}, in.now)
 		return nil

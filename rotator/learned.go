@@ -16,7 +16,7 @@ type learned map[string]VerifiedFact
 // learnedOf reads them.
 func (r *Rotator) learnedOf(ctx context.Context, tenant string) (learned, error) {
 	state, err := r.Store.Tenant(ctx, tenant)
-	if err != nil || state.Facts == nil || state.Facts.Old(r.Version, time.Now()) != "" {
+	if err != nil || state.Facts == nil || state.Facts.Old(r.Version, r.now()) != "" {
 		return nil, err
 	}
 	return state.Facts.Verified, nil

@@ -52,7 +52,7 @@ func (t *turn) see(ctx context.Context, as KeyPair) (sight, error) {
 // was seen and is absent by the rule is reported: nobody should find out by an
 // outage that something else took it away.
 func (t *turn) remember(ctx context.Context, s *sight) error {
-	now := time.Now().UTC()
+	now := t.now().UTC()
 	listed := make([]KeyID, 0, len(s.listing.Entries))
 	for _, e := range s.listing.Entries {
 		listed = append(listed, e.KeyID)
@@ -186,7 +186,7 @@ const lookEvery = time.Minute
 // still accepted. It returns a wait while that is in doubt, and ends or stops
 // the rotation when it is gone.
 func (t *turn) look(ctx context.Context) (*wait, error) {
-	now := time.Now().UTC()
+	now := t.now().UTC()
 	if t.isRecent(t.looked) && t.rot.Missing.IsZero() {
 		return nil, nil //nolint:nilnil // the step before has just looked
 	}
@@ -251,7 +251,7 @@ func (rot *Rotation) isReached() bool {
 const recent = 10 * time.Second
 
 func (t *turn) isRecent(at time.Time) bool {
-	age := time.Since(at)
+	age := t.now().Sub(at)
 	return age >= 0 && age < recent
 }
 
@@ -259,7 +259,7 @@ func (t *turn) isRecent(at time.Time) bool {
 func (t *turn) accepted(ctx context.Context, pair KeyPair) (bool, error) {
 	got, err := t.cold(ctx, pair, nil)
 	if err == nil && pair.Thumbprint() == t.rot.New.ThumbprintSHA256 {
-		t.signIn, t.signedIn = got, time.Now()
+		t.signIn, t.signedIn = got, t.now()
 	}
 	if reason := reasonOf(err); reason == ReasonNotRegistered {
 		return false, nil
@@ -290,7 +290,7 @@ func (t *turn) vanish(ctx context.Context) error {
 	next := "if nobody removed it on purpose: rotate now " + t.app.Name + " --force"
 	return t.enter(ctx, PhaseRolledBack, func(rec *Records) {
 		rec.Rotation.Outcome = summary
-		rec.Rotation.Back = &Back{By: "schedule", At: time.Now().UTC(), From: t.rot.Phase, Reason: "vanished"}
+		rec.Rotation.Back = &Back{By: "schedule", At: t.now().UTC(), From: t.rot.Phase, Reason: "vanished"}
 		t.dropNew(rec)
 		rec.App.Hold = "the last new certificate vanished from Entra; " + next
 		rec.Events = append(rec.Events, t.event(EventCertificateMissing, SeverityWarning, summary, next))
@@ -307,7 +307,7 @@ func (t *turn) missing(ctx context.Context) error {
 		return f
 	}
 	err := t.record(ctx, "certificate missing", func(rec *Records) {
-		rec.Rotation.Missing = time.Now().UTC()
+		rec.Rotation.Missing = t.now().UTC()
 		rec.Rotation.Trouble = &Trouble{Class: f.Class, Reason: f.Reason, Message: f.Message} // told by this event
 		rec.Events = append(rec.Events, t.event(EventCertificateMissing, SeverityCritical, f.Message, f.Next))
 	})
@@ -321,6 +321,6 @@ func (t *turn) missing(ctx context.Context) error {
 // while, then forgotten.
 func (t *turn) dropNew(rec *Records) {
 	c := rec.Rotation.New
-	c.ForgetAt = time.Now().UTC().Add(t.policy.KeepPrevious)
+	c.ForgetAt = t.now().UTC().Add(t.policy.KeepPrevious)
 	rec.App.Former = append(rec.App.Former, c)
 }

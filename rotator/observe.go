@@ -29,7 +29,7 @@ func (r *Rotator) observe(ctx context.Context, app *App, spec AppSpec, added *Ad
 	current.Adopted = true
 	current.KeyID = KeyID(strings.ToLower(string(spec.KeyID)))
 	app.Current = &current
-	if now := time.Now(); now.After(current.NotAfter) {
+	if now := r.now(); now.After(current.NotAfter) {
 		added.Warnings = append(added.Warnings, "the certificate expired on "+current.NotAfter.Format(time.DateOnly))
 	}
 	// Without the private key nobody signs in as the app.

@@ -89,7 +89,7 @@ func (p *preflight) look(ctx context.Context) error {
 	if p.app.Mode == ModeMonitor {
 		return nil // nothing of it is ever renewed here
 	}
-	now := time.Now()
+	now := p.r.now()
 	as := Access{Registration: p.app.registration()}
 	if p.app.Mode == ModeSelf {
 		if p.app.Current == nil {
@@ -217,16 +217,16 @@ func (p *preflight) record(rec *Records) error {
 	}
 	for _, problem := range p.problems {
 		if !slices.ContainsFunc(before, same(problem)) {
-			rec.Events = append(rec.Events, newEvent(app, nil, EventRenewalAtRisk, problem.Severity, "app "+app.Name+": the next renewal: "+problem.Message, problem.Next))
+			rec.Events = append(rec.Events, p.r.newEvent(app, nil, EventRenewalAtRisk, problem.Severity, "app "+app.Name+": the next renewal: "+problem.Message, problem.Next))
 		}
 	}
 	if len(before) > 0 && len(p.problems) == 0 {
-		rec.Events = append(rec.Events, newEvent(app, nil, EventRecovered, SeverityInfo, "app "+app.Name+": nothing stands in the way of the next renewal any more", ""))
+		rec.Events = append(rec.Events, p.r.newEvent(app, nil, EventRecovered, SeverityInfo, "app "+app.Name+": nothing stands in the way of the next renewal any more", ""))
 	}
 	if p.limited {
 		app.LifetimeLimit = p.limit
 	}
-	app.Preflight = &Preflight{At: time.Now().UTC(), Problems: p.problems}
+	app.Preflight = &Preflight{At: p.r.now().UTC(), Problems: p.problems}
 	return nil
 }
 

@@ -152,7 +152,7 @@ const firstLook = absentEvery
 // newRemoval is the record of a removal that was just sent as the entries ids, or
 // with none of a certificate that may be on the app and is looked for.
 func (t *turn) newRemoval(c *Credential, ids []KeyID, foreign bool) *Removal {
-	now := time.Now().UTC()
+	now := t.now().UTC()
 	m := &Removal{
 		Credential: *c, Rotation: t.rot.ID, By: t.rot.By, Foreign: foreign, KeyIDs: slices.Clone(ids), Begun: now,
 		Readable: !t.rot.Unreadable, Held: !foreign,
@@ -195,7 +195,7 @@ func (t *turn) begin(m *Removal) {
 	case m.Sends == 0:
 		what = "certificate not seen on the app"
 	}
-	now := time.Now().UTC()
+	now := t.now().UTC()
 	event := Event{}
 	if m.GivenUp {
 		event = t.event(EventRemovalUnconfirmed, SeverityCritical,

@@ -60,7 +60,7 @@ func (r *Rotator) checkRemovals(ctx context.Context, name string) error {
 		t = &turn{r: r, app: app, policy: policyOf(&app, r.settings().Defaults), pairs: map[Thumbprint]KeyPair{}, log: r.log().With("app", name)}
 	}
 	l := &removalLook{turn: t, times: r.removalTimes(&t.app, &t.policy), list: slices.Clone(t.app.Removals), closed: map[string]Rotation{}}
-	now := time.Now().UTC()
+	now := r.now().UTC()
 	for i := range l.list {
 		if m := &l.list[i]; m.IsPending() && !m.LookAt.After(now) {
 			l.due = append(l.due, i)
@@ -131,7 +131,7 @@ func (l *removalLook) stays(ctx context.Context) (KeyPair, error) {
 	}
 	candidates = append(candidates, l.app.Previous)
 	for _, c := range candidates {
-		now := time.Now()
+		now := l.r.now()
 		if c == nil || c.isLeaving() || l.app.pendingOf(c.ThumbprintSHA256) != nil || now.Before(c.NotBefore) || now.After(c.NotAfter) {
 			continue
 		}
@@ -199,7 +199,7 @@ func (l *removalLook) compare(m *Removal) {
 	m.Listed = listed
 	if listed {
 		m.Absent = Absence{}
-		m.shown(at)
+		m.shown(at, l.r.now())
 		return
 	}
 	m.Absent = m.Absent.again(at, m.seen().readEvery(l.times)/2)
@@ -212,10 +212,11 @@ func (m *Removal) newest(at time.Time) {
 	}
 }
 
-// shown notes that an answer showed the certificate.
-func (m *Removal) shown(at time.Time) {
+// shown notes that an answer showed the certificate; now stands in for one without a
+// time.
+func (m *Removal) shown(at, now time.Time) {
 	if at.IsZero() {
-		at = time.Now()
+		at = now
 	}
 	m.SeenAt = at.UTC()
 }
@@ -268,7 +269,7 @@ func (l *removalLook) trySignIn(ctx context.Context, m *Removal, now time.Time) 
 		}
 	}
 	m.Accepted, m.Refused = true, Absence{}
-	m.shown(at)
+	m.shown(at, l.r.now())
 	return nil
 }
 
@@ -277,7 +278,7 @@ func (l *removalLook) failed(m *Removal, err error, now time.Time) {
 	f := failureOf(err)
 	m.Fails++
 	m.Trouble, m.LookedAt = f.Message, now
-	m.LookAt = now.Add(retryIn(&Failure{Class: ClassWait, RetryAfter: f.RetryAfter}, m.Fails, 0, spread()))
+	m.LookAt = now.Add(retryIn(&Failure{Class: ClassWait, RetryAfter: f.RetryAfter}, m.Fails, 0, l.r.spread()))
 	if m.Fails >= manyAttempts || f.Class == ClassFix || f.Class == ClassGone {
 		l.report(m, now, "its removal was sent and cannot be checked: "+f.Message)
 	}
@@ -421,7 +422,7 @@ func (l *removalLook) report(m *Removal, now time.Time, why string) {
 	if m.GivenUp {
 		severity = SeverityCritical
 	}
-	l.events = append(l.events, newEvent(&l.app, nil, EventRemovalUnconfirmed, severity, m.about()+" may still be accepted: "+why,
+	l.events = append(l.events, l.r.newEvent(&l.app, nil, EventRemovalUnconfirmed, severity, m.about()+" may still be accepted: "+why,
 		"check it, and remove it there if it is listed: "+portalPath(&l.app, m)))
 }
 
@@ -442,7 +443,7 @@ func (l *removalLook) end(m *Removal, how string, now time.Time) {
 	}
 	l.audit = append(l.audit, line)
 	if how == RemovalRemoved && m.Sends > 0 {
-		l.events = append(l.events, newEvent(&l.app, nil, EventRemoved, SeverityInfo, m.about()+" was removed: "+line.Note, ""))
+		l.events = append(l.events, l.r.newEvent(&l.app, nil, EventRemoved, SeverityInfo, m.about()+" was removed: "+line.Note, ""))
 	}
 	l.log.Info("removal settled", "thumbprint_sha256", m.ThumbprintSHA256, "end", how)
 }
@@ -467,7 +468,7 @@ func (l *removalLook) leave(m *Removal, now time.Time) {
 	if m.GivenUp {
 		severity = SeverityCritical
 	}
-	l.events = append(l.events, newEvent(&l.app, nil, EventRotationFailed, severity,
+	l.events = append(l.events, l.r.newEvent(&l.app, nil, EventRotationFailed, severity,
 		fmt.Sprintf("%s stays on the app: the answer that named its KeyID was lost, and self mode reads no list", m.about()),
 		"remove it in the "+portalPath(&l.app, m)))
 	l.audit = append(l.audit, AuditEntry{
@@ -591,7 +592,7 @@ func (l *removalLook) sendAgain(ctx context.Context, m *Removal) error {
 	f := failureOf(err)
 	m.Trouble = f.Message
 	if f.Class == ClassFix {
-		l.report(m, time.Now().UTC(), f.Message)
+		l.report(m, l.r.now().UTC(), f.Message)
 	}
 	return l.save(ctx)
 }
@@ -602,7 +603,7 @@ func (l *removalLook) mayRemove(ctx context.Context, m *Removal) error {
 	if err != nil {
 		return err
 	}
-	now := time.Now()
+	now := l.r.now()
 	switch {
 	case state.ReadOnly:
 		return fix(ReasonOther, "", "nothing is written: %s", state.Stopped)
@@ -656,7 +657,7 @@ func (l *removalLook) isStillTheSame(ctx context.Context, m *Removal) error {
 
 // revive makes removals pending again whose certificate a reading shows although they
 // were settled: somebody, or something, brought it back. Nothing is sent by itself.
-func revive(rec *Records, isThere func(m *Removal) bool, now time.Time) {
+func (r *Rotator) revive(rec *Records, isThere func(m *Removal) bool, now time.Time) {
 	for i := range rec.App.Removals {
 		m := rec.App.Removals[i]
 		if m.End != RemovalRemoved || !now.Before(m.NotAfter) || !isThere(&m) {
@@ -674,7 +675,7 @@ func revive(rec *Records, isThere func(m *Removal) bool, now time.Time) {
 		rec.Audit = append(rec.Audit, AuditEntry{
 			At: now, By: bySchedule, What: "removed certificate is on the app again", App: rec.App.Name, Rotation: m.Rotation, Thumbprint: m.ThumbprintSHA256,
 		})
-		rec.Events = append(rec.Events, newEvent(rec.App, nil, EventRemovalUnconfirmed, severity,
+		rec.Events = append(rec.Events, r.newEvent(rec.App, nil, EventRemovalUnconfirmed, severity,
 			m.about()+" is on the app again although its removal was confirmed",
 			"find out who added it; if nobody needs it, remove it: "+portalPath(rec.App, &m)))
 	}

@@ -28,7 +28,7 @@ func (t *turn) retire(ctx context.Context) (*wait, error) {
 	}
 	if compromised := t.rot.Compromised; compromised != nil && !compromised.isDone() {
 		// No overlap, but the consumer's time to read its files.
-		if at := t.readBy(time.Time{}); !never && time.Now().Before(at) {
+		if at := t.readBy(time.Time{}); !never && t.now().Before(at) {
 			return &wait{WaitingReload, at}, nil
 		}
 		if err := t.cut(ctx); err != nil {
@@ -38,7 +38,7 @@ func (t *turn) retire(ctx context.Context) (*wait, error) {
 	if len(t.toRemove()) == 0 && !t.owesTold() {
 		return nil, t.retired(ctx)
 	}
-	if now := time.Now(); now.Before(t.rot.RetiresAt) {
+	if now := t.now(); now.Before(t.rot.RetiresAt) {
 		return &wait{WaitingOverlap, t.rot.RetiresAt}, nil
 	}
 	at, err := t.entraTime(ctx)
@@ -59,7 +59,7 @@ func (t *turn) retire(ctx context.Context) (*wait, error) {
 	}
 	if at.Before(t.rot.RetiresAt) {
 		// This host's clock is a little fast.
-		return &wait{WaitingOverlap, time.Now().UTC().Add(t.rot.RetiresAt.Sub(at))}, nil
+		return &wait{WaitingOverlap, t.now().UTC().Add(t.rot.RetiresAt.Sub(at))}, nil
 	}
 	if t.rule() == ConfirmCommand && !never {
 		pkg, err := t.packageOf(ctx, &t.rot.New)
@@ -172,7 +172,7 @@ func (t *turn) remove(ctx context.Context, signer KeyPair, c Credential, listed 
 		return nil
 	}
 	if t.rot.RemovalSentAt.IsZero() {
-		err := t.record(ctx, "certificate removal begun", func(rec *Records) { rec.Rotation.RemovalSentAt = time.Now().UTC() })
+		err := t.record(ctx, "certificate removal begun", func(rec *Records) { rec.Rotation.RemovalSentAt = t.now().UTC() })
 		if err != nil {
 			return err
 		}
@@ -197,7 +197,7 @@ func (t *turn) remove(ctx context.Context, signer KeyPair, c Credential, listed 
 // proofRefused decides about a refused proof of a removal: right after an upload
 // the key may not have spread; a certificate may not sign its own removal.
 func (t *turn) proofRefused(ctx context.Context, signer KeyPair, c Credential, err error) error {
-	if time.Since(t.rot.PhaseAt[PhaseUploaded]) < t.known.acceptedLate() {
+	if t.now().Sub(t.rot.PhaseAt[PhaseUploaded]) < t.known.acceptedLate() {
 		return err
 	}
 	if signer.Thumbprint() == c.ThumbprintSHA256 {
@@ -240,7 +240,7 @@ func noteLeft(rec *Records, thumbprint Thumbprint, at time.Time) {
 
 // orphan leaves a certificate to a person, because nobody can tell its KeyID.
 func (t *turn) orphan(ctx context.Context, c Credential, reason string) error {
-	now := time.Now().UTC()
+	now := t.now().UTC()
 	next := fmt.Sprintf("remove the certificate with thumbprint %s from the app %s in the Entra portal", c.ThumbprintSHA1, t.app.ClientID)
 	severity := SeverityWarning
 	if c.GivenUp {
@@ -269,13 +269,13 @@ func (t *turn) cut(ctx context.Context) error {
 		return t.removeAll(ctx, next, []Credential{c})
 	}
 	// Its removal was sent before, or it was never uploaded.
-	return t.record(ctx, "", func(rec *Records) { rec.Rotation.Compromised.DoneAt = time.Now().UTC() })
+	return t.record(ctx, "", func(rec *Records) { rec.Rotation.Compromised.DoneAt = t.now().UTC() })
 }
 
 // retired ends the rotation: one certificate of ours is in service, the removal of
 // the others was sent.
 func (t *turn) retired(ctx context.Context) error {
-	now := time.Now().UTC()
+	now := t.now().UTC()
 	summary := fmt.Sprintf("the certificate was replaced; the new one is valid until %s", t.rot.New.NotAfter.Format(time.DateOnly))
 	if n := len(t.rot.LeftBehind); n > 0 {
 		summary += fmt.Sprintf("; %d of ours must be removed from the app by hand", n)

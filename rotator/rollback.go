@@ -31,7 +31,7 @@ func (r *Rotator) RollBack(ctx context.Context, app, by string) (Rotation, error
 	if err := t.mayRollBack(ctx); err != nil {
 		return Rotation{}, err
 	}
-	now := time.Now().UTC()
+	now := r.now().UTC()
 	from := t.rot.Phase
 	err = t.enter(ctx, PhaseRollingBack, func(rec *Records) {
 		rec.Rotation.Back = &Back{By: by, At: now, From: from, Reason: "person"}
@@ -63,7 +63,7 @@ func (t *turn) mayRollBack(ctx context.Context) error {
 	case !t.rot.RemovalSentAt.IsZero():
 		return refusedf("app %s: the removal of the previous certificate was sent and may have been carried out", t.app.Name)
 	}
-	if need, left := t.policy.Overlap+t.policy.lead(t.rule()), time.Until(old.NotAfter); left < need || left <= 0 {
+	if need, left := t.policy.Overlap+t.policy.lead(t.rule()), old.NotAfter.Sub(t.now()); left < need || left <= 0 {
 		return refusedf("app %s: the previous certificate ends %s; delivering it, confirming it and the overlap take %s, so going back would only lead to its end",
 			t.app.Name, old.NotAfter.Format(time.RFC3339), days(need))
 	}
@@ -106,7 +106,7 @@ func (t *turn) handBack(ctx context.Context) (*wait, error) {
 		// Its consumer may have read the other pair: what was confirmed is void.
 		again := t.rot.Redeliver
 		if recordErr := t.record(ctx, "", func(rec *Records) {
-			t.restart(rec, time.Now().UTC())
+			t.restart(rec, t.now().UTC())
 			rec.Rotation.Back.Confirmed = time.Time{}
 			if again {
 				rec.Rotation.Back.Delivered, rec.Rotation.Back.Results = time.Time{}, nil
@@ -131,7 +131,7 @@ func (t *turn) handBack(ctx context.Context) (*wait, error) {
 			return nil, err
 		}
 		err = t.record(ctx, "previous certificate delivered", func(rec *Records) {
-			rec.Rotation.Back.Results, rec.Rotation.Back.Delivered = results, time.Now().UTC()
+			rec.Rotation.Back.Results, rec.Rotation.Back.Delivered = results, t.now().UTC()
 			rec.Rotation.Redeliver = false
 			t.askPerson(rec, t.rot.Old)
 		})
@@ -145,7 +145,7 @@ func (t *turn) handBack(ctx context.Context) (*wait, error) {
 	if !t.rot.Back.Confirmed.IsZero() {
 		return nil, nil //nolint:nilnil // handed back
 	}
-	now := time.Now().UTC()
+	now := t.now().UTC()
 	switch t.rule() {
 	case ConfirmPerson:
 		return &wait{WaitingPerson, now.Add(day)}, nil
@@ -178,7 +178,7 @@ func (t *turn) standOnOld(ctx context.Context) error {
 		return err
 	}
 	got, err := t.cold(ctx, old, nil)
-	now := time.Now()
+	now := t.now()
 	if err == nil && !got.At.IsZero() {
 		now = got.At
 	}
@@ -229,7 +229,7 @@ func (t *turn) mayBeUploaded() bool {
 // backSigner is the pair that signs while rolling back: the one we go back to.
 // Only where nobody has the new pair may it be missing; then the new pair signs.
 func (t *turn) backSigner(ctx context.Context) (KeyPair, error) {
-	if t.rot.Old != nil && time.Now().Before(t.rot.Old.NotAfter) && !t.rot.Old.isLeaving() {
+	if t.rot.Old != nil && t.now().Before(t.rot.Old.NotAfter) && !t.rot.Old.isLeaving() {
 		pair, err := t.pair(ctx, t.rot.Old)
 		if !errors.Is(err, ErrNotFound) || t.isReached() {
 			return pair, err

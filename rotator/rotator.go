@@ -21,8 +21,8 @@ package rotator
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/rsa"
+	"io"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -74,6 +74,11 @@ type Rotator struct {
 	// GenerateKey makes the private key of a new certificate; nil:
 	// [rsa.GenerateKey].
 	GenerateKey func(bits int) (*rsa.PrivateKey, error)
+	// Now is this host's clock; nil: [time.Now]. Entra's is in its answers.
+	Now func() time.Time
+	// Random is where IDs, serial numbers and the spread of retries come from; nil:
+	// the system's. Private keys are [Rotator.GenerateKey]'s.
+	Random io.Reader
 	// Watcher is told of each step; nil: nobody.
 	Watcher Watcher
 	// ExpiryStages are the times before its end at which a certificate that
@@ -156,7 +161,7 @@ func (r *Rotator) generateKey(bits int) (*rsa.PrivateKey, error) {
 	if r.GenerateKey != nil {
 		return r.GenerateKey(bits)
 	}
-	return rsa.GenerateKey(rand.Reader, bits)
+	return rsa.GenerateKey(r.random(), bits)
 }
 
 // lasting returns a context for recording what has happened: it outlives the

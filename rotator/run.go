@@ -28,10 +28,10 @@ func (r *Rotator) Run(ctx context.Context) error {
 	var work sync.WaitGroup
 	defer work.Wait()
 	slots := make(chan struct{}, r.settings().workers())
-	nextCheck, last := time.Now().Round(0), time.Now().Round(0)
+	nextCheck, last := r.now().Round(0), r.now().Round(0)
 	var starts []string // due apps that no worker has taken yet
 	for ctx.Err() == nil {
-		now := time.Now().Round(0) // the wall clock, not the monotonic one
+		now := r.now().Round(0) // the wall clock, not the monotonic one
 		r.beat.Store(now.UnixNano())
 		if now.Before(last) || r.recheck.Swap(false) {
 			nextCheck = now // the clock was set back, or the settings are new
@@ -44,9 +44,9 @@ func (r *Rotator) Run(ctx context.Context) error {
 		if r.Schedule != nil && !now.Before(nextCheck) {
 			var failed bool
 			starts, failed = r.scheduledCheck(ctx)
-			nextCheck = settings.Schedule.Next(time.Now())
+			nextCheck = settings.Schedule.Next(r.now())
 			if broken, _ := r.storeTrouble(); failed || broken != "" {
-				nextCheck = earlier(nextCheck, time.Now().Add(brokenNap))
+				nextCheck = earlier(nextCheck, r.now().Add(brokenNap))
 			}
 			r.setNextCheck(nextCheck)
 		}
@@ -62,7 +62,7 @@ func (r *Rotator) Run(ctx context.Context) error {
 		if r.Schedule != nil && nextCheck.Before(until) {
 			until = nextCheck
 		}
-		nap := time.NewTimer(min(max(until.Sub(time.Now().Round(0)), time.Millisecond), loopNap))
+		nap := time.NewTimer(min(max(until.Sub(r.now().Round(0)), time.Millisecond), loopNap))
 		select {
 		case <-ctx.Done():
 		case <-nap.C:
@@ -125,7 +125,7 @@ func (r *Rotator) startUnasked(ctx context.Context, app string) error {
 func (r *Rotator) trouble(ctx context.Context, app string, f *Failure) error {
 	ctx, cancel := lasting(ctx)
 	defer cancel()
-	now := time.Now().UTC()
+	now := r.now().UTC()
 	return r.change(ctx, app, func(rec *Records) error {
 		if rec.App == nil {
 			return nil
@@ -141,14 +141,14 @@ func (r *Rotator) trouble(ctx context.Context, app string, f *Failure) error {
 		}
 		rec.App.Trouble = &Trouble{
 			Class: f.Class, Reason: f.Reason, Message: f.Message, Next: f.Next, At: now,
-			Attempts: attempts, RetryAt: now.Add(retryIn(f, attempts, left, spread())),
+			Attempts: attempts, RetryAt: now.Add(retryIn(f, attempts, left, r.spread())),
 		}
 		if !known {
 			severity := SeverityWarning
 			if f.Reason == ReasonTooShort {
 				severity = SeverityCritical // no time will pass by which it gets better
 			}
-			rec.Events = append(rec.Events, newEvent(rec.App, nil, EventRotationFailed, severity, f.Message, f.Next))
+			rec.Events = append(rec.Events, r.newEvent(rec.App, nil, EventRotationFailed, severity, f.Message, f.Next))
 		}
 		return nil
 	})
@@ -159,7 +159,7 @@ func (r *Rotator) trouble(ctx context.Context, app string, f *Failure) error {
 func (r *Rotator) dispatch(ctx context.Context, work *sync.WaitGroup, slots chan struct{}, kind WakeKind,
 	do func(ctx context.Context, c *claim, app string),
 ) time.Time {
-	now := time.Now()
+	now := r.now()
 	later := now.Add(loopNap)
 	limit := batch
 	if r.Schedule == nil {
@@ -241,7 +241,7 @@ func (r *Rotator) rest(app string, err error) {
 		r.rests = map[string]rest{}
 	}
 	times := r.rests[app].times
-	r.rests[app] = rest{times + 1, time.Now().Add(min(time.Second<<min(times, 10), maxRest))}
+	r.rests[app] = rest{times + 1, r.now().Add(min(time.Second<<min(times, 10), maxRest))}
 }
 
 // restsUntil is the end of an app's rest; zero: it has none.

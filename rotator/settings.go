@@ -75,7 +75,7 @@ const loopLag = 2 * time.Minute
 // ctx: a watchdog fed by it bites when either hangs.
 func (r *Rotator) Alive(ctx context.Context) error {
 	beat := time.Unix(0, r.beat.Load())
-	if since := time.Since(beat); r.beat.Load() != 0 && since > loopNap+loopLag {
+	if since := r.now().Sub(beat); r.beat.Load() != 0 && since > loopNap+loopLag {
 		return fmt.Errorf("the loop has done nothing for %s", since.Round(time.Second))
 	}
 	read := make(chan error, 1)
@@ -114,7 +114,7 @@ func (r *Rotator) Summary(ctx context.Context) (Summary, error) {
 	if s.Apps, err = r.Store.CountApps(ctx); err != nil {
 		return Summary{}, err
 	}
-	open, err := r.Store.Due(ctx, WakeOpen, time.Now().Add(100*365*day), 0)
+	open, err := r.Store.Due(ctx, WakeOpen, r.now().Add(100*365*day), 0)
 	if err != nil {
 		return Summary{}, err
 	}

@@ -3,13 +3,10 @@ package rotator
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -100,7 +97,7 @@ func (r *Rotator) carryOn(ctx context.Context, t *turn, req StartRequest, told [
 		rot.Asked, rot.Force = true, rot.Force || req.Force
 		// The trouble stays until a step gets past it: it is not over because
 		// somebody asks again.
-		rot.WaitingFor, rot.WakeAt = "", time.Now().UTC()
+		rot.WaitingFor, rot.WakeAt = "", r.now().UTC()
 		rot.LookedAt, rot.Unreadable = time.Time{}, false
 		// Not for a sweep: a target that holds something else may do so on purpose.
 		rot.Redeliver = !req.sweep && (rot.Phase == PhaseDelivered || rot.Phase == PhaseConfirmed || rot.Phase == PhaseRollingBack)
@@ -115,7 +112,7 @@ func (r *Rotator) carryOn(ctx context.Context, t *turn, req StartRequest, told [
 			setKeyID(rec, "")
 		}
 		rec.Audit = append(rec.Audit, AuditEntry{
-			At: time.Now().UTC(), By: by, What: "rotation carried on", App: t.app.Name, Rotation: rot.ID,
+			At: r.now().UTC(), By: by, What: "rotation carried on", App: t.app.Name, Rotation: rot.ID,
 			Thumbprint: rot.New.ThumbprintSHA256,
 		})
 	})
@@ -125,7 +122,7 @@ func (r *Rotator) carryOn(ctx context.Context, t *turn, req StartRequest, told [
 // plan makes the next key pair and the journal record. open is the rotation
 // that a compromise closes; nil otherwise. told are foreign keys to remove.
 func (r *Rotator) plan(ctx context.Context, name string, open *turn, req StartRequest, told []Told, by string) (rot Rotation, err error) {
-	defer func(ctx context.Context, began time.Time) { r.planned(ctx, name, open, rot, began, err) }(ctx, time.Now())
+	defer func(ctx context.Context, began time.Time) { r.planned(ctx, name, open, rot, began, err) }(ctx, r.now())
 	app, err := r.Store.App(ctx, name)
 	if err != nil {
 		return Rotation{}, fmt.Errorf("app %s: %w", name, err)
@@ -135,7 +132,7 @@ func (r *Rotator) plan(ctx context.Context, name string, open *turn, req StartRe
 		return Rotation{}, err
 	}
 	policy := policyOf(&app, r.settings().Defaults)
-	now := time.Now().UTC()
+	now := r.now().UTC()
 	if err := r.mayStart(ctx, &app, &state, policy, open, req, by, now); err != nil {
 		return Rotation{}, err
 	}
@@ -187,7 +184,7 @@ func (r *Rotator) plan(ctx context.Context, name string, open *turn, req StartRe
 			rec.Closed = &closed
 		}
 		if rec.App.CorrelationID == "" {
-			rec.App.CorrelationID = string(newGUID())
+			rec.App.CorrelationID = string(r.newGUID())
 		}
 		rec.App.LifetimeLimit = app.LifetimeLimit
 		giveUp(rec.App, &rot)
@@ -197,7 +194,7 @@ func (r *Rotator) plan(ctx context.Context, name string, open *turn, req StartRe
 		rec.App.Trouble, rec.App.Hold = nil, ""
 		rec.Seal = append(rec.Seal, pair)
 		rec.Audit = append(rec.Audit, AuditEntry{At: now, By: by, What: "rotation planned", App: name, Rotation: rot.ID, Thumbprint: credential.ThumbprintSHA256, OldThumbprint: thumbprintOf(rot.Old)})
-		rec.Events = append(rec.Events, newEvent(rec.App, &rot, EventRotationStarted, SeverityInfo, "a rotation started", ""))
+		rec.Events = append(rec.Events, r.newEvent(rec.App, &rot, EventRotationStarted, SeverityInfo, "a rotation started", ""))
 		return nil
 	})
 	if err != nil {
@@ -332,7 +329,7 @@ func (r *Rotator) newPair(ctx context.Context, app *App, policy Policy, now time
 	if err != nil {
 		return KeyPair{}, Credential{}, fmt.Errorf("app %s: make RSA key: %w", app.Name, err)
 	}
-	der, err := NewCertificate(key, app.Name, notBefore, notAfter)
+	der, err := NewCertificate(r.random(), key, app.Name, notBefore, notAfter)
 	if err != nil {
 		return KeyPair{}, Credential{}, err
 	}
@@ -391,7 +388,7 @@ func (r *Rotator) passwordFor(ctx context.Context, app *App) (password, name str
 
 // newRotation makes the journal record.
 func (r *Rotator) newRotation(app *App, open *turn, next Credential, req StartRequest, by string, now time.Time) Rotation {
-	id := newID()
+	id := r.newID()
 	rot := Rotation{
 		ID: id, App: app.Name, ClientID: app.ClientID, Mode: app.Mode, By: by, Asked: by != bySchedule, Force: req.Force,
 		Phase: PhasePlanned, New: next, DisplayName: entryName(app.Name, r.Store.ID(), id),
@@ -520,29 +517,9 @@ func (r *Rotator) bindHosts(rec *Records, tenant string) error {
 	return err
 }
 
-// newID returns 10 random lower-case letters and digits (base 32).
-func newID() string {
-	const letters = "abcdefghijklmnopqrstuvwxyz234567"
-	var raw [10]byte
-	_, _ = rand.Read(raw[:]) // crypto/rand.Read never fails since Go 1.24
-	for i := range raw {
-		raw[i] = letters[raw[i]%32]
-	}
-	return string(raw[:])
-}
-
-// newGUID returns a random version 4 GUID.
-func newGUID() KeyID {
-	var raw [16]byte
-	_, _ = rand.Read(raw[:]) // crypto/rand.Read never fails since Go 1.24
-	raw[6], raw[8] = raw[6]&0x0f|0x40, raw[8]&0x3f|0x80
-	h := hex.EncodeToString(raw[:])
-	return KeyID(strings.Join([]string{h[:8], h[8:12], h[12:16], h[16:20], h[20:]}, "-"))
-}
-
 // newEvent builds an event; rot may be nil.
-func newEvent(app *App, rot *Rotation, kind EventKind, severity Severity, summary, next string) Event {
-	e := Event{ID: string(newGUID()), Kind: kind, Severity: severity, At: time.Now().UTC(), Summary: summary, Next: next}
+func (r *Rotator) newEvent(app *App, rot *Rotation, kind EventKind, severity Severity, summary, next string) Event {
+	e := Event{ID: string(r.newGUID()), Kind: kind, Severity: severity, At: r.now().UTC(), Summary: summary, Next: next}
 	if app != nil {
 		e.App, e.Tenant, e.Old = app.Name, app.Tenant, app.Current
 		e.Tags, e.Owner = app.Tags, app.Owner

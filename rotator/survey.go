@@ -12,7 +12,7 @@ const surveyBatch = 256
 // without apps. It holds a few apps at a time, however many are tracked; see must
 // not keep what it is given.
 func (r *Rotator) Survey(ctx context.Context, see func(*AppStatus)) (Status, error) {
-	now := time.Now().UTC()
+	now := r.now().UTC()
 	state, err := r.state(ctx)
 	if err != nil {
 		return Status{}, err

@@ -331,7 +331,7 @@ func (t *turn) keepFacts(rec *Records) error {
 	facts := state.Facts.clone()
 	facts.Merge(fresh)
 	t.drop(rec, facts, fresh)
-	facts.At = time.Now().UTC()
+	facts.At = t.now().UTC()
 	if facts.Since.IsZero() {
 		facts.Since = facts.At
 	}
@@ -343,7 +343,7 @@ func (t *turn) keepFacts(rec *Records) error {
 // measure: nothing was uploaded, or so long ago that other things decide.
 func (t *turn) sinceUpload() (time.Duration, bool) {
 	at := t.rot.PhaseAt[PhaseUploaded]
-	since := time.Since(at)
+	since := t.now().Sub(at)
 	return since, !at.IsZero() && since >= 0 && since < day
 }
 

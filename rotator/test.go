@@ -46,6 +46,8 @@ type Connection struct {
 	// Untracked tells that the app is not in the store, so that no next step can
 	// be a command about it.
 	Untracked bool
+	// Now is this host's clock; nil: [time.Now].
+	Now func() time.Time
 }
 
 // Test checks one app's connection with the stored pair: everything that a
@@ -55,7 +57,7 @@ func (r *Rotator) Test(ctx context.Context, name string) ([]TestCheck, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := Connection{App: app, Policy: policyOf(&app, r.settings().Defaults)}
+	c := Connection{App: app, Policy: policyOf(&app, r.settings().Defaults), Now: r.Now}
 	if app.Current == nil {
 		return []TestCheck{{"certificate", CheckWarning, "the app has no certificate of ours yet", "rotate now " + name}}, nil
 	}
@@ -70,7 +72,7 @@ func (r *Rotator) Test(ctx context.Context, name string) ([]TestCheck, error) {
 		f := failureOf(err)
 		return []TestCheck{{"file", CheckFailed, f.Message, f.Next}}, nil
 	}
-	tested := Tested{At: time.Now().UTC(), Checks: TestConnection(ctx, r.settings().Entra, r.Encoder, c)}
+	tested := Tested{At: r.now().UTC(), Checks: TestConnection(ctx, r.settings().Entra, r.Encoder, c)}
 	tested.Checks = append(tested.Checks, r.testTargets(ctx, &app, c.Pair)...)
 	if app.Evidence {
 		tested.Checks = append(tested.Checks, r.testSignInLog(ctx, &app))
@@ -149,7 +151,7 @@ func TestConnection(ctx context.Context, entra Entra, encoder Encoder, c Connect
 	if !t.open(encoder) {
 		return t.checks
 	}
-	t.dates(time.Now())
+	t.dates(clockOf(c.Now))
 	t.token(ctx)
 	t.registered(ctx)
 	t.permissions(ctx)
@@ -161,7 +163,7 @@ func TestConnection(ctx context.Context, entra Entra, encoder Encoder, c Connect
 		}
 	}
 	t.policy(ctx)
-	t.daysLeft(time.Now())
+	t.daysLeft(clockOf(c.Now))
 	return t.checks
 }
 
@@ -258,7 +260,7 @@ func (t *tester) token(ctx context.Context) {
 	if at.IsZero() {
 		return
 	}
-	if off := clockError(time.Now(), at); off.Abs() > maxClockError {
+	if off := clockError(clockOf(t.Now), at); off.Abs() > maxClockError {
 		t.add("clock", CheckFailed, "this host's clock is "+off.Abs().String()+" off Entra's", "set the clock (timedatectl)")
 	} else {
 		t.add("clock", CheckOK, "agrees with Entra's within "+off.Abs().String(), "")

@@ -67,7 +67,7 @@ func (r *Rotator) toldKeys(ctx context.Context, app *App, open *turn, ids []KeyI
 			return nil, refusedf("app %s: Entra does not say which certificate the key %s is; remove it in the Entra portal", app.Name, id)
 		}
 		e := listing.Entries[i]
-		told = append(told, Told{By: by, At: time.Now().UTC(), Credential: Credential{
+		told = append(told, Told{By: by, At: r.now().UTC(), Credential: Credential{
 			KeyID: e.KeyID, ThumbprintSHA256: e.Thumbprint, NotBefore: e.NotBefore, NotAfter: e.NotAfter,
 		}})
 	}
@@ -134,7 +134,7 @@ func (r *Rotator) planRemoval(ctx context.Context, name string, last *Rotation, 
 		return Rotation{}, fmt.Errorf("app %s: %w", name, err)
 	}
 	policy := policyOf(&app, r.settings().Defaults)
-	now := time.Now().UTC()
+	now := r.now().UTC()
 	if err := r.mayStart(ctx, &app, &state, policy, nil, req, by, now); err != nil {
 		return Rotation{}, err
 	}
@@ -194,7 +194,7 @@ func (t *turn) removeTold(ctx context.Context, signer KeyPair) error {
 			return fix(ReasonOther, "look at it in the Entra portal; remove it there if it has to go", "app %s: the key %s carries another certificate than when its removal was asked; it is not removed", t.app.Name, c.KeyID)
 		}
 		if t.rot.RemovalSentAt.IsZero() {
-			err := t.record(ctx, "removal of a foreign certificate begun", func(rec *Records) { rec.Rotation.RemovalSentAt = time.Now().UTC() })
+			err := t.record(ctx, "removal of a foreign certificate begun", func(rec *Records) { rec.Rotation.RemovalSentAt = t.now().UTC() })
 			if err != nil {
 				return err
 			}

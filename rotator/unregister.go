@@ -53,7 +53,7 @@ func (r *Rotator) Delete(ctx context.Context, name string, admin Token, by strin
 	var steps []string
 	// By its unique name, which nobody else has: also what a lost answer hid.
 	found, err := r.settings().Registrar.FindUnique(ctx, as, made.UniqueName)
-	for looks := 1; errors.Is(err, ErrNotFound) && looks < absentReads && time.Since(made.At) < freshFor; looks++ {
+	for looks := 1; errors.Is(err, ErrNotFound) && looks < absentReads && r.now().Sub(made.At) < freshFor; looks++ {
 		// A replica may not know it yet: absence is no proof.
 		if err := pause(ctx, absentEvery); err != nil {
 			return nil, err
@@ -72,7 +72,7 @@ func (r *Rotator) Delete(ctx context.Context, name string, admin Token, by strin
 			return nil, err
 		}
 		err := r.write(ctx, "", func(rec *Records) error {
-			rec.Audit = append(rec.Audit, AuditEntry{At: time.Now().UTC(), By: by, What: "app deletion begun", App: name, Note: "client ID " + string(found.ClientID)})
+			rec.Audit = append(rec.Audit, AuditEntry{At: r.now().UTC(), By: by, What: "app deletion begun", App: name, Note: "client ID " + string(found.ClientID)})
 			return nil
 		})
 		if err != nil {
@@ -98,7 +98,7 @@ func (r *Rotator) Delete(ctx context.Context, name string, admin Token, by strin
 			}
 		}
 		if rot := rec.Rotation; rot != nil {
-			now := time.Now().UTC()
+			now := r.now().UTC()
 			rec.Forget = append(rec.Forget, rot.New.ThumbprintSHA256)
 			rot.PhaseAt = maps.Clone(rot.PhaseAt)
 			rot.Phase, rot.EndedAt, rot.WakeAt = PhaseRolledBack, now, time.Time{}
@@ -110,7 +110,7 @@ func (r *Rotator) Delete(ctx context.Context, name string, admin Token, by strin
 		slices.Sort(rec.Forget)
 		rec.Forget = slices.DeleteFunc(slices.Compact(rec.Forget), func(t Thumbprint) bool { return t == "" })
 		rec.App, rec.Wakes = nil, nil
-		rec.Audit = append(rec.Audit, AuditEntry{At: time.Now().UTC(), By: by, What: "app deleted", App: name})
+		rec.Audit = append(rec.Audit, AuditEntry{At: r.now().UTC(), By: by, What: "app deleted", App: name})
 		return nil
 	})
 	r.announce()

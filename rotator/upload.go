@@ -33,7 +33,7 @@ func (t *turn) upload(ctx context.Context) (*wait, error) {
 		if err != nil {
 			return nil, err
 		}
-		t.had = earlierSignIn{signer.Thumbprint(), got, time.Now()}
+		t.had = earlierSignIn{signer.Thumbprint(), got, t.now()}
 	}
 	s, err := t.see(ctx, signer)
 	if t.app.Mode == ModeSelf && reasonOf(err) == ReasonNotRegistered {
@@ -46,21 +46,21 @@ func (t *turn) upload(ctx context.Context) (*wait, error) {
 		return nil, err
 	}
 	if t.rot.SignerAbsence.Reads > 0 && !t.rot.SignerAbsence.isAbsent() {
-		return &wait{WaitingPropagation, time.Now().UTC().Add(absentEvery)}, nil
+		return &wait{WaitingPropagation, t.now().UTC().Add(absentEvery)}, nil
 	}
 	switch {
 	case s.present:
 		return nil, t.uploaded(ctx, s.keyID)
 	case t.rot.Upload.SentAt.IsZero():
 	case s.readable:
-		absence := t.rot.Absence.missed(time.Now().UTC())
+		absence := t.rot.Absence.missed(t.now().UTC())
 		if !absence.isAbsent() {
 			err := t.record(ctx, "", func(rec *Records) { rec.Rotation.Absence = absence })
-			return &wait{WaitingAnswer, time.Now().UTC().Add(absentEvery)}, err
+			return &wait{WaitingAnswer, t.now().UTC().Add(absentEvery)}, err
 		}
 		// On a bad day the list lacks a new entry for 20 minutes and more: the token
 		// service has the last word, where its answer can be waited for.
-		if w, done, err := t.findByToken(ctx); done || err != nil || w != nil && !t.isLate(time.Now()) {
+		if w, done, err := t.findByToken(ctx); done || err != nil || w != nil && !t.isLate(t.now()) {
 			return w, err
 		}
 	default:
@@ -103,7 +103,7 @@ const maxSigners = 4
 // signerMissing handles a token service that does not know the pair in service
 // any more: after the time that a key may take to spread, somebody removed it.
 func (t *turn) signerMissing(ctx context.Context) (*wait, error) {
-	now := time.Now().UTC()
+	now := t.now().UTC()
 	absence := t.rot.SignerAbsence.missed(now)
 	err := t.record(ctx, "", func(rec *Records) { rec.Rotation.SignerAbsence = absence })
 	if err != nil {
@@ -138,7 +138,7 @@ func (t *turn) listedSigner(ctx context.Context, signer KeyPair, s sight) (KeyPa
 			return other, nil
 		}
 	}
-	absence := t.rot.SignerAbsence.missed(time.Now().UTC())
+	absence := t.rot.SignerAbsence.missed(t.now().UTC())
 	if err := t.record(ctx, "", func(rec *Records) { rec.Rotation.SignerAbsence = absence }); err != nil {
 		return KeyPair{}, err
 	}
@@ -189,7 +189,7 @@ func (t *turn) signer(ctx context.Context) (KeyPair, error) {
 // signers returns up to most pairs of ours that can sign a proof now, best first.
 func (t *turn) signers(ctx context.Context, most int) ([]KeyPair, error) {
 	var list []KeyPair
-	now := time.Now()
+	now := t.now()
 	for _, c := range t.own() {
 		if c.ThumbprintSHA256 == t.rot.New.ThumbprintSHA256 ||
 			c.isLeaving() || now.Before(c.NotBefore) || now.After(c.NotAfter) {
@@ -223,7 +223,7 @@ func (t *turn) findByToken(ctx context.Context) (w *wait, done bool, err error) 
 	if there {
 		return nil, true, t.uploaded(ctx, "")
 	}
-	now := time.Now().UTC()
+	now := t.now().UTC()
 	if now.Sub(t.rot.Upload.SentAt) >= t.policy.Prove.Within {
 		return nil, false, nil // it never arrived
 	}
@@ -297,7 +297,7 @@ func (t *turn) passwords(ctx context.Context) ([]string, error) {
 // send makes the request that adds the certificate. What is needed to recognise
 // its effect is durable before.
 func (t *turn) send(ctx context.Context, signer KeyPair, listing Listing) (*wait, error) {
-	now := time.Now().UTC()
+	now := t.now().UTC()
 	if at := uploadAllowedAt(t.app.Uploads, t.policy.UploadLimit, now); now.Before(at) && !t.rot.Force {
 		return &wait{WaitingLimit, at}, nil
 	}
@@ -363,7 +363,7 @@ func (t *turn) send(ctx context.Context, signer KeyPair, listing Listing) (*wait
 	}
 	if way == WayPatch && f.Reason == ReasonEndDate && passes == f {
 		if left, leftErr := t.leaveOutEnded(ctx, listing); left || leftErr != nil {
-			return &wait{WaitingRetry, time.Now().UTC().Add(backoff(1))}, leftErr
+			return &wait{WaitingRetry, t.now().UTC().Add(backoff(1))}, leftErr
 		}
 	}
 	if !withoutKeyID {
@@ -425,7 +425,7 @@ func (r *Rotator) patchKeyID(ctx context.Context, tenant string) (KeyID, error) 
 	if known.PatchChoosesKeyID {
 		return "", nil
 	}
-	return newGUID(), nil
+	return r.newGUID(), nil
 }
 
 // keyIDRefused keeps in the tenant's record that no PATCH may carry a KeyID for its
@@ -458,7 +458,7 @@ func (t *turn) uploaded(ctx context.Context, id KeyID) error {
 		}
 		rec.Rotation.Upload.SentAt = time.Time{}
 		rec.Rotation.Absence, rec.Rotation.Proof = Absence{}, Proof{}
-		rec.Rotation.LookedAt = time.Now().UTC()
+		rec.Rotation.LookedAt = t.now().UTC()
 		rec.Rotation.New.RequestedKeyID = rec.Rotation.Upload.RequestedKeyID
 		setKeyID(rec, id)
 	})
@@ -468,8 +468,8 @@ func (t *turn) uploaded(ctx context.Context, id KeyID) error {
 // accept. The next one is planned with the longest lifetime that is known to be
 // allowed.
 func (t *turn) refuse(ctx context.Context, f *Failure) error {
-	now := time.Now().UTC()
-	retryAt := now.Add(retryIn(f, 1, t.timeLeft(now), spread()))
+	now := t.now().UTC()
+	retryAt := now.Add(retryIn(f, 1, t.timeLeft(now), t.r.spread()))
 	if f.LongestLifetime > 0 && f.LongestLifetime != t.app.LifetimeLimit {
 		retryAt = now.Add(backoff(1))
 	}

@@ -48,7 +48,7 @@ func (r *Rotator) EndVerification(ctx context.Context, tenant, by string) error 
 			return err
 		}
 		state.Verification = nil
-		rec.Audit = append(rec.Audit, AuditEntry{At: time.Now().UTC(), By: by, What: "tenant verification ended", Note: tenant})
+		rec.Audit = append(rec.Audit, AuditEntry{At: r.now().UTC(), By: by, What: "tenant verification ended", Note: tenant})
 		return nil
 	})
 }

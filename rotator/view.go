@@ -12,7 +12,7 @@ import (
 // Status returns what is due, running, waiting and failing: of the named apps,
 // or of all. [ErrNotFound] if a name is not tracked.
 func (r *Rotator) Status(ctx context.Context, names ...string) (Status, error) {
-	now := time.Now().UTC()
+	now := r.now().UTC()
 	state, err := r.state(ctx)
 	if err != nil {
 		return Status{}, err
@@ -144,7 +144,7 @@ func (r *Rotator) cloudOf(tenant string) string {
 // Plan tells what the next check would do, and the latest safe start of each
 // app, soonest first.
 func (r *Rotator) Plan(ctx context.Context) ([]PlanItem, error) {
-	now := time.Now().UTC()
+	now := r.now().UTC()
 	apps, err := r.Store.Apps(ctx, "", 0)
 	if err != nil {
 		return nil, err
