@@ -180,7 +180,8 @@ func (t *turn) needsLook(now time.Time) bool {
 	case WaitingDelivery, WaitingReload, WaitingCommand, WaitingPerson, WaitingOverlap, WaitingEvidence, WaitingPause, WaitingWindow:
 		return now.Sub(t.rot.LookedAt) >= lookEvery && (t.rot.WakeAt.IsZero() || t.rot.WakeAt.Sub(now) >= lookEvery)
 	}
-	return false
+	// No other wait is as long: it was recorded by a clock that was set back since.
+	return t.rot.WakeAt.Sub(now) > day+time.Hour
 }
 
 // Check does what a tick of the schedule does: it starts what is due and looks

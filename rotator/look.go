@@ -34,6 +34,7 @@ func (t *turn) see(ctx context.Context, as KeyPair) (sight, error) {
 	if err != nil {
 		return sight{}, err
 	}
+	t.r.noteClock(t.app.Tenant, listing.At)
 	s := sight{readable: true, listing: listing}
 	for _, e := range listing.Entries {
 		if t.isNew(e) {

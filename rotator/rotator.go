@@ -95,10 +95,12 @@ type Rotator struct {
 	// Logger may be nil.
 	Logger *slog.Logger
 
-	mu      sync.Mutex
-	claims  map[string]*claim
-	asked   map[string]bool
-	rests   map[string]rest
+	mu     sync.Mutex
+	claims map[string]*claim
+	asked  map[string]bool
+	rests  map[string]rest
+	// clocks are what answers showed of the tenants' clocks.
+	clocks  map[string]clockReading
 	changed chan struct{}
 	poke    chan struct{}
 	checkAt time.Time

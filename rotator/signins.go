@@ -146,6 +146,11 @@ func isOwn(app *App, rot *Rotation, s LoggedSignIn) bool {
 // calls it, for the next record.
 func (t *turn) cold(ctx context.Context, pair KeyPair, probes []string) (SignIn, error) {
 	got, err := t.r.settings().Entra.SignIn(ctx, t.app.registration(), pair, probes)
+	if at := got.At; err == nil {
+		t.r.noteClock(t.app.Tenant, at)
+	} else {
+		t.r.noteClock(t.app.Tenant, failureOf(err).ServerTime)
+	}
 	if t.app.Evidence && got.RequestID != "" {
 		t.ownIDs = append(t.ownIDs, got.RequestID)
 	}

@@ -132,8 +132,11 @@ func (r *Rotator) plan(ctx context.Context, name string, open *turn, req StartRe
 		return Rotation{}, err
 	}
 	policy := policyOf(&app, r.settings().Defaults)
-	now := r.now().UTC()
-	if err := r.mayStart(ctx, &app, &state, policy, open, req, by, now); err != nil {
+	if by != bySchedule {
+		r.clockOff(ctx, &app) // the dates of what a person asks for are Entra's
+	}
+	now, entra := r.now().UTC(), r.entraNow(app.Tenant).UTC()
+	if err := r.mayStart(ctx, &app, &state, policy, open, req, by, entra); err != nil {
 		return Rotation{}, err
 	}
 	app.LifetimeLimit = r.lifetimeLimit(ctx, &app)
@@ -141,7 +144,7 @@ func (r *Rotator) plan(ctx context.Context, name string, open *turn, req StartRe
 	if err := policy.checkLifetime(name, app.ConfirmRule()); err != nil {
 		return Rotation{}, err
 	}
-	pair, credential, err := r.newPair(ctx, &app, policy, now)
+	pair, credential, err := r.newPair(ctx, &app, policy, entra)
 	if err != nil {
 		return Rotation{}, err
 	}
@@ -248,6 +251,11 @@ func (r *Rotator) mayStart(ctx context.Context, app *App, state *State, policy P
 	}
 	if open != nil && open.rot.Phase == PhaseRollingBack && !open.isStuckBack() {
 		return refusedf("app %s: its rotation is rolling back; let it end first", app.Name)
+	}
+	if by == bySchedule {
+		if err := r.clockDiffers(ctx, app); err != nil {
+			return err
+		}
 	}
 	canSign := app.Current != nil && now.Before(app.Current.NotAfter) ||
 		open != nil && slices.ContainsFunc(open.leftovers(), func(c Credential) bool { return now.Before(c.NotAfter) })

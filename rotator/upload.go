@@ -15,6 +15,9 @@ import (
 // pair.
 func (t *turn) upload(ctx context.Context) (*wait, error) {
 	signer, err := t.signer(ctx)
+	if err == nil && signer.IsZero() && t.r.askClock(ctx, &t.app) != 0 {
+		signer, err = t.signer(ctx) // what has ended by this host's clock has not by Entra's
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -189,7 +192,7 @@ func (t *turn) signer(ctx context.Context) (KeyPair, error) {
 // signers returns up to most pairs of ours that can sign a proof now, best first.
 func (t *turn) signers(ctx context.Context, most int) ([]KeyPair, error) {
 	var list []KeyPair
-	now := t.now()
+	now := t.r.entraNow(t.app.Tenant)
 	for _, c := range t.own() {
 		if c.ThumbprintSHA256 == t.rot.New.ThumbprintSHA256 ||
 			c.isLeaving() || now.Before(c.NotBefore) || now.After(c.NotAfter) {
