@@ -141,8 +141,6 @@ func (s *Server) routes() []route {
 		{toRead, "GET /v1/apps/{name}/handoff", maxBodyBytes, s.handOff},
 		{toRead, "GET /v1/apps/{name}/signins", maxBodyBytes, s.signIns},
 		{toRead, "GET /v1/rotations/{id}", maxBodyBytes, s.rotation},
-		{toRead, "GET /v1/store/check", maxBodyBytes, s.checkStore},
-		{toRead, "GET /v1/audit/proof", maxBodyBytes, s.proveAudit},
 		{toRead, "GET /v1/report", maxBodyBytes, s.report},
 		{toRead, "GET /v1/plan", maxBodyBytes, s.plan},
 		{toRead, "GET /v1/alerts", maxBodyBytes, s.alerts},
@@ -186,6 +184,8 @@ func (s *Server) streams() []stream {
 	return []stream{
 		{toRead, "GET /v1/rotations/{id}/events", s.events},
 		{toRead, "GET /v1/discover", s.discover},
+		{toRead, "GET /v1/store/check", long(s.checkStore)},
+		{toRead, "GET /v1/audit/proof", long(s.proveAudit)},
 		{toRead, "GET /v1/audit", func(_ context.Context, w http.ResponseWriter, r *http.Request) { s.audit(w, r) }},
 		{toChange, "POST /v1/tenants/{name}/verify", s.verifyTenant},
 		{toChange, "POST /v1/backup", func(_ context.Context, w http.ResponseWriter, r *http.Request) { s.backup(w, r) }},

@@ -1,7 +1,9 @@
 package control
 
 import (
+	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -20,25 +22,22 @@ type Vault interface {
 	ID() string
 	// Backup returns a complete copy, sealed to the recipients or, without any,
 	// to the recovery recipient; and to check, unless that is empty, which
-	// nobody is told about.
-	Backup(ctx context.Context, to []string, check string) (io.ReadCloser, error)
+	// nobody is told about. report, here and below, is called with how far it is.
+	Backup(ctx context.Context, to []string, check string, report func(what string, done, total uint64)) (io.ReadCloser, error)
 	// BackupDone notes one that was written and read again.
 	BackupDone(ctx context.Context, at time.Time, to []string, sealed uint64, entry rotator.AuditEntry) error
 	// Backups tells when the newest one was made and how many key pairs are
 	// newer, the last one of newest.
 	Backups(ctx context.Context) (last time.Time, newer uint64, newest time.Time, err error)
 	// Findings of a check of everything.
-	Findings(ctx context.Context) (faults, notes []string, err error)
+	Findings(ctx context.Context, report func(what string, done, total uint64)) (faults, notes []string, err error)
 	// AuditLines yields the audit trail.
 	AuditLines(ctx context.Context, app string, since time.Time) iter.Seq2[rotator.AuditLine, error]
 	// ProveAudit follows its hash chain and looks for the line with a hash.
-	ProveAudit(ctx context.Context, expect string) (rotator.AuditProof, error)
+	ProveAudit(ctx context.Context, expect string, report func(what string, done, total uint64)) (rotator.AuditProof, error)
 	// SpareIdentities counts identities that the store does not use.
 	SpareIdentities() int
 }
-
-// backupTimeout bounds sending a backup.
-const backupTimeout = 30 * time.Minute
 
 // BackupRequest asks for a backup.
 type BackupRequest struct {
@@ -69,13 +68,32 @@ type StoreReport struct {
 	Notes []string `json:"notes"`
 }
 
-// Backup returns a backup, sealed; the caller closes it.
-func (c *Client) Backup(ctx context.Context, request BackupRequest) (io.ReadCloser, error) {
-	response, err := c.send(ctx, http.MethodPost, "/v1/backup", request)
+// Backup returns a backup, sealed; the caller closes it. It is whole before the first
+// byte comes; report, unless it is nil, is called with how far that is.
+func (c *Client) Backup(ctx context.Context, request BackupRequest, report func(Progress)) (io.ReadCloser, error) {
+	response, err := c.send(ctx, http.MethodPost, "/v1/backup", request) //nolint:bodyclose // the caller closes it
 	if err != nil {
 		return nil, err
 	}
-	return response.Body, nil
+	body := &bufferedBody{bufio.NewReader(response.Body), response.Body}
+	for {
+		line, err := nextLine(ctx, body.Reader, report)
+		if err == nil && line.Error != nil {
+			err = line.Error
+		}
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("backup: %w", err), body.Close())
+		}
+		if line.Result != nil {
+			return body, nil // the rest are its bytes
+		}
+	}
+}
+
+// bufferedBody is the body of an answer of which the first lines were read.
+type bufferedBody struct {
+	*bufio.Reader
+	io.Closer
 }
 
 // BackupDone notes a backup.
@@ -83,10 +101,11 @@ func (c *Client) BackupDone(ctx context.Context, note BackupNote) error {
 	return c.do(ctx, http.MethodPost, "/v1/backup/done", note, nil)
 }
 
-// CheckStore checks the whole store.
-func (c *Client) CheckStore(ctx context.Context) (StoreReport, error) {
-	var report StoreReport
-	return report, c.do(ctx, http.MethodGet, "/v1/store/check", nil, &report)
+// CheckStore checks the whole store. report, unless it is nil, is called with how far
+// that is.
+func (c *Client) CheckStore(ctx context.Context, report func(Progress)) (StoreReport, error) {
+	var found StoreReport
+	return found, c.long(ctx, "/v1/store/check", &found, report)
 }
 
 // ErrNoVault says that the server keeps no store of its own.
@@ -99,23 +118,42 @@ func (s *Server) vault() (Vault, error) {
 	return s.Vault, nil
 }
 
-// backup streams one. That it was taken is in the audit trail before the first
-// byte leaves: whoever has it and a recipient's key has all keys.
+// backup streams one: lines that say how far it is, one with its result, and then its
+// bytes. That it was taken is in the audit trail before the first byte leaves: whoever
+// has it and a recipient's key has all keys.
 func (s *Server) backup(w http.ResponseWriter, r *http.Request) {
 	c := call{r, peerOf(r.Context()).by, http.MaxBytesReader(w, r.Body, maxBodyBytes)}
-	sealed, err := s.makeBackup(c) //nolint:contextcheck // the request in c carries it
-	if err != nil {
+	lines := &longAnswer{w: w}
+	sealed, err := s.makeBackup(c, lines.report) //nolint:contextcheck // the request in c carries it
+	switch {
+	case err != nil && lines.begun:
+		lines.write(longLine{Error: errorOf(err)})
+		return
+	case err != nil:
 		writeError(w, err)
 		return
 	}
 	defer func() { _ = sealed.Close() }() // only read from
-	control := http.NewResponseController(w)
-	_ = control.SetWriteDeadline(time.Now().Add(backupTimeout)) // not in memory
-	w.Header().Set("Content-Type", "application/age")
-	_, _ = io.Copy(w, sealed) // the reader finds out that it was cut off
+	lines.write(longLine{Result: json.RawMessage(`"its bytes follow"`)})
+	_, _ = io.Copy(&patientWriter{w, http.NewResponseController(w)}, sealed) // the reader finds out that it was cut off
 }
 
-func (s *Server) makeBackup(c call) (io.ReadCloser, error) {
+// stalled is how long a reader of a backup may take for its next part. There is no limit
+// for all of it.
+const stalled = 10 * time.Minute
+
+// patientWriter gives the reader time for each write.
+type patientWriter struct {
+	io.Writer
+	control *http.ResponseController
+}
+
+func (p *patientWriter) Write(data []byte) (int, error) {
+	_ = p.control.SetWriteDeadline(time.Now().Add(stalled)) // not in memory
+	return p.Writer.Write(data)
+}
+
+func (s *Server) makeBackup(c call, report reporter) (io.ReadCloser, error) {
 	vault, err := s.vault()
 	if err != nil {
 		return nil, err
@@ -130,7 +168,7 @@ func (s *Server) makeBackup(c call) (io.ReadCloser, error) {
 	}
 	// It is made first: what is no recipient, such as a private key given by
 	// mistake, must not get into the audit trail.
-	sealed, err := vault.Backup(c.Context(), wire.To, wire.Check)
+	sealed, err := vault.Backup(c.Context(), wire.To, wire.Check, report)
 	if err != nil {
 		return nil, err
 	}
@@ -159,13 +197,13 @@ func (s *Server) backupDone(c call) (int, any, error) {
 	return http.StatusNoContent, nil, vault.BackupDone(c.Context(), wire.At, wire.To, wire.Sealed, entry)
 }
 
-func (s *Server) checkStore(c call) (int, any, error) {
+func (s *Server) checkStore(c call, report reporter) (any, error) {
 	vault, err := s.vault()
 	if err != nil {
-		return 0, nil, err
+		return nil, err
 	}
-	faults, notes, err := vault.Findings(c.Context())
-	return http.StatusOK, StoreReport{vault.ID(), list(faults), list(notes)}, err
+	faults, notes, err := vault.Findings(c.Context(), report)
+	return StoreReport{vault.ID(), list(faults), list(notes)}, err
 }
 
 // addBackups tells in a status what a backup would save.

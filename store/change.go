@@ -453,15 +453,20 @@ func (t *txn) forget(thumbprint rotator.Thumbprint) error {
 	if thumbprint == "" {
 		return nil
 	}
-	used := false
-	err := t.each(bucketUses, join(string(thumbprint), ""), nil, func([]byte, []byte) (bool, error) {
-		used = true
-		return false, nil
-	})
+	used, err := t.isUsed([]byte(thumbprint))
 	if err != nil || used {
 		return err
 	}
 	return t.delete(bucketSecrets, []byte(thumbprint))
+}
+
+// isUsed reports whether anything refers to a pair.
+func (t *txn) isUsed(thumbprint []byte) (used bool, err error) {
+	err = t.each(bucketUses, join(string(thumbprint), ""), nil, func([]byte, []byte) (bool, error) {
+		used = true
+		return false, nil
+	})
+	return used, err
 }
 
 func (t *txn) seal(pair rotator.KeyPair) error {

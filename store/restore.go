@@ -25,6 +25,8 @@ type RestoreOptions struct {
 	Version string
 	// By is who restores, for the audit trail.
 	By string
+	// Report is told how far it is; nil: nobody is.
+	Report func(what string, done, total uint64)
 }
 
 // Restored is what [Restore] made.
@@ -74,6 +76,7 @@ func Restore(ctx context.Context, r io.Reader, key BackupKey, o RestoreOptions) 
 			err = errors.Join(err, b.discard())
 		}
 	}()
+	p := &progress{report: o.Report}
 	begin := func(head backupHead) (err error) {
 		b, err = newBuild(ctx, path+partSuffix, func() (*age.X25519Identity, error) {
 			// Another restore may have ended after this one looked.
@@ -86,9 +89,12 @@ func Restore(ctx context.Context, r io.Reader, key BackupKey, o RestoreOptions) 
 			}
 			return identity, err
 		}, head.Schema, o.Version)
+		if err == nil {
+			b.progress = p
+		}
 		return err
 	}
-	restored.Contents, err = readBackup(ctx, r, key, begin, func(r record) error { return b.add(ctx, r) })
+	restored.Contents, err = readBackup(ctx, r, key, p, begin, func(r record) error { return b.add(ctx, r) })
 	if err != nil {
 		return Restored{}, err
 	}

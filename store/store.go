@@ -321,14 +321,16 @@ func (s *Store) checkPages(ctx context.Context, meta metaPage, full bool) error 
 func (s *Store) openDB(noSync bool) (err error) {
 	defer s.guard(nil, &err)()
 	s.db, err = bolt.Open(s.path, 0o600, &bolt.Options{
-		FreelistType: bolt.FreelistMapType,
-		NoSync:       noSync,
-		NoStatistics: true,
-		OpenFile:     func(string, int, os.FileMode) (*os.File, error) { return s.file, nil },
+		FreelistType:    bolt.FreelistMapType,
+		NoSync:          noSync,
+		NoStatistics:    true,
+		InitialMmapSize: mapSize(s.file),
+		OpenFile:        func(string, int, os.FileMode) (*os.File, error) { return s.file, nil },
 	})
 	if err != nil {
 		return fmt.Errorf("store %s: %w", s.path, err)
 	}
+	s.db.AllocSize = growBytes
 	return nil
 }
 
@@ -443,7 +445,8 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// view runs a reading transaction.
+// view runs a reading transaction. It should be short: pages that are replaced
+// meanwhile are not used again before it ends. What takes longer reads a [snapshot].
 func (s *Store) view(ctx context.Context, read func(*txn) error) (err error) {
 	if err := s.ready(ctx); err != nil {
 		return err

@@ -54,7 +54,9 @@ is there is never overwritten.`,
 			var made backupMade
 			kept := false
 			err = a.with(cmd.Context(), func(ctx context.Context, conn *connection) error {
-				note, err := makeBackup(ctx, conn, out, to, &made)
+				at := a.progress()
+				note, err := makeBackup(ctx, conn, out, to, &made, at)
+				at.end()
 				if err != nil {
 					return err
 				}
@@ -88,12 +90,12 @@ is there is never overwritten.`,
 }
 
 // makeBackup writes a backup and reads it again from the file.
-func makeBackup(ctx context.Context, conn *connection, out *outFile, to []string, made *backupMade) (control.BackupNote, error) {
+func makeBackup(ctx context.Context, conn *connection, out *outFile, to []string, made *backupMade, at *progress) (control.BackupNote, error) {
 	key, check, err := store.NewBackupKey()
 	if err != nil {
 		return control.BackupNote{}, err
 	}
-	sealed, err := conn.Backup(ctx, control.BackupRequest{To: to, Check: check})
+	sealed, err := conn.Backup(ctx, control.BackupRequest{To: to, Check: check}, at.show)
 	if err != nil {
 		return control.BackupNote{}, err
 	}
@@ -108,7 +110,7 @@ func makeBackup(ctx context.Context, conn *connection, out *outFile, to []string
 		return control.BackupNote{}, fmt.Errorf("backup: read %s again: %w", out.path, err)
 	}
 	sum := sha256.New()
-	contents, err := store.ReadBackup(ctx, io.TeeReader(out, sum), key)
+	contents, err := store.ReadBackup(ctx, io.TeeReader(out, sum), key, at.at)
 	if err != nil {
 		return control.BackupNote{}, fmt.Errorf("backup: read %s again: %w", out.path, err)
 	}
@@ -117,7 +119,7 @@ func makeBackup(ctx context.Context, conn *connection, out *outFile, to []string
 		return control.BackupNote{}, fmt.Errorf("backup: read %s again: %w", out.path, err)
 	}
 	*made = backupMade{
-		File: out.path, StoreID: contents.StoreID, At: contents.At, To: contents.To, Apps: len(contents.Apps),
+		File: out.path, StoreID: contents.StoreID, At: contents.At, To: contents.To, Apps: contents.Apps,
 		Keys: contents.Pairs, Bytes: size, SHA256: hex.EncodeToString(sum.Sum(nil)),
 	}
 	return control.BackupNote{StoreID: contents.StoreID, At: contents.At, To: contents.To, Sealed: contents.Sealed, SHA256: made.SHA256}, nil
