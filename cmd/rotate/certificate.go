@@ -106,7 +106,7 @@ func (a *app) newCertificate(o certificateOptions) error {
 		// A little back, so that a host whose clock is fast makes nothing that Entra
 		// calls not yet valid.
 		from := time.Now().Add(-15 * time.Minute)
-		der, err := rotator.NewCertificate(key, o.subject, from, from.Add(15*time.Minute+validity))
+		der, err := rotator.NewCertificate(rand.Reader, key, o.subject, from, from.Add(15*time.Minute+validity))
 		if err != nil {
 			return err
 		}
