@@ -192,6 +192,8 @@ func (t *turn) begin(m *Removal) {
 	switch {
 	case m.Foreign:
 		what = "removal of a foreign certificate sent"
+	case m.Sends == 0 && m.Trouble != "":
+		what = "removal of an expired certificate failed"
 	case m.Sends == 0:
 		what = "certificate not seen on the app"
 	}

@@ -372,3 +372,46 @@ func TestRemovalThatCannotBeChecked(t *testing.T) {
 		stop()
 	})
 }
+
+// TestRemovalOfTheExpired has the old certificate expire within the overlap, in a tenant
+// that refuses its removal, or the reading before it: that is tidiness, and holds
+// neither the rotation nor a person (guard (a)).
+func TestRemovalOfTheExpired(t *testing.T) {
+	for mode, o := range tenantModes() {
+		for what, refuses := range map[string]func(q emulator.Request) bool{
+			"the removal": func(q emulator.Request) bool { return strings.HasSuffix(q.Path, "/removeKey") },
+			"the reading": func(q emulator.Request) bool {
+				return q.Method == http.MethodGet && strings.Contains(q.Path, "/applications/") && strings.Contains(q.Query.Get("$select"), "keyCredentials")
+			},
+		} {
+			o.left, o.defaults = 3*time.Hour, fast()
+			o.defaults.Overlap = new(4 * time.Hour)
+			bubble(t, mode+"/"+what, o, func(w *world, r *rotator.Rotator) {
+				t := w.t
+				stop := run(t, r)
+				s := await(t, r, "app-1", 10*time.Hour, "confirmed", phaseIs(rotator.PhaseConfirmed))
+				w.refuse(func(q emulator.Request) *emulator.Fault {
+					if refuses(q) {
+						return &emulator.Fault{Status: 400, Code: "Request_BadRequest", Message: "Nothing of that kind."}
+					}
+					return nil
+				})
+				expires := s.Rotation.Old.NotAfter
+				s = await(t, r, "app-1", 10*time.Hour, "retired", phaseIs(rotator.PhaseRetired))
+				if !s.Rotation.EndedAt.After(expires) || s.Rotation.Trouble != nil {
+					t.Errorf("ended %s, the old one expires %s; trouble %+v", s.Rotation.EndedAt, expires, s.Rotation.Trouble)
+				}
+				s = w.settle(r, 24*time.Hour)
+				if s.Attention {
+					t.Errorf("it asks for attention: %q", s.Warnings)
+				}
+				for _, m := range s.App.Removals {
+					if m.End != rotator.RemovalExpired {
+						t.Errorf("the removal of %s ended as %q, want expired", m.ThumbprintSHA1, m.End)
+					}
+				}
+				stop()
+			})
+		}
+	}
+}

@@ -414,8 +414,8 @@ func (l *removalLook) from(m *Removal, now time.Time) time.Time {
 
 // report tells people of a removal, once.
 func (l *removalLook) report(m *Removal, now time.Time, why string) {
-	if !m.ReportedAt.IsZero() {
-		return
+	if !m.ReportedAt.IsZero() || isRemoved(m.seen(), l.times) == verdictExpired {
+		return // nobody signs in with an expired one
 	}
 	m.ReportedAt = now
 	severity := SeverityWarning

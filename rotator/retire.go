@@ -2,6 +2,7 @@ package rotator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -111,19 +112,50 @@ func (t *turn) toRemove() []Credential {
 // certificate is ours, whatever KeyID we believed in, and one that carries another
 // is not.
 func (t *turn) removeAll(ctx context.Context, signer KeyPair, list []Credential) error {
-	if err := t.switchIdentity(ctx); err != nil {
-		return fmt.Errorf("the tenant's identity cannot sign in with the certificate that stays, so nothing is removed: %w", err)
-	}
-	listed, readable, err := t.entriesOf(ctx, signer, list)
+	ended := t.endedBy(ctx, signer, list)
+	err := t.switchIdentity(ctx)
 	if err != nil {
-		return err
+		err = fmt.Errorf("the tenant's identity cannot sign in with the certificate that stays, so nothing is removed: %w", err)
+	}
+	var listed map[Thumbprint][]KeyID
+	var readable bool
+	if err == nil {
+		listed, readable, err = t.entriesOf(ctx, signer, list)
 	}
 	for _, c := range list {
-		if err := t.remove(ctx, signer, c, listed[c.ThumbprintSHA256], readable); err != nil {
+		err := err
+		if err == nil {
+			err = t.remove(ctx, signer, c, listed[c.ThumbprintSHA256], readable)
+		}
+		if err != nil && (!ended(&c) || errors.Is(err, errRecord) || ctx.Err() != nil) {
 			return err
+		}
+		if err != nil {
+			t.leaveToChecks(&c, listed[c.ThumbprintSHA256], false, failureOf(err))
 		}
 	}
 	return nil
+}
+
+// endedBy asks Entra's time where one of the certificates may have expired, and tells
+// which have. Their removal is tidiness: its failure holds no rotation.
+func (t *turn) endedBy(ctx context.Context, signer KeyPair, list []Credential) func(*Credential) bool {
+	var at time.Time
+	if slices.ContainsFunc(list, func(c Credential) bool { return time.Now().After(c.NotAfter) }) {
+		got, err := t.cold(ctx, signer, nil)
+		if at = got.At; err != nil {
+			at = failureOf(err).ServerTime
+		}
+	}
+	return func(c *Credential) bool { return !at.Before(c.NotAfter) }
+}
+
+// leaveToChecks lets a removal that failed be sent again by its checks.
+func (t *turn) leaveToChecks(c *Credential, listed []KeyID, foreign bool, f *Failure) {
+	t.log.Info("removal of an expired certificate failed", "thumbprint_sha256", c.ThumbprintSHA256, "err", f.Message)
+	m := t.newRemoval(c, nil, foreign)
+	m.KeyIDs, m.Trouble = append(m.KeyIDs, listed...), f.Message
+	t.begin(m)
 }
 
 // entriesOf reads which entries carry which of our certificates. Nothing is

@@ -2,6 +2,7 @@ package rotator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -184,29 +185,52 @@ func (t *turn) removeTold(ctx context.Context, signer KeyPair) error {
 	if len(left) == 0 {
 		return nil
 	}
+	ended := t.endedBy(ctx, signer, toldCredentials(left))
 	const withKeys = true
-	listing, err := t.r.settings().Entra.Keys(ctx, t.access(signer), withKeys)
-	if err != nil {
-		return fmt.Errorf("look at the keys that are to be removed: %w", err)
-	}
+	listing, unread := t.r.settings().Entra.Keys(ctx, t.access(signer), withKeys)
 	for _, c := range left {
-		if i := slices.IndexFunc(listing.Entries, func(e Entry) bool { return e.KeyID == c.KeyID }); i >= 0 && listing.Entries[i].Thumbprint != c.ThumbprintSHA256 {
-			return fix(ReasonOther, "look at it in the Entra portal; remove it there if it has to go", "app %s: the key %s carries another certificate than when its removal was asked; it is not removed", t.app.Name, c.KeyID)
+		err := unread
+		if err != nil {
+			err = fmt.Errorf("look at the keys that are to be removed: %w", err)
+		} else {
+			err = t.removeForeign(ctx, signer, &c, listing)
 		}
-		if t.rot.RemovalSentAt.IsZero() {
-			err := t.record(ctx, "removal of a foreign certificate begun", func(rec *Records) { rec.Rotation.RemovalSentAt = t.now().UTC() })
-			if err != nil {
-				return err
-			}
-		} else if err := t.settle(ctx); err != nil {
+		if err != nil && (!ended(&c.Credential) || errors.Is(err, errRecord) || ctx.Err() != nil) {
 			return err
 		}
-		err := t.r.settings().Entra.RemoveKey(ctx, t.access(signer), signer, c.KeyID)
-		if err != nil && reasonOf(err) != ReasonNoSuchKey { // which proves nothing
-			return err
+		if err != nil {
+			t.leaveToChecks(&c.Credential, []KeyID{c.KeyID}, true, failureOf(err))
 		}
-		t.begin(t.newRemoval(&c.Credential, []KeyID{c.KeyID}, true))
 	}
+	return nil
+}
+
+func toldCredentials(told []Told) []Credential {
+	var list []Credential
+	for _, c := range told {
+		list = append(list, c.Credential)
+	}
+	return list
+}
+
+// removeForeign sends the removal of one entry.
+func (t *turn) removeForeign(ctx context.Context, signer KeyPair, c *Told, listing Listing) error {
+	if i := slices.IndexFunc(listing.Entries, func(e Entry) bool { return e.KeyID == c.KeyID }); i >= 0 && listing.Entries[i].Thumbprint != c.ThumbprintSHA256 {
+		return fix(ReasonOther, "look at it in the Entra portal; remove it there if it has to go", "app %s: the key %s carries another certificate than when its removal was asked; it is not removed", t.app.Name, c.KeyID)
+	}
+	if t.rot.RemovalSentAt.IsZero() {
+		err := t.record(ctx, "removal of a foreign certificate begun", func(rec *Records) { rec.Rotation.RemovalSentAt = t.now().UTC() })
+		if err != nil {
+			return err
+		}
+	} else if err := t.settle(ctx); err != nil {
+		return err
+	}
+	err := t.r.settings().Entra.RemoveKey(ctx, t.access(signer), signer, c.KeyID)
+	if err != nil && reasonOf(err) != ReasonNoSuchKey { // which proves nothing
+		return err
+	}
+	t.begin(t.newRemoval(&c.Credential, []KeyID{c.KeyID}, true))
 	return nil
 }
 
