@@ -298,7 +298,12 @@ func (r *Rotator) openAdopted(ctx context.Context, app *App, spec AppSpec, added
 	case now.Before(current.NotBefore):
 		return KeyPair{}, usagef("app %s: the certificate is valid from %s only; look at the host's clock", app.Name, current.NotBefore.Format(time.RFC3339))
 	}
-	got, err := r.settings().Entra.SignIn(ctx, app.registration(), pair, nil)
+	const young = true // nobody knows how long it has been there
+	var got SignIn
+	err = askAgain(ctx, young, func() (err error) {
+		got, err = r.settings().Entra.SignIn(ctx, app.registration(), pair, nil)
+		return err
+	})
 	switch {
 	case reasonOf(err) == ReasonBlocked:
 		added.Warnings = append(added.Warnings, "Conditional Access lets the app sign in only from elsewhere: rotate cannot prove a new certificate from this host, its consumer must confirm")
@@ -363,7 +368,11 @@ func (r *Rotator) locate(ctx context.Context, app *App, pair KeyPair, added *Add
 	if app.Mode == ModeSelf {
 		as.As = pair
 	}
-	listing, err := r.settings().Entra.Keys(ctx, as, true)
+	var listing Listing
+	err := askAgain(ctx, app.Mode == ModeManaged, func() (err error) {
+		listing, err = r.settings().Entra.Keys(ctx, as, true)
+		return err
+	})
 	if err != nil {
 		unreadable := app.Mode == ModeSelf && (reasonOf(err) == ReasonForbidden || reasonOf(err) == ReasonBlocked)
 		if !unreadable {

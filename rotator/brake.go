@@ -239,6 +239,9 @@ func (r *Rotator) verify(ctx context.Context, app *App) error {
 	if err != nil {
 		return fmt.Errorf("app %s: read its certificates: %w", app.Name, err)
 	}
+	if err := r.comeBack(ctx, app, listing.shows); err != nil {
+		return err
+	}
 	return t.strangers(ctx, listing)
 }
 

@@ -250,7 +250,7 @@ func (in *inspection) askEach(ctx context.Context) error {
 		}
 		if err != nil {
 			in.r.log().DebugContext(ctx, "app cannot be inspected", "app", app.Name, "err", err)
-			return ctx.Err()
+			return errors.Join(ctx.Err(), in.r.signInAgain(ctx, app))
 		}
 		var rot *Rotation
 		if app, rot, err = in.r.trackedAs(ctx, in.tenant, app.ClientID); app == nil || err != nil {

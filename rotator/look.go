@@ -42,6 +42,7 @@ func (t *turn) see(ctx context.Context, as KeyPair) (sight, error) {
 		}
 	}
 	t.noteListed(s.present)
+	t.comeBack(listing.shows)
 	if err := t.remember(ctx, &s); err != nil {
 		return sight{}, err
 	}

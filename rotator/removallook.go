@@ -165,7 +165,7 @@ func (l *removalLook) read(ctx context.Context) error {
 		}
 		l.listing, l.readable = listing, true
 		if l.withKeys || !l.isDoubtful() {
-			return nil
+			return l.r.comeBack(ctx, &l.app, listing.shows)
 		}
 		l.withKeys = true
 	}
@@ -655,12 +655,79 @@ func (l *removalLook) isStillTheSame(ctx context.Context, m *Removal) error {
 	return nil
 }
 
-// revive makes removals pending again whose certificate a reading shows although they
-// were settled: somebody, or something, brought it back. Nothing is sent by itself.
+// isBack reports whether a certificate that was called removed is shown again.
+func (m *Removal) isBack(isThere func(m *Removal) bool, now time.Time) bool {
+	return m.End == RemovalRemoved && now.Before(m.NotAfter) && isThere(m)
+}
+
+// shows reports whether the reading lists the certificate of a removal.
+func (l Listing) shows(m *Removal) bool {
+	return slices.ContainsFunc(l.Entries, func(e Entry) bool { return m.Carries(e.KeyID, e.Thumbprint) })
+}
+
+// isPairOf reports whether a sign-in with the pair is one with the removed certificate.
+func isPairOf(pair KeyPair) func(m *Removal) bool {
+	return func(m *Removal) bool { return !m.Foreign && m.ThumbprintSHA256 == pair.Thumbprint() }
+}
+
+// comeBack notes, with the next record, that a reading or a token of a rotation shows
+// what was called removed.
+func (t *turn) comeBack(isThere func(m *Removal) bool) {
+	now := t.now().UTC()
+	if slices.ContainsFunc(t.app.Removals, func(m Removal) bool { return m.isBack(isThere, now) }) {
+		t.learn(func(rec *Records) { t.r.revive(rec, isThere, now) })
+	}
+}
+
+// comeBack notes that of an app which is asked without a rotation.
+func (r *Rotator) comeBack(ctx context.Context, app *App, isThere func(m *Removal) bool) error {
+	now := r.now().UTC()
+	if !slices.ContainsFunc(app.Removals, func(m Removal) bool { return m.isBack(isThere, now) }) {
+		return nil
+	}
+	ctx, cancel := lasting(ctx)
+	defer cancel()
+	return r.change(ctx, app.Name, func(rec *Records) error {
+		if rec.App != nil {
+			r.revive(rec, isThere, now)
+		}
+		return nil
+	})
+}
+
+// signInAgain signs in with the removed pairs of an app that were given up, where
+// nobody can read its list: then only a token shows that one is back.
+func (r *Rotator) signInAgain(ctx context.Context, app *App) error {
+	for i := range app.Removals {
+		m := &app.Removals[i]
+		if !m.GivenUp || m.Foreign || m.End != RemovalRemoved || !r.now().Before(m.NotAfter) {
+			continue
+		}
+		pair, err := r.Store.KeyPair(ctx, m.ThumbprintSHA256)
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("app %s: %w", app.Name, err)
+		}
+		_, err = r.settings().Entra.SignIn(ctx, app.registration(), pair, nil)
+		if err != nil && reasonOf(err) != ReasonBlocked {
+			continue // most likely it is not registered, and else the next inspection tries again
+		}
+		if err := r.comeBack(ctx, app, isPairOf(pair)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// revive makes removals pending again whose certificate a reading or a token shows
+// although they were settled: somebody, or something, brought it back. Nothing is sent
+// by itself.
 func (r *Rotator) revive(rec *Records, isThere func(m *Removal) bool, now time.Time) {
 	for i := range rec.App.Removals {
 		m := rec.App.Removals[i]
-		if m.End != RemovalRemoved || !now.Before(m.NotAfter) || !isThere(&m) {
+		if !m.isBack(isThere, now) {
 			continue
 		}
 		severity := SeverityWarning

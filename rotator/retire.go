@@ -141,7 +141,7 @@ func (t *turn) removeAll(ctx context.Context, signer KeyPair, list []Credential)
 // which have. Their removal is tidiness: its failure holds no rotation.
 func (t *turn) endedBy(ctx context.Context, signer KeyPair, list []Credential) func(*Credential) bool {
 	var at time.Time
-	if slices.ContainsFunc(list, func(c Credential) bool { return time.Now().After(c.NotAfter) }) {
+	if slices.ContainsFunc(list, func(c Credential) bool { return t.now().After(c.NotAfter) }) {
 		got, err := t.cold(ctx, signer, nil)
 		if at = got.At; err != nil {
 			at = failureOf(err).ServerTime
@@ -171,6 +171,7 @@ func (t *turn) entriesOf(ctx context.Context, signer KeyPair, list []Credential)
 	if err != nil {
 		return nil, false, err
 	}
+	t.comeBack(listing.shows)
 	found = map[Thumbprint][]KeyID{}
 	for _, e := range listing.Entries {
 		found[e.Thumbprint] = append(found[e.Thumbprint], e.KeyID)

@@ -154,6 +154,9 @@ func (t *turn) cold(ctx context.Context, pair KeyPair, probes []string) (SignIn,
 	if t.app.Evidence && got.RequestID != "" {
 		t.ownIDs = append(t.ownIDs, got.RequestID)
 	}
+	if t.rot.ID != "" && (err == nil || reasonOf(err) == ReasonBlocked) {
+		t.comeBack(isPairOf(pair))
+	}
 	return got, err
 }
 
@@ -162,6 +165,9 @@ func (t *turn) coldTo(ctx context.Context, pair KeyPair, scope string) error {
 	got, err := t.r.settings().Entra.SignInTo(ctx, t.app.registration(), pair, scope)
 	if t.app.Evidence && got.RequestID != "" {
 		t.ownIDs = append(t.ownIDs, got.RequestID)
+	}
+	if t.rot.ID != "" && err == nil {
+		t.comeBack(isPairOf(pair))
 	}
 	return err
 }

@@ -72,7 +72,8 @@ func (r *Rotator) Test(ctx context.Context, name string) ([]TestCheck, error) {
 		f := failureOf(err)
 		return []TestCheck{{"file", CheckFailed, f.Message, f.Next}}, nil
 	}
-	tested := Tested{At: r.now().UTC(), Checks: TestConnection(ctx, r.settings().Entra, r.Encoder, c)}
+	made := testConnection(ctx, r.settings().Entra, r.Encoder, c)
+	tested := Tested{At: r.now().UTC(), Checks: made.checks}
 	tested.Checks = append(tested.Checks, r.testTargets(ctx, &app, c.Pair)...)
 	if app.Evidence {
 		tested.Checks = append(tested.Checks, r.testSignInLog(ctx, &app))
@@ -80,6 +81,7 @@ func (r *Rotator) Test(ctx context.Context, name string) ([]TestCheck, error) {
 	err = r.change(ctx, name, func(rec *Records) error {
 		if rec.App != nil { // it may have been removed meanwhile
 			rec.App.Tested = &tested
+			r.revive(rec, made.listing.shows, tested.At)
 		}
 		return nil
 	})
@@ -143,13 +145,19 @@ type tester struct {
 	// signIn is the cold sign-in, failed why there was none.
 	signIn SignIn
 	failed *Failure
+	// listing is the app's list, where it could be read.
+	listing Listing
 }
 
 // TestConnection tests a connection without a store. It changes nothing.
 func TestConnection(ctx context.Context, entra Entra, encoder Encoder, c Connection) []TestCheck {
+	return testConnection(ctx, entra, encoder, c).checks
+}
+
+func testConnection(ctx context.Context, entra Entra, encoder Encoder, c Connection) *tester {
 	t := &tester{Connection: c, entra: entra}
 	if !t.open(encoder) {
-		return t.checks
+		return t
 	}
 	t.dates(clockOf(c.Now))
 	t.token(ctx)
@@ -164,7 +172,7 @@ func TestConnection(ctx context.Context, entra Entra, encoder Encoder, c Connect
 	}
 	t.policy(ctx)
 	t.daysLeft(clockOf(c.Now))
-	return t.checks
+	return t
 }
 
 func (t *tester) add(name, result, fact, next string) {
@@ -238,7 +246,11 @@ func (t *tester) renew(otherwise string) string {
 
 // token signs in with a cold cache and says what a refusal means.
 func (t *tester) token(ctx context.Context) {
-	got, err := t.entra.SignIn(ctx, t.App.registration(), t.Pair, t.App.Probe)
+	var got SignIn
+	err := askAgain(ctx, t.App.isYoung(clockOf(t.Now)), func() (err error) {
+		got, err = t.entra.SignIn(ctx, t.App.registration(), t.Pair, t.App.Probe)
+		return err
+	})
 	t.signIn = got
 	if err != nil {
 		t.failed = failureOf(err)
@@ -314,13 +326,24 @@ func (t *tester) access() Access {
 	return as
 }
 
+// isYoung reports whether the identity's refusals may pass. That an app may not read
+// itself is ordinary, whether it has just been accepted or not.
+func (t *tester) isYoung() bool {
+	return t.App.Mode == ModeManaged && (t.failed == nil || t.App.isYoung(clockOf(t.Now)))
+}
+
 // registered looks whether the certificate is on the app.
 func (t *tester) registered(ctx context.Context) {
 	const name = "registered"
 	if t.failed != nil && t.App.Mode != ModeManaged {
 		return // nobody can look; the refused token said all there is
 	}
-	listing, err := t.entra.Keys(ctx, t.access(), true)
+	var listing Listing
+	err := askAgain(ctx, t.isYoung(), func() (err error) {
+		listing, err = t.entra.Keys(ctx, t.access(), true)
+		return err
+	})
+	t.listing = listing
 	switch reason := reasonOf(err); {
 	case err != nil && t.App.Mode != ModeManaged && (reason == ReasonForbidden || reason == ReasonAppNotFound):
 		t.add(name, CheckOK, "the token service accepts it; the app may not read its own list", "")

@@ -35,6 +35,11 @@ func (r *Rotator) toldKeys(ctx context.Context, app *App, open *turn, ids []KeyI
 	}
 	const withKeys = true
 	listing, err := r.settings().Entra.Keys(ctx, t.access(signer), withKeys)
+	if err == nil {
+		if err := r.comeBack(ctx, app, listing.shows); err != nil {
+			return nil, err
+		}
+	}
 	if app.Mode == ModeSelf && reasonOf(err) == ReasonForbidden {
 		return nil, refusedf("app %s: it may not read its own list, and a key that rotate did not make is only removed where it can be looked at before; use managed mode, or remove it in the Entra portal", app.Name)
 	}
