@@ -68,7 +68,9 @@ func (a *App) isYoung(now time.Time) bool {
 func askAgain(ctx context.Context, young bool, ask func() error) error {
 	for try, wait := 1, time.Second; ; try, wait = try+1, 3*wait {
 		err := ask()
-		if f := failureOf(err); err == nil || try == transientTries || !f.Transient && !(young && f.comesAndGoes()) || pause(ctx, wait) != nil {
+		f := failureOf(err)
+		passes := err != nil && (f.Transient || young && f.comesAndGoes())
+		if !passes || try == transientTries || pause(ctx, wait) != nil {
 			return err
 		}
 	}
