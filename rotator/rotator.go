@@ -79,6 +79,8 @@ type Rotator struct {
 	// Random is where IDs, serial numbers and the spread of retries come from; nil:
 	// the system's. Private keys are [Rotator.GenerateKey]'s.
 	Random io.Reader
+	// Simulated is nil but in a simulation.
+	Simulated *Simulated
 	// Watcher is told of each step; nil: nobody.
 	Watcher Watcher
 	// ExpiryStages are the times before its end at which a certificate that

@@ -337,7 +337,7 @@ func (r *Rotator) newPair(ctx context.Context, app *App, policy Policy, now time
 	if err != nil {
 		return KeyPair{}, Credential{}, fmt.Errorf("app %s: make RSA key: %w", app.Name, err)
 	}
-	der, err := NewCertificate(r.random(), key, app.Name, notBefore, notAfter)
+	der, err := r.newCertificate(key, app.Name, notBefore, notAfter)
 	if err != nil {
 		return KeyPair{}, Credential{}, err
 	}
