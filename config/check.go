@@ -62,6 +62,7 @@ func (c *Config) problems() []*Error {
 	if n := len(c.Control.Socket); n > maxSocketBytes {
 		k.add("control.socket", "%q has %d bytes; a unix socket's path may have at most %d", c.Control.Socket, n, maxSocketBytes)
 	}
+	k.oneOf("control.export", c.Control.Export, "on", "off")
 	if c.Schedule.IsZero() {
 		k.add("schedule", "it is empty; write five cron fields such as \"17 * * * *\", or \"@every 5m\"")
 	}

@@ -22,9 +22,11 @@ import (
 
 // Config is the daemon's configuration. See config.example.yaml for every key.
 type Config struct {
-	Store    Store    `yaml:"store" about:"where tracked apps and their sealed keys are kept"`
-	Control  Control  `yaml:"control" about:"how the command line reaches the daemon"`
-	Schedule Schedule `yaml:"schedule" about:"when the daemon checks what is due, a cron expression in UTC; the certificates' dates decide what happens"`
+	// AllowRoot lets the daemon run as root.
+	AllowRoot bool     `yaml:"allow_root,omitempty" about:"true lets the daemon run as root, which it refuses otherwise"`
+	Store     Store    `yaml:"store" about:"where tracked apps and their sealed keys are kept"`
+	Control   Control  `yaml:"control" about:"how the command line reaches the daemon"`
+	Schedule  Schedule `yaml:"schedule" about:"when the daemon checks what is due, a cron expression in UTC; the certificates' dates decide what happens"`
 	// Discovery is the regular look at whole tenants.
 	Discovery Discovery `yaml:"discovery" about:"the regular look at what the tenants hold"`
 	// Workers is the number of rotations side by side, at least 1.
@@ -70,6 +72,10 @@ type Control struct {
 	// ChangeGroup and ViewGroup are names or numbers; empty: no group is served.
 	ChangeGroup string `yaml:"change_group" about:"group whose members may give orders, if this host has it; empty is none"`
 	ViewGroup   string `yaml:"view_group" about:"group whose members may read only, if this host has it; empty is none"`
+	// KeysGroup is a name or number; empty: only root takes keys.
+	KeysGroup string `yaml:"keys_group" about:"group whose members may take private keys (export, hand-off packages, backups to other recipients), if this host has it; empty is root only"`
+	// Export is on or off.
+	Export string `yaml:"export" about:"off refuses exports and backups to other recipients, to root too" enum:"on|off"`
 }
 
 // Log says what is logged and how.
@@ -112,7 +118,7 @@ func Default() *Config {
 	return &Config{
 		Discovery: Discovery{Schedule: daily},
 		Store:     Store{Path: "/var/lib/rotate/rotate.db", IdentityFile: "/etc/rotate/store.key"},
-		Control:   Control{Socket: "/run/rotate/rotate.sock", ChangeGroup: "rotate", ViewGroup: "rotate-view"},
+		Control:   Control{Socket: "/run/rotate/rotate.sock", ChangeGroup: "rotate", ViewGroup: "rotate-view", Export: "on"},
 		Schedule:  hourly,
 		Workers:   4,
 		Log:       Log{Level: "info", Format: "text"},

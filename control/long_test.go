@@ -32,8 +32,10 @@ func (s slow) ProveAudit(ctx context.Context, _ string, report func(string, uint
 	return rotator.AuditProof{Lines: 7}, s.work(ctx, report)
 }
 
-func (s slow) Backup(ctx context.Context, _ []string, _ string, report func(string, uint64, uint64)) (io.ReadCloser, error) {
-	return io.NopCloser(strings.NewReader("sealed\nbytes")), s.work(ctx, report)
+func (slow) Recovery() string { return "" }
+
+func (s slow) Backup(ctx context.Context, _ []string, report func(string, uint64, uint64)) (io.ReadCloser, rotator.BackupProof, error) {
+	return io.NopCloser(strings.NewReader("sealed\nbytes")), rotator.BackupProof{}, s.work(ctx, report)
 }
 
 func (slow) AuditLines(context.Context, string, time.Time) iter.Seq2[rotator.AuditLine, error] {
@@ -58,7 +60,7 @@ func longWork(c *control.Client) map[string]func(ctx context.Context, report fun
 			return err
 		},
 		"backup": func(ctx context.Context, report func(control.Progress)) error {
-			r, err := c.Backup(ctx, control.BackupRequest{}, report)
+			r, _, err := c.Backup(ctx, control.BackupRequest{}, report)
 			if err != nil {
 				return err
 			}

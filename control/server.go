@@ -50,6 +50,7 @@ type Server struct {
 	Reload func(ctx context.Context, by string) error
 
 	refused refusals
+	backups backups
 	mu      sync.Mutex
 	live    *live // guarded by mu; nil: Access and Warnings
 }
@@ -131,8 +132,7 @@ type route struct {
 	answer func(call) (int, any, error)
 }
 
-// routes is who may do what: members of the view group what is [toRead], those of
-// the change group everything.
+// routes is who may do what: see [Access].
 func (s *Server) routes() []route {
 	return []route{
 		{toRead, "GET /v1/status", maxBodyBytes, s.status},
@@ -151,7 +151,7 @@ func (s *Server) routes() []route {
 		{toChange, "POST /v1/apps/{name}/test", maxBodyBytes, s.test},
 		{toChange, "POST /v1/apps/{name}/rotations", maxBodyBytes, s.start},
 		{toChange, "POST /v1/apps/{name}/confirm", maxBodyBytes, s.confirm},
-		{toChange, "POST /v1/apps/{name}/handoff/package", maxBodyBytes, s.handOver},
+		{toTake, "POST /v1/apps/{name}/handoff/package", maxBodyBytes, s.handOver},
 		{toChange, "POST /v1/apps/{name}/registration", maxBodyBytes, s.create},
 		{toChange, "POST /v1/apps/{name}/registration/delete", maxBodyBytes, s.deleteCreated},
 		{toChange, "POST /v1/apps/{name}/rollback", maxBodyBytes, s.rollBack},
@@ -167,8 +167,8 @@ func (s *Server) routes() []route {
 		{toRead, "GET /v1/tenants/{name}/facts", maxBodyBytes, s.facts},
 		{toChange, "POST /v1/tenants/{name}/rebind", maxBodyBytes, s.rebind},
 		{toChange, "POST /v1/tenants/{name}/watch", maxBodyBytes, s.watch},
-		{toChange, "POST /v1/apps/{name}/export", maxBodyBytes, s.export},
-		{toChange, "POST /v1/backup/done", maxBodyBytes, s.backupDone},
+		{toTake, "POST /v1/apps/{name}/export", maxBodyBytes, s.export},
+		{toBackUp, "POST /v1/backup/done", maxBodyBytes, s.backupDone},
 	}
 }
 
@@ -188,7 +188,7 @@ func (s *Server) streams() []stream {
 		{toRead, "GET /v1/audit/proof", long(s.proveAudit)},
 		{toRead, "GET /v1/audit", func(_ context.Context, w http.ResponseWriter, r *http.Request) { s.audit(w, r) }},
 		{toChange, "POST /v1/tenants/{name}/verify", s.verifyTenant},
-		{toChange, "POST /v1/backup", func(_ context.Context, w http.ResponseWriter, r *http.Request) { s.backup(w, r) }},
+		{toBackUp, "POST /v1/backup", func(_ context.Context, w http.ResponseWriter, r *http.Request) { s.backup(w, r) }},
 	}
 }
 

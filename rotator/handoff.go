@@ -177,6 +177,7 @@ func (r *Rotator) HandOver(ctx context.Context, name string, req HandOverRequest
 			At: now, By: by, What: what, App: name, Rotation: rec.Rotation.ID, Thumbprint: h.Credential.ThumbprintSHA256,
 			Note: "encoding " + req.Encoding,
 		})
+		rec.Events = append(rec.Events, r.takenEvent(rec.App, rec.Rotation, &h.Credential, by, what))
 	})
 	if err != nil {
 		return HandedOver{}, err

@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -75,35 +77,36 @@ var ErrBackup = errors.New("this is not a whole backup of rotate: it was cut off
 // recipients (age1…), or without any to the store's recovery recipient. It is
 // complete, in an unnamed file beside the store, before the first byte is
 // given away: a slow reader holds nobody up, and neither does making it, for it is
-// made from a copy. The caller closes it. check, unless it is empty, is one more
-// recipient: of a key that lives in memory, with which the file is read again once
-// (see [NewBackupKey]). report, unless it is nil, is told how far it is.
+// made from a copy. It is sealed to one more recipient, whose key is in memory and is
+// dropped after the file was read again with it and every key pair opened. The caller
+// closes it. report, unless it is nil, is told how far it is.
 //
 // It returns [rotator.ErrUsage] if there is nobody to seal it to.
-func (s *Store) Backup(ctx context.Context, to []string, check string, report func(what string, done, total uint64)) (_ io.ReadCloser, err error) {
+func (s *Store) Backup(ctx context.Context, to []string, report func(what string, done, total uint64)) (_ io.ReadCloser, proof rotator.BackupProof, err error) {
 	if len(to) == 0 && s.schema.Recovery == "" {
-		return nil, usagef("backup: the store has no recovery recipient; say with --to (age1…) whose key shall open the backup")
+		return nil, proof, usagef("backup: the store has no recovery recipient; say with --to (age1…) whose key shall open the backup")
 	}
 	if len(to) == 0 {
 		to = []string{s.schema.Recovery}
 	}
+	key, check, err := newBackupKey()
+	if err != nil {
+		return nil, proof, err
+	}
 	var recipients []age.Recipient
 	for _, text := range append(slices.Clip(to), check) {
-		if text == "" {
-			continue
-		}
 		recipient, err := parseRecipient("recipient", text)
 		if err != nil {
-			return nil, fmt.Errorf("backup: %w", err)
+			return nil, proof, fmt.Errorf("backup: %w", err)
 		}
 		recipients = append(recipients, recipient)
 	}
 	spool, err := os.CreateTemp(filepath.Dir(s.path), ".backup-*")
 	if err != nil {
-		return nil, fmt.Errorf("backup: %w", err)
+		return nil, proof, fmt.Errorf("backup: %w", err)
 	}
 	if err := os.Remove(spool.Name()); err != nil {
-		return nil, errors.Join(fmt.Errorf("backup: %w", err), spool.Close())
+		return nil, proof, errors.Join(fmt.Errorf("backup: %w", err), spool.Close())
 	}
 	buffered := bufio.NewWriterSize(spool, 1<<20)
 	sealed, err := age.Encrypt(buffered, recipients...)
@@ -114,13 +117,41 @@ func (s *Store) Backup(ctx context.Context, to []string, check string, report fu
 		err = errors.Join(sealed.Close(), buffered.Flush())
 	}
 	if err == nil {
+		proof, err = s.proveBackup(ctx, spool, key, report)
+	}
+	if err == nil {
 		_, err = spool.Seek(0, io.SeekStart)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("backup: %w", err), spool.Close())
+		return nil, proof, errors.Join(fmt.Errorf("backup: %w", err), spool.Close())
 	}
-	return spool, nil
+	return spool, proof, nil
 }
+
+// proveBackup reads a backup again from its beginning and opens every pair in it.
+func (s *Store) proveBackup(ctx context.Context, spool io.ReadSeeker, key BackupKey, report func(what string, done, total uint64)) (rotator.BackupProof, error) {
+	if _, err := spool.Seek(0, io.SeekStart); err != nil {
+		return rotator.BackupProof{}, err
+	}
+	sum := sha256.New()
+	c, err := ReadBackup(ctx, io.TeeReader(spool, sum), key, report)
+	if err != nil {
+		return rotator.BackupProof{}, fmt.Errorf("read it again: %w", err)
+	}
+	return rotator.BackupProof{
+		StoreID: c.StoreID, At: c.At, To: c.To, Apps: c.Apps, Pairs: c.Pairs, Sealed: c.Sealed,
+		Counts: s.counts(c.To), SHA256: hex.EncodeToString(sum.Sum(nil)),
+	}, nil
+}
+
+// counts reports whether a backup to the recipients is one that a lost host is restored
+// from: who else has one does not help then.
+func (s *Store) counts(to []string) bool {
+	return s.schema.Recovery == "" || slices.Contains(to, s.schema.Recovery)
+}
+
+// Recovery is the recovery recipient; empty: there is none.
+func (s *Store) Recovery() string { return s.schema.Recovery }
 
 func (s *Store) writeBackup(ctx context.Context, w io.Writer, to []string, p *progress) error {
 	c, err := s.snapshot(ctx, p)
@@ -184,7 +215,8 @@ func (t *txn) countRecords() (uint64, error) {
 }
 
 // BackupDone notes a backup that was written and read again: of the time, to
-// the recipients, with the count of sealed pairs that its [Contents] tell.
+// the recipients, with the count of sealed pairs that its [Contents] tell. Its pairs
+// count as backed up if the recovery key opens it, or if there is none.
 func (s *Store) BackupDone(ctx context.Context, at time.Time, to []string, sealed uint64, entry rotator.AuditEntry) error {
 	return s.update(ctx, func(t *txn) error {
 		note, _, err := getJSON[backupNote](t, bucketMeta, []byte(metaBackup))
@@ -198,7 +230,7 @@ func (s *Store) BackupDone(ctx context.Context, at time.Time, to []string, seale
 		if sealed > count.Count || at.After(time.Now().Add(time.Minute)) {
 			return usagef("backup: it does not come from this store")
 		}
-		if at.After(note.At) {
+		if at.After(note.At) && s.counts(to) {
 			if err := putJSON(t, bucketMeta, []byte(metaBackup), backupNote{at.UTC(), to, sealed}); err != nil {
 				return err
 			}
@@ -240,10 +272,9 @@ func ReadBackupKey(path string) (BackupKey, error) {
 	return key, err
 }
 
-// NewBackupKey makes a key that lives in memory only: a backup that is sealed to
-// it too can be read again by whoever just wrote it. It returns the key and its
-// recipient.
-func NewBackupKey() (BackupKey, string, error) {
+// newBackupKey makes a key that lives in memory only: a backup that is sealed to
+// it too can be read again. It returns the key and its recipient.
+func newBackupKey() (BackupKey, string, error) {
 	identity, err := age.GenerateX25519Identity()
 	if err != nil {
 		return BackupKey{}, "", fmt.Errorf("make age identity: %w", err)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"filippo.io/age"
@@ -100,8 +101,12 @@ func Restore(ctx context.Context, r io.Reader, key BackupKey, o RestoreOptions) 
 	}
 	from := "the backup of " + restored.At.Format(time.RFC3339)
 	err = b.finish(ctx, home{Restored: from}, func(t *txn) error {
+		var noted error
+		if restored.Recovery == "" || slices.Contains(restored.To, restored.Recovery) {
+			noted = putJSON(t, bucketMeta, []byte(metaBackup), backupNote{restored.At, restored.To, restored.Sealed})
+		}
 		return errors.Join(
-			putJSON(t, bucketMeta, []byte(metaBackup), backupNote{restored.At, restored.To, restored.Sealed}),
+			noted,
 			t.writeAudit(rotator.AuditEntry{At: time.Now().UTC(), By: o.By, What: "store restored", Note: "from " + from}),
 		)
 	})

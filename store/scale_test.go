@@ -92,7 +92,7 @@ func TestC1LongWorkReadsACopy(t *testing.T) {
 	p, _ := newFleet(t, fleet.Fleet{Apps: 64})
 	for name, work := range map[string]func(s *store.Store, report func(string, uint64, uint64)) error{
 		"backup": func(s *store.Store, report func(string, uint64, uint64)) error {
-			r, err := s.Backup(t.Context(), nil, "", report)
+			r, _, err := s.Backup(t.Context(), nil, report)
 			if err == nil {
 				err = r.Close()
 			}
@@ -179,7 +179,7 @@ func peak(t *testing.T, apps int) map[string]uint64 {
 	}
 	file := filepath.Join(t.TempDir(), "backup.age")
 	measure("backup", func(report func(string, uint64, uint64)) error {
-		r, err := s.Backup(t.Context(), nil, "", report)
+		r, _, err := s.Backup(t.Context(), nil, report)
 		if err != nil {
 			return err
 		}

@@ -55,6 +55,11 @@ and for "rotate reload", it reads its configuration again.`,
 			if err := keeper.become(a.args, nil); err != nil {
 				return err
 			}
+			if os.Geteuid() == 0 && !cfg.AllowRoot {
+				return withHint(
+					&unusable{fmt.Errorf("the store %s belongs to root, and the daemon does not run as root: a fault in it or in a hook would have the whole host", cfg.Store.Path)},
+					"give the folders of the store and of its identity to a user of their own, such as that of the packages: chown -R rotate: FOLDER; allow_root: true in the configuration lets it run as root")
+			}
 			if err := harden(); err != nil {
 				return err
 			}

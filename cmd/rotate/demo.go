@@ -215,7 +215,7 @@ func (d *demo) writeConfig(ctx context.Context) error {
 		return err
 	}
 	text := fmt.Sprintf(`store: {path: data/rotate.db, identity_file: keys/store.key}
-control: {socket: rotate.sock}
+control: {socket: rotate.sock, keys_group: "%d"}
 schedule: "@every 2s"
 defaults:
   renew_before: 45d
@@ -230,7 +230,7 @@ tenants:
     cloud: {login: %q, graph: %q, ca_file: %q, removal: {reads: 1s, sign_ins: 1s, young: 1s}}
     identity: {client_id: %q, client_secret_file: %q}
 page: {listen: %q}
-`, d.tenant.TenantID, d.tenant.Login, d.tenant.Graph, d.tenant.CAFile, d.tenant.Admin.ClientID, d.tenant.Admin.ClientSecretFile, d.page.Addr())
+`, os.Getgid(), d.tenant.TenantID, d.tenant.Login, d.tenant.Graph, d.tenant.CAFile, d.tenant.Admin.ClientID, d.tenant.Admin.ClientSecretFile, d.page.Addr())
 	if err := os.WriteFile(d.path("config.yaml"), []byte(text), 0o600); err != nil {
 		return err
 	}

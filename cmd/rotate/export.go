@@ -22,7 +22,8 @@ func newExportCommand(a *app) *cobra.Command {
 		Long: `Writes the current key pair of an app, or with --previous the one it replaced, as a
 PFX or with --encoding pem as PEM: as you and for you alone (0600). The password is
 shown once, on the terminal, or written to --password-file. What is there is not
-overwritten. The audit trail has a line about it.`,
+overwritten. It is for root and members of control.keys_group; the audit trail has a
+line about it, and an alert is sent.`,
 		Example: `  rotate export contoso-sync --out contoso-sync.pfx
   rotate export contoso-sync --out key.pem --encoding pem`,
 		Args:              arguments(1, 1, "the name of an app"),

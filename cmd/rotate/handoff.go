@@ -27,7 +27,8 @@ func newHandOffCommand(a *app) *cobra.Command {
 
 With --out it writes NAME.pfx, NAME.cer and NAME-info.txt into a folder, as you and
 for you alone (0600), and shows the password of the PFX: once. --again shows it
-again, which the audit trail records. Nothing is overwritten.
+again, which the audit trail records. Nothing is overwritten. That is for root and
+members of control.keys_group, and an alert is sent.
 
 When the consumer uses the new certificate, "rotate confirm" says so. Until then the
 old one stays, for as long as it is valid.`,

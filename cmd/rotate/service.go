@@ -115,5 +115,5 @@ func settingsOf(cfg *config.Config, s *service, keys *store.Store, schedule rota
 }
 
 func accessOf(c config.Control) control.Access {
-	return control.Access{ChangeGroup: c.ChangeGroup, ViewGroup: c.ViewGroup}
+	return control.Access{ChangeGroup: c.ChangeGroup, ViewGroup: c.ViewGroup, KeysGroup: c.KeysGroup, NoExport: c.Export == "off"}
 }
