@@ -12,12 +12,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/goccy/go-yaml/ast"
+
+	"github.com/seed-f0abd057/rotate/config/guard"
 )
 
 // Config is the daemon's configuration. See config.example.yaml for every key.
@@ -193,6 +197,85 @@ func (c *Config) paths() []*string {
 		}
 	}
 	return append(out, c.Notify.paths()...)
+}
+
+// secretPaths are those of [Config.paths] whose files hold a secret. Tokens of a platform
+// are not among them: it decides who may read them, and makes them anew.
+func (c *Config) secretPaths() []string {
+	out := []string{c.Page.TLS.KeyFile, c.Notify.Heartbeat.URLFile}
+	if c.Page.Login != nil {
+		out = append(out, c.Page.Login.ClientSecretFile)
+	}
+	for i := range c.Tenants {
+		if id := c.Tenants[i].Identity; id != nil {
+			out = append(out, id.ClientSecretFile, id.CertificateFile, id.PasswordFile)
+		}
+	}
+	for i := range c.Notify.Channels {
+		out = append(out, c.Notify.Channels[i].secretPaths()...)
+	}
+	return out
+}
+
+// holdsSecret reports whether the file itself holds a secret.
+func (c *Config) holdsSecret() bool {
+	inChannel := func(ch Channel) bool { return len(ch.inline()) > 0 }
+	if c.Notify.Heartbeat.URL.value != nil || slices.ContainsFunc(c.Notify.Channels, inChannel) {
+		return true
+	}
+	return slices.ContainsFunc(c.Tenants, func(t Tenant) bool {
+		return t.Identity != nil && (!t.Identity.ClientSecret.IsZero() || !t.Identity.Password.IsZero())
+	})
+}
+
+// Guard refuses files that somebody besides root and the user who runs the daemon could
+// change, or read where they hold a secret: the configuration in path, what it
+// names, profiles, and the programs of hooks and channels. The store looks at its own
+// files. Errors are [*guard.Error], joined.
+func (c *Config) Guard(path string, uid int) error {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	secrets := c.secretPaths()
+	if c.holdsSecret() {
+		errs = append(errs, guard.Secret(path, uid))
+	} else {
+		errs = append(errs, guard.Deciding(path, uid))
+	}
+	done := map[string]bool{"": true, c.Store.Path: true, c.Store.IdentityFile: true, c.Control.Socket: true, c.Metrics.Textfile: true}
+	for _, p := range c.paths() {
+		if done[*p] || !filepath.IsAbs(*p) {
+			continue
+		}
+		done[*p] = true
+		if slices.Contains(secrets, *p) {
+			errs = append(errs, guard.Secret(*p, uid))
+		} else {
+			errs = append(errs, guard.Deciding(*p, uid))
+		}
+	}
+	if c.Profiles != "" {
+		profiles, err := filepath.Glob(filepath.Join(c.Profiles, "*.yaml"))
+		errs = append(errs, err)
+		for _, p := range profiles {
+			errs = append(errs, guard.Deciding(p, uid))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Hooks)) {
+		if err := guard.Program(c.Hooks[name].Command, uid); err != nil {
+			errs = append(errs, fmt.Errorf("hooks.%s: %w", name, err))
+		}
+	}
+	for i := range c.Notify.Channels {
+		if e := c.Notify.Channels[i].Exec; e != nil {
+			if err := guard.Program(e.Command, uid); err != nil {
+				errs = append(errs, fmt.Errorf("channel %s: %w", c.Notify.Channels[i].Name, err))
+			}
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Files returns the files and folders that the configuration names, programs included. The

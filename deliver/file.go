@@ -20,6 +20,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/seed-f0abd057/rotate/config/guard"
 	"github.com/seed-f0abd057/rotate/rotator"
 )
 
@@ -140,7 +141,7 @@ func groupID(name string) (int, error) {
 
 // mayGive reports why files in the folder could not get the group.
 func (t *target) mayGive(f *folder) error {
-	_, folderGID := owner(f.info)
+	_, folderGID := guard.Owner(f.info)
 	if t.gid < 0 || os.Geteuid() == 0 || t.gid == os.Getegid() ||
 		(t.gid == folderGID && f.info.Mode()&fs.ModeSetgid != 0) {
 		return nil
@@ -255,7 +256,7 @@ func (t *target) place(f *folder, name string, content []byte) (*occupied, error
 		}
 		return p, nil
 	}
-	uid, gid := owner(there.info)
+	uid, gid := guard.Owner(there.info)
 	kept := []fs.FileMode{0o600, 0o640, 0o400, 0o440}
 	if mode := there.info.Mode().Perm(); t.mode == 0 && slices.Contains(kept, mode) {
 		p.mode = mode // who could read the old file reads the new one
@@ -279,7 +280,7 @@ func (t *target) place(f *folder, name string, content []byte) (*occupied, error
 // may enter the folder, and the file gets it. Else a consumer of another user would
 // find a file that it cannot read.
 func (t *target) byFolder(p *placement) {
-	_, gid := owner(p.folder.info)
+	_, gid := guard.Owner(p.folder.info)
 	mode := p.folder.info.Mode()
 	if mode&0o010 == 0 || t.gid >= 0 && t.gid != gid {
 		return

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -28,6 +29,13 @@ func newConfigCommand(a *app) *cobra.Command {
 				return err
 			}
 			if err := a.checkTenants(cfg); err != nil {
+				return err
+			}
+			uid := os.Geteuid()
+			if keeper, err := ownerOf(cfg.Store.Path); err == nil && uid == 0 {
+				uid = int(keeper.uid)
+			}
+			if err := guardFiles(a.configPath(), cfg, uid); err != nil {
 				return err
 			}
 			for _, warning := range cfg.Warnings() {

@@ -67,6 +67,15 @@ func (a *app) loadConfig() (*config.Config, error) {
 	return cfg, nil
 }
 
+// loadGuarded is loadConfig for who acts on what is in it.
+func (a *app) loadGuarded() (*config.Config, error) {
+	cfg, err := a.loadConfig()
+	if err != nil {
+		return nil, err
+	}
+	return cfg, guardFiles(a.configPath(), cfg, os.Geteuid())
+}
+
 // checkProxies refuses proxies of the environment that are no URL: the library that
 // reads them goes directly then, without a word. Their values are not shown, because they
 // may hold a password.
@@ -162,6 +171,9 @@ func (a *app) connect(ctx context.Context) (*connection, error) {
 		return nil, err
 	}
 	if err := harden(); err != nil {
+		return nil, err
+	}
+	if err := guardFiles(a.configPath(), cfg, os.Geteuid()); err != nil {
 		return nil, err
 	}
 	s, err := openService(ctx, cfg, nil, slog.New(slog.DiscardHandler), a.getenv("RUNTIME_DIRECTORY"))

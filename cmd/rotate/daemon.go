@@ -55,12 +55,15 @@ and for "rotate reload", it reads its configuration again.`,
 			if err := keeper.become(a.args, nil); err != nil {
 				return err
 			}
-			if os.Geteuid() == 0 && !cfg.AllowRoot {
+			if _, err := os.Stat(cfg.Store.Path); err == nil && os.Geteuid() == 0 && !cfg.AllowRoot {
 				return withHint(
 					&unusable{fmt.Errorf("the store %s belongs to root, and the daemon does not run as root: a fault in it or in a hook would have the whole host", cfg.Store.Path)},
 					"give the folders of the store and of its identity to a user of their own, such as that of the packages: chown -R rotate: FOLDER; allow_root: true in the configuration lets it run as root")
 			}
 			if err := harden(); err != nil {
+				return err
+			}
+			if err := guardFiles(a.configPath(), cfg, os.Geteuid()); err != nil {
 				return err
 			}
 			if open := cfg.Credentials(); len(open) > 0 {
@@ -69,7 +72,7 @@ and for "rotate reload", it reads its configuration again.`,
 					"add LoadCredential=NAME:PATH or LoadCredentialEncrypted=NAME:PATH to the unit: systemctl edit rotate")
 			}
 			log, level := newLogger(a.stderr, cfg.Log, a.getenv("JOURNAL_STREAM") != "")
-			return runDaemon(cmd.Context(), cfg, &reloader{load: a.loadConfig, inForce: cfg, level: level}, log, a.getenv("RUNTIME_DIRECTORY"), nil)
+			return runDaemon(cmd.Context(), cfg, &reloader{load: a.loadGuarded, inForce: cfg, level: level}, log, a.getenv("RUNTIME_DIRECTORY"), nil)
 		},
 	}
 }
