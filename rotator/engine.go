@@ -517,5 +517,27 @@ func (t *turn) access(pair KeyPair) Access {
 	if t.app.Mode == ModeSelf {
 		a.As = pair
 	}
+	a.Proofs = t.known.proofs()
+	if t.isFresh(pair) {
+		a.Proofs = a.Proofs[:1] // a refusal is lag, and says nothing about the form
+	}
 	return a
+}
+
+// isFresh reports whether a pair of ours was added so short a while ago that it may not
+// sign proofs yet.
+func (t *turn) isFresh(pair KeyPair) bool {
+	if pair.IsZero() {
+		return false
+	}
+	thumbprint, late := pair.Thumbprint(), t.known.acceptedLate()
+	if thumbprint == t.rot.New.ThumbprintSHA256 {
+		return t.now().Sub(t.rot.PhaseAt[PhaseUploaded]) < late
+	}
+	for _, c := range t.own() {
+		if c.ThumbprintSHA256 == thumbprint && !c.AddedAt.IsZero() {
+			return t.now().Sub(c.AddedAt) < late
+		}
+	}
+	return false
 }

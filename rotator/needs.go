@@ -189,8 +189,8 @@ type Entra interface {
 	// Federated reads the app's federated credentials, which Keys does not show. A
 	// Failure is "not known", never "none".
 	Federated(ctx context.Context, as Access) ([]FoundCredential, error)
-	// AddKey adds one certificate with a proof signed by pair proof. Entra chooses
-	// the KeyID; it is empty if the answer did not contain it.
+	// AddKey adds one certificate with a proof signed by pair proof, see Access.Proofs.
+	// Entra chooses the KeyID; it is empty if the answer did not contain it.
 	AddKey(ctx context.Context, as Access, proof KeyPair, add NewKey) (KeyID, error)
 	// PatchKeys adds one certificate by replacing the list: it reads the list,
 	// gives up with [ReasonStaleRead] if one of seen is not in it, and sends the
@@ -233,7 +233,26 @@ type Access struct {
 	// Admin is the token of an administrator, who then asks instead of both; empty:
 	// there is none.
 	Admin Token
+	// Proofs are the forms of a proof of possession that are tried in turn, the next one
+	// only if the one before was refused as a proof; nil: the usual one.
+	Proofs []ProofForm
 }
+
+// ProofForm is how a proof of possession names its certificate and is signed. All are
+// signed by the same key, for the same app and as long.
+type ProofForm string
+
+// Forms of proofs. The first three were seen accepted by live tenants.
+const (
+	// ProofUsual has kid and x5t, and RS256.
+	ProofUsual ProofForm = "usual"
+	// ProofX5T has x5t only, ProofKid kid only.
+	ProofX5T ProofForm = "x5t"
+	ProofKid ProofForm = "kid"
+	// ProofS256 has x5t#S256 only, ProofPS256 is the usual one with PS256.
+	ProofS256  ProofForm = "x5t_s256"
+	ProofPS256 ProofForm = "ps256"
+)
 
 // SignIn is what a token told.
 type SignIn struct {

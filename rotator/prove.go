@@ -82,9 +82,10 @@ func (t *turn) prove(ctx context.Context) (*wait, error) {
 // that says nothing about the certificate.
 func (t *turn) proveScopes(ctx context.Context, next KeyPair) ([]string, error) {
 	var warnings []string
-	for _, scope := range t.policy.ProveScopes {
+	for i, scope := range t.policy.ProveScopes {
 		err := t.coldTo(ctx, next, scope)
 		if err == nil {
+			t.noteSignInTo(i + 1)
 			continue
 		}
 		switch f := failureOf(err); {

@@ -257,10 +257,14 @@ func (c *creator) certificate(ctx context.Context) error {
 		}
 		return err
 	})
-	if f := failureOf(err); err != nil && f.Reason == ReasonPolicy {
-		return c.policyRefused(ctx, f)
-	}
 	if err != nil {
+		known, learnErr := c.r.learnedOf(ctx, c.app.Tenant)
+		if learnErr != nil {
+			return errors.Join(err, learnErr)
+		}
+		if f := c.r.policyIn(ctx, known, c.as, failureOf(err)); f.Reason == ReasonPolicy {
+			return c.policyRefused(ctx, f)
+		}
 		return err
 	}
 	err = c.until(ctx, "the certificate", func() error {

@@ -57,7 +57,11 @@ func (r *Rotator) checkRemovals(ctx context.Context, name string) error {
 		if err != nil {
 			return err
 		}
-		t = &turn{r: r, app: app, policy: policyOf(&app, r.settings().Defaults), pairs: map[Thumbprint]KeyPair{}, log: r.log().With("app", name)}
+		known, err := r.learnedOf(ctx, app.Tenant)
+		if err != nil {
+			return err
+		}
+		t = &turn{r: r, app: app, known: known, policy: policyOf(&app, r.settings().Defaults), pairs: map[Thumbprint]KeyPair{}, log: r.log().With("app", name)}
 	}
 	l := &removalLook{turn: t, times: r.removalTimes(&t.app, &t.policy), list: slices.Clone(t.app.Removals), closed: map[string]Rotation{}}
 	now := r.now().UTC()
@@ -442,6 +446,15 @@ func (l *removalLook) end(m *Removal, how string, now time.Time) {
 		line.What = "certificate is not on the app"
 	}
 	l.audit = append(l.audit, line)
+	if how == RemovalRemoved && m.Sends > 0 && !m.LastSentAt.IsZero() {
+		n := l.notes()
+		if m.Readable {
+			n.Took(SpanUnlisted, m.Absent.Since.Sub(m.LastSentAt))
+		}
+		if m.Held {
+			n.Took(SpanRefused, m.Refused.Since.Sub(m.LastSentAt))
+		}
+	}
 	if how == RemovalRemoved && m.Sends > 0 {
 		l.events = append(l.events, l.r.newEvent(&l.app, nil, EventRemoved, SeverityInfo, m.about()+" was removed: "+line.Note, ""))
 	}
@@ -519,6 +532,9 @@ func (l *removalLook) save(ctx context.Context) error {
 			if n == 0 {
 				rec.Audit = append(rec.Audit, l.audit...)
 				rec.Events = append(rec.Events, l.events...)
+				if err := l.keepFacts(rec); err != nil {
+					return err
+				}
 			}
 			l.app = *rec.App
 			if rec.Rotation != nil {
@@ -530,7 +546,7 @@ func (l *removalLook) save(ctx context.Context) error {
 			return fmt.Errorf("app %s: record the checks of removals: %w", l.app.Name, err)
 		}
 	}
-	l.audit, l.events = nil, nil
+	l.audit, l.events, l.noted = nil, nil, noted{}
 	return nil
 }
 
@@ -574,13 +590,17 @@ func appendOne(list []Thumbprint, t Thumbprint) []Thumbprint {
 // sendAgain sends a removal once more, if the certificate that stays is accepted now
 // and listed, and no target holds the one that goes. That it is sent is recorded.
 func (l *removalLook) sendAgain(ctx context.Context, m *Removal) error {
-	err := l.mayRemove(ctx, m)
+	err := l.signItself(ctx, m)
+	if err == nil {
+		err = l.mayRemove(ctx, m)
+	}
 	if err == nil {
 		for _, id := range m.KeyIDs {
 			if l.readable && !slices.ContainsFunc(l.listing.Entries, func(e Entry) bool { return e.KeyID == id }) && m.Listed {
 				continue // another entry of it is the one that is left
 			}
 			sent := l.r.settings().Entra.RemoveKey(ctx, l.access(l.signer), l.signer, id)
+			l.noteRemoval(l.signer.Thumbprint(), m.ThumbprintSHA256, sent)
 			if reasonOf(sent) != ReasonNoSuchKey {
 				err = errors.Join(err, sent)
 			}
@@ -595,6 +615,18 @@ func (l *removalLook) sendAgain(ctx context.Context, m *Removal) error {
 		l.report(m, l.r.now().UTC(), f.Message)
 	}
 	return l.save(ctx)
+}
+
+// signItself lets a certificate sign its own removal where no other is left to sign it
+// and the tenant is known to accept that. It is still accepted, or it would not have to
+// be removed.
+func (l *removalLook) signItself(ctx context.Context, m *Removal) error {
+	if !l.signer.IsZero() || !m.Held || m.Foreign || !l.known.maySignItself() || !l.now().Before(m.NotAfter) {
+		return nil
+	}
+	var err error
+	l.signer, err = l.pair(ctx, &m.Credential)
+	return err
 }
 
 // mayRemove reports why a removal must not be sent again now.

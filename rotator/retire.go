@@ -230,10 +230,11 @@ func (t *turn) remove(ctx context.Context, signer KeyPair, c Credential, listed 
 // proofRefused decides about a refused proof of a removal: right after an upload
 // the key may not have spread; a certificate may not sign its own removal.
 func (t *turn) proofRefused(ctx context.Context, signer KeyPair, c Credential, err error) error {
-	if t.now().Sub(t.rot.PhaseAt[PhaseUploaded]) < t.known.acceptedLate() {
+	isItself := signer.Thumbprint() == c.ThumbprintSHA256
+	if !(isItself && t.known.refusesSelfRemoval()) && t.now().Sub(t.rot.PhaseAt[PhaseUploaded]) < t.known.acceptedLate() {
 		return err
 	}
-	if signer.Thumbprint() == c.ThumbprintSHA256 {
+	if isItself {
 		return t.orphan(ctx, c, "no other certificate of ours is valid, and Entra does not let a certificate sign its own removal")
 	}
 	f := *failureOf(err)

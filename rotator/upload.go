@@ -339,15 +339,17 @@ func (t *turn) send(ctx context.Context, signer KeyPair, listing Listing) (*wait
 		id, err = t.r.settings().Entra.AddKey(ctx, t.access(signer), signer, add)
 	}
 	t.noteUpload(way, id, add.KeyID, err)
+	t.noteAccepted(way, add, listing, err)
 	if err == nil {
 		return nil, t.uploaded(ctx, id)
 	}
-	f := failureOf(err)
+	f := t.r.policyIn(ctx, t.known, t.access(signer), failureOf(err))
 	if f.Ambiguous || ctx.Err() != nil {
 		// The certificate may be there: the next attempt looks first.
 		return nil, err
 	}
 	if f.Reason == ReasonPolicy {
+		t.notes().Counted(CountPolicyRefused)
 		return nil, t.refuse(ctx, f)
 	}
 	withoutKeyID := f.Reason == ReasonKeyIDRefused && requested != ""
@@ -364,7 +366,7 @@ func (t *turn) send(ctx context.Context, signer KeyPair, listing Listing) (*wait
 	if settled != nil {
 		return nil, errors.Join(settled, err)
 	}
-	if way == WayPatch && f.Reason == ReasonEndDate && passes == f {
+	if way == WayPatch && f.Reason == ReasonEndDate && (passes == f || t.known.refusesExpired()) {
 		if left, leftErr := t.leaveOutEnded(ctx, listing); left || leftErr != nil {
 			return &wait{WaitingRetry, t.now().UTC().Add(backoff(1))}, leftErr
 		}
@@ -377,6 +379,21 @@ func (t *turn) send(ctx context.Context, signer KeyPair, listing Listing) (*wait
 		return nil, err
 	}
 	return t.send(ctx, signer, listing)
+}
+
+// policyIn takes a refusal for one by policy if the tenant is known to say so in these
+// words.
+func (r *Rotator) policyIn(ctx context.Context, known learned, as Access, f *Failure) *Failure {
+	if !known.saysPolicy(f) {
+		return f
+	}
+	said := *f
+	said.Reason = ReasonPolicy
+	said.Next = "shorten defaults.validity, or the validity of this app: the tenant refused a certificate of ten years in the same words when it was verified"
+	if limit, _, err := r.settings().Entra.LongestLifetime(ctx, as); err == nil {
+		said.LongestLifetime = limit
+	}
+	return &said
 }
 
 // leaveOutEnded decides what follows when a PATCH is refused for an end date and goes
