@@ -133,6 +133,20 @@ func (r *Rotator) VerifyPair(ctx context.Context, tenant, name string) (App, Key
 	return app, pair, err
 }
 
+// CleanUpPair returns a tracked app and its pair in service, with which the certificates
+// are removed that a verification added, whatever became of the app since.
+func (r *Rotator) CleanUpPair(ctx context.Context, name string) (App, KeyPair, error) {
+	app, err := r.Store.App(ctx, name)
+	if err != nil {
+		return App{}, KeyPair{}, err
+	}
+	if app.Current == nil {
+		return App{}, KeyPair{}, refusedf("app %s: no certificate in service is known, so nothing signs the removal of what a verification added", name)
+	}
+	pair, err := r.Store.KeyPair(ctx, app.Current.ThumbprintSHA256)
+	return app, pair, err
+}
+
 // Verifications are the tenants with a run that has not cleaned up.
 func (r *Rotator) Verifications(ctx context.Context) (map[string]Verification, error) {
 	all, err := r.Store.Tenants(ctx)
