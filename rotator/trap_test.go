@@ -95,7 +95,7 @@ func TestRollBackIntoExpiry(t *testing.T) {
 		}
 		stop()
 	})
-	person := options{defaults: slow(), left: 60 * 24 * time.Hour, spec: func(s *rotator.AppSpec) { s.Confirm.Rule = rotator.ConfirmPerson }}
+	person := options{defaults: slow(), left: 20 * 24 * time.Hour, spec: func(s *rotator.AppSpec) { s.Confirm.Rule = rotator.ConfirmPerson }}
 	bubble(t, "a person answers too late", person, func(w *world, r *rotator.Rotator) {
 		t := w.t
 		r.MaxStartsPerDay = 5
@@ -110,7 +110,7 @@ func TestRollBackIntoExpiry(t *testing.T) {
 		await(t, r, "app-1", 20*time.Hour, "handed back", func(s rotator.AppStatus) bool {
 			return s.Phase == rotator.PhaseRollingBack && s.WaitingFor == rotator.WaitingPerson
 		})
-		days(61)
+		days(21)
 		w.outage.Store(true) // the consumer holds what the person asked for, and it has ended
 		s := await(t, r, "app-1", 48*time.Hour, "stopped", func(s rotator.AppStatus) bool { return s.Trouble != nil })
 		if !s.Attention || !w.lists(string(s.Rotation.New.KeyID)) {
