@@ -178,7 +178,7 @@ func (h *serviceHost) journal(t *testing.T) string {
 func (h *serviceHost) phase(t *testing.T) (phase string, open bool) {
 	t.Helper()
 	h.setSocket()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var now statusAnswer
 	if err := h.m.ask(ctx, "/v1/status", &now); err != nil {
