@@ -126,7 +126,7 @@ func Default() *Config {
 		Schedule:  hourly,
 		Workers:   4,
 		Log:       Log{Level: "info", Format: "text"},
-		Metrics:   Metrics{PerApp: true},
+		Metrics:   Metrics{PerApp: true, PerAppLimit: 10_000},
 		Defaults:  Defaults{Policy: DefaultPolicy()},
 		Notify:    Notify{ExpiryStages: DefaultExpiryStages()},
 	}
