@@ -49,13 +49,6 @@ func (c *Client) Status(ctx context.Context, names ...string) (Status, error) {
 	return status, c.do(ctx, http.MethodGet, "/v1/status?"+url.Values{"app": names}.Encode(), nil, &status)
 }
 
-// Apps returns all tracked apps.
-func (c *Client) Apps(ctx context.Context) ([]App, error) {
-	var apps Apps
-	err := c.do(ctx, http.MethodGet, "/v1/apps", nil, &apps)
-	return apps.Apps, err
-}
-
 // App returns one tracked app.
 func (c *Client) App(ctx context.Context, name string) (App, error) {
 	var app App
@@ -129,13 +122,6 @@ func (c *Client) Apply(ctx context.Context, request ApplyRequest) ([]Difference,
 func (c *Client) Check(ctx context.Context) (CheckReport, error) {
 	var report CheckReport
 	return report, c.do(ctx, http.MethodPost, "/v1/check", nil, &report)
-}
-
-// Plan tells what the next check would do.
-func (c *Client) Plan(ctx context.Context) ([]PlanItem, error) {
-	var plan Plan
-	err := c.do(ctx, http.MethodGet, "/v1/plan", nil, &plan)
-	return plan.Items, err
 }
 
 // History returns rotations, newest first: of one app or, with an empty name, of

@@ -135,14 +135,11 @@ type route struct {
 // routes is who may do what: see [Access].
 func (s *Server) routes() []route {
 	return []route{
-		{toRead, "GET /v1/status", maxBodyBytes, s.status},
-		{toRead, "GET /v1/apps", maxBodyBytes, s.apps},
 		{toRead, "GET /v1/apps/{name}", maxBodyBytes, s.app},
 		{toRead, "GET /v1/apps/{name}/handoff", maxBodyBytes, s.handOff},
 		{toRead, "GET /v1/apps/{name}/signins", maxBodyBytes, s.signIns},
 		{toRead, "GET /v1/rotations/{id}", maxBodyBytes, s.rotation},
 		{toRead, "GET /v1/report", maxBodyBytes, s.report},
-		{toRead, "GET /v1/plan", maxBodyBytes, s.plan},
 		{toRead, "GET /v1/alerts", maxBodyBytes, s.alerts},
 		{toRead, "GET /v1/history", maxBodyBytes, s.history},
 		{toChange, "POST /v1/apps", maxAddBytes, s.add},
@@ -184,6 +181,9 @@ func (s *Server) streams() []stream {
 	return []stream{
 		{toRead, "GET /v1/rotations/{id}/events", s.events},
 		{toRead, "GET /v1/discover", s.discover},
+		{toRead, "GET /v1/status", s.status},
+		{toRead, "GET /v1/apps", s.apps},
+		{toRead, "GET /v1/plan", s.plan},
 		{toRead, "GET /v1/store/check", long(s.checkStore)},
 		{toRead, "GET /v1/audit/proof", long(s.proveAudit)},
 		{toRead, "GET /v1/audit", func(_ context.Context, w http.ResponseWriter, r *http.Request) { s.audit(w, r) }},
@@ -240,26 +240,6 @@ func serve(route route, w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	writeJSON(w, status, value)
-}
-
-func (s *Server) status(c call) (int, any, error) {
-	status, err := s.Rotator.Status(c.Context(), c.URL.Query()["app"]...)
-	if err != nil {
-		return 0, nil, err
-	}
-	wire := statusOf(status)
-	wire.Warnings = append(wire.Warnings, s.warnings()...)
-	wire.Problems = append(wire.Problems, s.problems(c.Context())...)
-	return http.StatusOK, wire, s.addBackups(c.Context(), &wire)
-}
-
-func (s *Server) apps(c call) (int, any, error) {
-	status, err := s.Rotator.Status(c.Context())
-	apps := Apps{Apps: make([]App, len(status.Apps))}
-	for i, a := range status.Apps {
-		apps.Apps[i] = appOf(a.App, &a.Policy)
-	}
-	return http.StatusOK, apps, err
 }
 
 func (s *Server) add(c call) (int, any, error) {
@@ -385,11 +365,6 @@ func (s *Server) apply(c call) (int, any, error) {
 func (s *Server) check(c call) (int, any, error) {
 	report, err := s.Rotator.Check(c.Context(), c.by)
 	return http.StatusOK, checkReportOf(report), err
-}
-
-func (s *Server) plan(c call) (int, any, error) {
-	items, err := s.Rotator.Plan(c.Context())
-	return http.StatusOK, planOf(items), err
 }
 
 func (s *Server) history(c call) (int, any, error) {

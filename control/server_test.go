@@ -110,7 +110,8 @@ func (w *world) noSecrets(t *testing.T, c *control.Client) {
 	keep(apps, err)
 	history, err := c.History(ctx, "", 0)
 	keep(history, err)
-	plan, err := c.Plan(ctx)
+	var plan []control.PlanItem
+	err = c.Plan(ctx, 0, func(item control.PlanItem) error { plan = append(plan, item); return nil })
 	keep(plan, err)
 	checks, err := c.Test(ctx, "app-1")
 	keep(checks, err)

@@ -182,20 +182,19 @@ func (r *Rotator) wakeHeld(ctx context.Context) error {
 // verifyAll compares every app's stored pair with Entra. What was held before and
 // agrees now goes on with the others.
 func (r *Rotator) verifyAll(ctx context.Context) (seen []string, differing []mismatch, err error) {
-	apps, err := r.Store.Apps(ctx, "", 0)
-	if err != nil {
-		return nil, nil, err
-	}
-	for i := range apps {
-		name := apps[i].Name
-		if err := r.verify(ctx, &apps[i]); err != nil {
+	for app, err := range r.eachApp(ctx) {
+		if err != nil {
+			return seen, nil, err
+		}
+		name := app.Name
+		if err := r.verify(ctx, app); err != nil {
 			if ctx.Err() != nil {
 				return seen, nil, ctx.Err() // says nothing about the app
 			}
 			differing = append(differing, mismatch{name, err})
 			continue
 		}
-		if apps[i].Differs != "" {
+		if app.Differs != "" {
 			err := r.change(ctx, name, func(rec *Records) error {
 				if rec.App != nil {
 					rec.App.Differs = ""
@@ -268,7 +267,7 @@ func (r *Rotator) RebindTenant(ctx context.Context, tenant, by string) error {
 
 // wakeRules counts changes of what the due index follows from, so that an index
 // of an older version is built anew.
-const wakeRules = 1
+const wakeRules = 2
 
 // defaultsDigest tells whether the due index was built with other defaults.
 func (r *Rotator) defaultsDigest() string {

@@ -29,6 +29,14 @@ type Store interface {
 	// Due returns up to limit entries of one kind with At not after the instant,
 	// earliest first. Its cost follows the number it returns.
 	Due(ctx context.Context, kind WakeKind, until time.Time, limit int) ([]Wake, error)
+	// DueAfter is Due of the entries that come behind one, which need not be there: by
+	// their time, and at the same time by app. It begins with an entry without a time.
+	DueAfter(ctx context.Context, after Wake, until time.Time, limit int) ([]Wake, error)
+	// CountDue counts what Due returns without a limit, without keeping it.
+	CountDue(ctx context.Context, kind WakeKind, until time.Time) (int, error)
+	// Count returns how many entries of one kind there are. It is cheap, however many
+	// there are.
+	Count(ctx context.Context, kind WakeKind) (int, error)
 	// NextDue returns the earliest entry of one kind; false if there is none.
 	NextDue(ctx context.Context, kind WakeKind) (Wake, bool, error)
 	// KeyPair unseals one; [ErrNotFound] if it is not (or no longer) held.
@@ -101,6 +109,11 @@ const (
 	WakeRemoval WakeKind = "removal"
 	// WakeAlert means: the app's alerts must be looked at.
 	WakeAlert WakeKind = "alert"
+	// WakeAttention is from when on a person should look at the app.
+	WakeAttention WakeKind = "attention"
+	// WakeIdle lists the apps for which nothing happens by itself: those that have no
+	// entry of the kinds start and continue, or whose rotation waits for a person.
+	WakeIdle WakeKind = "idle"
 )
 
 // Wake is one entry of the due index.

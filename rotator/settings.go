@@ -96,44 +96,18 @@ type Summary struct {
 	// LastCheck is zero before the first one; LastCheckError is why it failed.
 	LastCheck      time.Time
 	LastCheckError string
-	Apps           int
-	// Rotating counts open rotations; WaitingForPerson and Failing are among
-	// them.
-	Rotating, WaitingForPerson, Failing int
+	Counts
 	// Stopped is that of [State].
 	Stopped string
 }
 
-// Summary counts; its cost follows the number of open rotations.
+// Summary counts, by the due index; it reads no app and no rotation.
 func (r *Rotator) Summary(ctx context.Context) (Summary, error) {
 	state, err := r.state(ctx)
 	if err != nil {
 		return Summary{}, err
 	}
 	s := Summary{LastCheck: state.LastCheck, LastCheckError: state.LastCheckError, Stopped: state.Stopped}
-	if s.Apps, err = r.Store.CountApps(ctx); err != nil {
-		return Summary{}, err
-	}
-	open, err := r.Store.Due(ctx, WakeOpen, r.now().Add(100*365*day), 0)
-	if err != nil {
-		return Summary{}, err
-	}
-	for _, w := range open {
-		app, err := r.Store.App(ctx, w.App)
-		if err != nil || app.Rotation == "" {
-			continue // it ended meanwhile
-		}
-		rot, err := r.Store.Rotation(ctx, app.Rotation)
-		if err != nil {
-			return Summary{}, err
-		}
-		s.Rotating++
-		switch {
-		case rot.WaitingFor == WaitingPerson:
-			s.WaitingForPerson++
-		case rot.Trouble.needsPerson():
-			s.Failing++
-		}
-	}
-	return s, nil
+	s.Counts, err = r.counts(ctx, &state, r.now())
+	return s, err
 }

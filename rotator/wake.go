@@ -3,6 +3,7 @@ package rotator
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -42,17 +43,60 @@ func (r *Rotator) wakes(app *App, rot *Rotation) []Wake {
 	if at := r.alertAt(app, rot); !at.IsZero() {
 		add(WakeAlert, at)
 	}
+	if at := r.attentionAt(app, rot); !at.IsZero() {
+		add(WakeAttention, at)
+	}
 	if rot != nil && !rot.Phase.IsEnd() {
 		add(WakeOpen, rot.StartedAt)
 		if !rot.WakeAt.IsZero() {
 			add(WakeContinue, rot.WakeAt)
 		}
+		if rot.WakeAt.IsZero() || rot.WaitingFor == WaitingPerson {
+			add(WakeIdle, atOnce())
+		}
 		return wakes
 	}
 	if at := r.startAt(app); !at.IsZero() {
 		add(WakeStart, at)
+	} else {
+		add(WakeIdle, atOnce())
 	}
 	return wakes
+}
+
+// atOnce is the time of an entry that does not wait for one.
+func atOnce() time.Time { return time.Unix(0, 0).UTC() }
+
+// attentionAt is from when on a person should look at an app, which has the open
+// rotation or none: [atOnce], or when it becomes late. Zero: never, as things are.
+func (r *Rotator) attentionAt(app *App, rot *Rotation) time.Time {
+	trouble, lastSafe := app.Trouble, time.Time{}
+	policy := policyOf(app, r.settings().Defaults)
+	open := rot != nil && !rot.Phase.IsEnd()
+	switch {
+	case open:
+		trouble = rot.Trouble
+		if rot.WaitingFor == WaitingPerson || !rot.Missing.IsZero() {
+			return atOnce()
+		}
+		if rot.Old != nil && rot.Confirmation == "" {
+			lastSafe = lastSafeDate(rot.Old.NotAfter, policy)
+		}
+	case app.Current != nil && app.Mode == ModeMonitor:
+		lastSafe = app.Current.NotAfter.Add(-slices.Max(append(r.stages(), 0)))
+	case app.Current != nil:
+		lastSafe = lastSafeStart(app.Current.NotAfter, policy, app.ConfirmRule())
+	}
+	_, atRisk := app.preflightWarnings()
+	unconfirmed := slices.ContainsFunc(app.Removals, func(m Removal) bool {
+		return m.IsPending() && (m.GivenUp || !m.ReportedAt.IsZero())
+	})
+	missing := app.Listed != nil && !app.Listed.Missing.IsZero()
+	if missing || unconfirmed || r.lacksDelivery(app) || atRisk || trouble.needsPerson() ||
+		app.Hold != "" || app.Differs != "" || len(app.Orphans) > 0 {
+		return atOnce()
+	}
+	return lastSafe
 }
 
 // startAt is when the app's next rotation is due, after pauses of its own.

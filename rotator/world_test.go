@@ -435,6 +435,7 @@ func (w *world) checkTenant() {
 	w.wrap = saved
 	defer closeStore()
 	w.settleRemovals(r)
+	w.checkIndex(r)
 	for _, one := range w.apps {
 		app, err := r.Store.App(w.t.Context(), one.name)
 		if err != nil {

@@ -112,6 +112,8 @@ type Store struct {
 	// spare counts identities of the identity file that this store does not use.
 	spare int
 	moved atomic.Pointer[string]
+	// kinds counts due entries.
+	kinds kinds
 	// damaged is set once reading failed in a way that may have left locks
 	// held; no method goes on then.
 	damaged atomic.Bool
@@ -498,8 +500,10 @@ func (s *Store) update(ctx context.Context, write func(*txn) error) (err error) 
 	case own != nil:
 		return own
 	case err != nil:
+		s.kinds.forget()
 		return fmt.Errorf("store %s: write: %w", s.path, s.closed(err))
 	}
+	s.kinds.add(t.kinds, id)
 	if t.audited.Number > 0 {
 		// The journal then knows more than this file: a trail that is cut off is
 		// noticed by "rotate audit verify --expect".
