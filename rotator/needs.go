@@ -144,6 +144,8 @@ type State struct {
 	// Defaults is a digest of the policy defaults that the due index was built
 	// with.
 	Defaults string `json:"defaults,omitempty"`
+	// Renewal is how far the due index is that is being renewed; zero: it is not.
+	Renewal Renewal `json:"renewal,omitzero"`
 	// LastCheck is when the last check ended, and its failure if it had one.
 	LastCheck      time.Time `json:"last_check,omitzero"`
 	LastCheckError string    `json:"last_check_error,omitempty"`
@@ -151,6 +153,14 @@ type State struct {
 	LastGoodCheck time.Time `json:"last_good_check,omitzero"`
 	// Alerts are those of the whole store.
 	Alerts []Alert `json:"alerts,omitempty"`
+}
+
+// Renewal of the due index, which goes on after a restart.
+type Renewal struct {
+	// Defaults is the digest of those that it is renewed for.
+	Defaults string `json:"defaults"`
+	// After is the last app whose entries were renewed; empty: none yet.
+	After string `json:"after,omitempty"`
 }
 
 // HourlyStarts counts unasked starts: a count for each hour and no list of

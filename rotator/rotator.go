@@ -118,6 +118,8 @@ type Rotator struct {
 	// live replaces Entra, Deliverer, Defaults, MaxStartsPerDay, Workers and
 	// Schedule once [Rotator.Reconfigure] was called.
 	live atomic.Pointer[Settings]
+	// renewing tells that the due index is not renewed to its end. Only the loop uses it.
+	renewing bool
 	// recheck asks the loop for a check at once.
 	recheck atomic.Bool
 	// beat is when the loop last began a round, in nanoseconds since 1970.

@@ -50,6 +50,7 @@ func (r *Rotator) Run(ctx context.Context) error {
 			}
 			r.setNextCheck(nextCheck)
 		}
+		r.renew(ctx)
 		if r.Schedule != nil {
 			if err := r.afterOutage(ctx); err != nil && ctx.Err() == nil {
 				r.log().ErrorContext(ctx, "cannot wake what an outage held", "err", err)

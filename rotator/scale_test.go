@@ -44,7 +44,12 @@ func (w *world) checkIndex(r *rotator.Rotator) {
 // reads counts what is read of apps and rotations.
 type reads struct {
 	rotator.Store
-	records, entries atomic.Int64
+	records, entries, renewed atomic.Int64
+}
+
+func (c *reads) ChangeAll(ctx context.Context, apps []string, change func(string, *rotator.Records) error) error {
+	c.renewed.Add(int64(len(apps)))
+	return c.Store.ChangeAll(ctx, apps, change)
 }
 
 func (c *reads) App(ctx context.Context, name string) (rotator.App, error) {
@@ -211,5 +216,85 @@ func TestC4StatusLineWalksNothing(t *testing.T) {
 		if err != nil {
 			t.Fatal(fmt.Errorf("end the rotation of an app: %w", err))
 		}
+	}
+}
+
+// TestC5IndexIsRenewedInParts changes the policy of a store whose due index takes longer
+// to renew than the loop may wait: a reload does not wait for it, another process goes on
+// where the first one was, and meanwhile the status is right.
+func TestC5IndexIsRenewedInParts(t *testing.T) {
+	t.Parallel()
+	const apps = 1_500
+	first, count := fleetOf(t, fleet.Fleet{Apps: apps, Failing: 3})
+	count.renewed.Store(0)
+	began, calls := time.Now(), atomic.Int64{}
+	first.Now = func() time.Time { return began.Add(time.Duration(calls.Add(1)) * 300 * time.Millisecond) }
+	later := rotator.Settings{Entra: nowhere{}, Schedule: first.Schedule, Defaults: rotator.PolicyOverride{RenewBefore: new(50 * 24 * time.Hour)}}
+	if err := first.Reconfigure(t.Context(), later); err != nil {
+		t.Fatal(err)
+	}
+	part := count.renewed.Load()
+	if part == 0 || part >= apps {
+		t.Fatalf("a reload renewed the entries of %d apps of %d, want some of them", part, apps)
+	}
+	overview, err := first.Overview(t.Context(), 100)
+	if want := (rotator.Counts{Apps: apps, Attention: 3}); err != nil || overview.Counts != want || len(overview.Apps) != 3 {
+		t.Errorf("meanwhile %+v with %d apps, %v; want %+v", overview.Counts, len(overview.Apps), err, want)
+	}
+
+	second := &rotator.Rotator{
+		Store: count, Entra: nowhere{}, Encoder: encoder{}, Defaults: later.Defaults, Schedule: every(time.Hour), ParseSchedule: parseSchedule,
+	}
+	if _, err := second.Check(t.Context(), "test"); err != nil {
+		t.Fatal(err)
+	}
+	if n := count.renewed.Load(); n != apps {
+		t.Errorf("the entries of %d apps were renewed, want each of the %d once", n, apps)
+	}
+	if state, err := count.State(t.Context()); err != nil || state.Renewal != (rotator.Renewal{}) {
+		t.Errorf("it is still renewed: %+v, %v", state.Renewal, err)
+	}
+	wakes, err := count.Due(t.Context(), rotator.WakeStart, time.Now().Add(400*24*time.Hour), 1)
+	if err != nil || len(wakes) != 1 {
+		t.Fatal(wakes, err)
+	}
+	app, err := count.App(t.Context(), wakes[0].App)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if before := app.Current.NotAfter.Sub(wakes[0].At); before < 49*24*time.Hour {
+		t.Errorf("the first start is %s before the end, want what the new policy says", before)
+	}
+}
+
+// TestC5LoopGoesOn renews the index in the rounds of the loop, and has a check made after
+// it.
+func TestC5LoopGoesOn(t *testing.T) {
+	t.Parallel()
+	r, count := fleetOf(t, fleet.Fleet{Apps: 1_500})
+	count.renewed.Store(0)
+	var calls atomic.Int64
+	checked := make(chan struct{}, 8)
+	again := &rotator.Rotator{
+		Store: count, Entra: nowhere{}, Encoder: encoder{}, Schedule: every(time.Hour), ParseSchedule: parseSchedule,
+		Defaults: rotator.PolicyOverride{RenewBefore: new(50 * 24 * time.Hour)},
+		Checked:  func(rotator.CheckReport, error) { checked <- struct{}{} },
+	}
+	began := r.Now
+	if began == nil {
+		began = time.Now
+	}
+	again.Now = func() time.Time { return began().Add(time.Duration(calls.Add(1)) * 300 * time.Millisecond) }
+	stop := run(t, again)
+	for range 2 {
+		select {
+		case <-checked:
+		case <-time.After(2 * time.Minute): // for ever
+			t.Fatal("no check is made after the index was renewed")
+		}
+	}
+	stop()
+	if n := count.renewed.Load(); n != 1_500 {
+		t.Errorf("the entries of %d apps were renewed, want each of the 1,500 once", n)
 	}
 }

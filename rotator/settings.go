@@ -36,7 +36,7 @@ type Settings struct {
 func (r *Rotator) Reconfigure(ctx context.Context, s Settings) error {
 	before := r.settings()
 	r.live.Store(&s)
-	if err := r.refreshWakes(ctx); err != nil {
+	if _, err := r.refreshWakes(ctx); err != nil { // the check goes on with it
 		r.live.Store(before)
 		return fmt.Errorf("bring the due index up to the new policy: %w", err)
 	}

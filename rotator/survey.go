@@ -1,6 +1,7 @@
 package rotator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -76,6 +77,9 @@ func (r *Rotator) Overview(ctx context.Context, limit int) (Status, error) {
 		return Status{}, err
 	}
 	add := func(a *AppStatus) error { s.Apps = append(s.Apps, *a); return nil }
+	if state.Defaults != r.defaultsDigest() && (limit == 0 || s.Counts.Apps > limit) {
+		return r.overviewOfAll(ctx, s, &state, now, cmp.Or(limit, someNamesMost))
+	}
 	switch {
 	case limit == 0:
 		limit = someNamesMost
@@ -89,6 +93,24 @@ func (r *Rotator) Overview(ctx context.Context, limit int) (Status, error) {
 		return Status{}, err
 	}
 	s.Problems, err = r.problems(ctx, &s, &state, now)
+	return s, err
+}
+
+// overviewOfAll is [Rotator.Overview] where the due index does not know yet who needs a
+// person: it looks at all apps.
+func (r *Rotator) overviewOfAll(ctx context.Context, s Status, state *State, now time.Time, limit int) (Status, error) {
+	s.Counts = Counts{}
+	err := r.SurveyAfter(ctx, "", 0, func(a *AppStatus) error {
+		s.Counts.add(a, now)
+		if a.Attention && len(s.Apps) < limit {
+			s.Apps = append(s.Apps, *a)
+		}
+		return nil
+	})
+	if err != nil {
+		return Status{}, err
+	}
+	s.Problems, err = r.problems(ctx, &s, state, now)
 	return s, err
 }
 

@@ -50,20 +50,26 @@ func (r *Rotator) Status(ctx context.Context, names ...string) (Status, error) {
 
 // countsOf counts some apps.
 func countsOf(apps []AppStatus, now time.Time) Counts {
-	c := Counts{Apps: len(apps)}
+	var c Counts
 	for i := range apps {
-		a := &apps[i]
-		if a.Attention {
-			c.Attention++
-		}
-		switch {
-		case a.Open:
-			c.Open++
-		case isLate(a.DueAt, now):
-			c.Due++
-		}
+		c.add(&apps[i], now)
 	}
 	return c
+}
+
+// add counts one app.
+func (c *Counts) add(a *AppStatus, now time.Time) {
+	c.Apps++
+	if a.Attention {
+		c.Attention++
+	}
+	waits := a.App.Trouble != nil && now.Before(a.App.Trouble.RetryAt)
+	switch {
+	case a.Open:
+		c.Open++
+	case isLate(a.DueAt, now) && !waits:
+		c.Due++
+	}
 }
 
 func (r *Rotator) appStatus(ctx context.Context, app *App, state *State, now time.Time) (AppStatus, error) {

@@ -116,30 +116,33 @@ func (r *Rotator) startAt(app *App) time.Time {
 	return at
 }
 
-// refreshWakes rebuilds the due index once the configuration's defaults have
-// changed: they are part of every date in it.
-func (r *Rotator) refreshWakes(ctx context.Context) error {
+// renewFor bounds how long the due index is renewed at a time, so that everything else
+// goes on: with a million apps all of it takes minutes.
+const renewFor = time.Second
+
+// refreshWakes renews the due index once the configuration's defaults have
+// changed, for they are part of every date in it, and returns false if there is more to
+// do: it goes on where it was, also after a restart. Only entries that differ are
+// written. Until then those of the defaults before are in the place of the others.
+func (r *Rotator) refreshWakes(ctx context.Context) (done bool, err error) {
 	digest := r.defaultsDigest()
 	state, err := r.state(ctx)
 	if err != nil || state.Defaults == digest {
-		return err
+		return err == nil, err
 	}
-	if state.Defaults != "" {
-		// If this is not finished, the index is neither that of these defaults nor
-		// that of the ones before, should they come back.
-		err := r.write(ctx, "", func(rec *Records) error {
-			rec.State.Defaults = ""
-			return nil
-		})
-		if err != nil {
-			return fmt.Errorf("renew due dates: %w", err)
+	after := state.Renewal.After
+	if state.Defaults != "" || state.Renewal.Defaults != digest {
+		after = ""
+		// Until it is finished the index is neither that of these defaults nor that of
+		// the ones before, should they come back.
+		if err := r.noteRenewal(ctx, "", Renewal{Defaults: digest}); err != nil {
+			return false, err
 		}
 	}
-	after := ""
-	for {
+	for began := r.now(); ; {
 		apps, err := r.Store.Apps(ctx, after, batch)
 		if err != nil {
-			return err
+			return false, err
 		}
 		names := make([]string, len(apps))
 		for i, app := range apps {
@@ -151,15 +154,34 @@ func (r *Rotator) refreshWakes(ctx context.Context) error {
 			}
 			return nil
 		})
-		if err != nil {
-			return fmt.Errorf("renew due dates: %w", err)
-		}
-		if len(apps) < batch {
-			break
+		switch {
+		case err != nil:
+			return false, fmt.Errorf("renew due dates: %w", err)
+		case len(apps) < batch:
+			return true, r.noteRenewal(ctx, digest, Renewal{})
+		case r.now().Sub(began) >= renewFor:
+			return false, r.noteRenewal(ctx, "", Renewal{Defaults: digest, After: after})
 		}
 	}
-	return r.write(ctx, "", func(rec *Records) error {
-		rec.State.Defaults = digest
+}
+
+// renewWakes is refreshWakes to its end.
+func (r *Rotator) renewWakes(ctx context.Context) error {
+	done, err := r.refreshWakes(ctx)
+	for !done && err == nil {
+		done, err = r.refreshWakes(ctx)
+	}
+	return err
+}
+
+// noteRenewal records which defaults the due index is of, and how far it is.
+func (r *Rotator) noteRenewal(ctx context.Context, defaults string, renewal Renewal) error {
+	err := r.write(ctx, "", func(rec *Records) error {
+		rec.State.Defaults, rec.State.Renewal = defaults, renewal
 		return nil
 	})
+	if err != nil {
+		return fmt.Errorf("renew due dates: %w", err)
+	}
+	return nil
 }
