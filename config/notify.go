@@ -21,7 +21,7 @@ type Channel struct {
 
 	ChannelKinds `yaml:",inline"`
 
-	Filter Filter `yaml:"filter,omitempty" about:"what it is told; absent is everything"`
+	Filter Filter `yaml:"filter,omitempty" about:"which events it gets; absent: mail and chats leave out rotation_started, rotated and certificate_removed, programs get everything"`
 	// Fallback is the name of another channel; empty: none.
 	Fallback string `yaml:"fallback,omitempty" about:"another channel, which takes over what this one refuses for good or does not take for half an hour"`
 }

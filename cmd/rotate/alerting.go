@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -46,7 +47,7 @@ func alertingOf(cfg *config.Config, entra *client, outbox *store.Store, log *slo
 		}
 		kind := c.Kind()
 		a.worker.Channels = append(a.worker.Channels, notify.Channel{
-			Name: c.Name, Sender: sender, Filter: filterOf(c.Filter), Fallback: c.Fallback,
+			Name: c.Name, Sender: sender, Filter: filterOf(kind, c.Filter), Fallback: c.Fallback,
 			ByOwner: kind == config.ChannelSMTP || kind == config.ChannelGraphMail,
 		})
 	}
@@ -60,10 +61,17 @@ func alertingOf(cfg *config.Config, entra *client, outbox *store.Store, log *slo
 	return a
 }
 
-func filterOf(f config.Filter) notify.Filter {
+// filterOf is the filter of a channel. Where it says nothing of what it wants, people get
+// what asks for attention, and programs everything.
+func filterOf(kind config.ChannelKind, f config.Filter) notify.Filter {
 	out := notify.Filter{Severity: rotator.Severity(f.Severity), Tenants: f.Tenants, Apps: f.Apps, Tags: f.Tags}
 	for _, kind := range f.Kinds {
 		out.Kinds = append(out.Kinds, rotator.EventKind(kind))
+	}
+	if f.Severity == "" && len(f.Kinds) == 0 && kind != config.ChannelWebhook && kind != config.ChannelExec {
+		out.Kinds = slices.DeleteFunc(rotator.EventKinds(), func(k rotator.EventKind) bool {
+			return k == rotator.EventRotationStarted || k == rotator.EventRotated || k == rotator.EventRemoved
+		})
 	}
 	return out
 }
