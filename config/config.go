@@ -45,6 +45,7 @@ type Config struct {
 	// DeliveryRoots are absolute; empty: anywhere.
 	DeliveryRoots []string `yaml:"delivery_roots,omitempty" about:"folders in or below which files are delivered; absent is anywhere but the service's own files"`
 	Tenants       []Tenant `yaml:"tenants,omitempty" about:"Entra tenants"`
+	Backup        Backup   `yaml:"backup,omitempty" about:"regular backups; absent is none"`
 	Notify        Notify   `yaml:"notify" about:"who hears of what"`
 	Page          Page     `yaml:"page" about:"the web page"`
 	Metrics       Metrics  `yaml:"metrics" about:"numbers and health for Prometheus and others"`
@@ -68,6 +69,19 @@ type Discovery struct {
 	// Off turns it off.
 	Off bool `yaml:"off" about:"true turns it off"`
 }
+
+// Backup is when and where the daemon writes backups.
+type Backup struct {
+	// Path is the absolute path of a folder; empty: no backups.
+	Path string `yaml:"path,omitempty" about:"folder that gets rotate-DATE.age, sealed to the recovery recipient; the service must be able to write to it"`
+	// Schedule; the zero value is daily.
+	Schedule Schedule `yaml:"schedule,omitempty" about:"when a backup is written, a cron expression in UTC; default once a day, 23 3 * * *"`
+	// Keep is how many files stay; 0 is 14.
+	Keep Count `yaml:"keep,omitempty" about:"how many of these files stay, the newest; default 14"`
+}
+
+// IsZero says whether there is none.
+func (b Backup) IsZero() bool { return b.Path == "" && b.Schedule.IsZero() && b.Keep == 0 }
 
 // Control says where the control API listens.
 type Control struct {
@@ -288,6 +302,7 @@ func (c *Config) Files() []string {
 		}
 	}
 	add(c.Store.Path + "*")
+	add(c.Backup.Path)
 	for _, p := range c.paths() {
 		add(*p)
 	}

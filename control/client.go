@@ -148,8 +148,10 @@ func (c *Client) Resume(ctx context.Context, app string, holdDiffering bool) ([]
 
 // Reload has the daemon read its configuration again. An error means that the one
 // before stays in force.
-func (c *Client) Reload(ctx context.Context) error {
-	return c.do(ctx, http.MethodPost, "/v1/reload", nil, nil)
+func (c *Client) Reload(ctx context.Context) (Reloaded, error) {
+	var answer Reloaded
+	err := c.do(ctx, http.MethodPost, "/v1/reload", nil, &answer)
+	return answer, err
 }
 
 // RebindTenant accepts the tenant's present login and Graph hosts.
@@ -215,7 +217,7 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) error
 		return err
 	}
 	defer func() { _ = response.Body.Close() }() // it was read
-	if out == nil {
+	if out == nil || response.StatusCode == http.StatusNoContent {
 		return nil
 	}
 	if err := json.NewDecoder(response.Body).Decode(out); err != nil {

@@ -46,13 +46,16 @@ type Server struct {
 	// Access is who is served; [Server.Reconfigure] changes it.
 	Access Access
 	// Reload reads the configuration again; nil: there is no daemon that could.
-	// An error means that the one before stays in force.
-	Reload func(ctx context.Context, by string) error
+	// An error means that the one before stays in force; restart names settings that
+	// differ and need a restart, while all others are in force.
+	Reload func(ctx context.Context, by string) (restart []string, err error)
 
 	refused refusals
 	backups backups
 	mu      sync.Mutex
 	live    *live // guarded by mu; nil: Access and Warnings
+	// backupFailure is why the last scheduled one failed; guarded by mu.
+	backupFailure string
 }
 
 // Serve answers on l until ctx is done; then it ends the streams, lets other

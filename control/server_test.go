@@ -329,10 +329,10 @@ func TestFollowCancelled(t *testing.T) {
 // complete before anybody looked.
 func TestAnswersInMemoryAtOnce(t *testing.T) {
 	w := newWorld(t, 0)
-	w.server.Reload = func(context.Context, string) error { return nil }
+	w.server.Reload = func(context.Context, string) ([]string, error) { return nil, nil }
 	c := w.memory(t)
 	for i := range 20_000 {
-		if err := c.Reload(t.Context()); err != nil {
+		if _, err := c.Reload(t.Context()); err != nil {
 			t.Fatalf("call %d: %v", i+1, err)
 		}
 	}

@@ -239,7 +239,7 @@ func (t *turn) askPerson(rec *Records, c *Credential) {
 		consumer = "its consumer"
 	}
 	summary := fmt.Sprintf("the certificate %s (until %s) was delivered and waits for somebody to confirm that %s uses it", c.ThumbprintSHA1, c.NotAfter.Format(time.DateOnly), consumer)
-	next := fmt.Sprintf("see that %s uses it, then: rotate confirm %s %s", consumer, t.app.Name, c.code())
+	next := fmt.Sprintf("see that %s uses it, then: rotate confirm %s CODE", consumer, t.app.Name)
 	if t.app.handsOff() {
 		summary = fmt.Sprintf("the certificate %s (until %s) waits to be brought to %s by hand", c.ThumbprintSHA1, c.NotAfter.Format(time.DateOnly), consumer)
 		next = fmt.Sprintf("\"rotate handoff %s\" shows the steps; when %s uses it: rotate confirm %s CODE", t.app.Name, consumer, t.app.Name)
@@ -249,9 +249,4 @@ func (t *turn) askPerson(rec *Records, c *Credential) {
 			old.NotAfter.Format(time.DateOnly), lastSafeDate(old.NotAfter, t.policy).Format(time.DateOnly))
 	}
 	rec.Events = append(rec.Events, t.event(EventHandOffReady, SeverityWarning, summary, next))
-}
-
-// code is what a person types to confirm the certificate.
-func (c *Credential) code() string {
-	return string(c.ThumbprintSHA256[:min(codeDigits, len(c.ThumbprintSHA256))])
 }

@@ -19,7 +19,7 @@ func newAppTestCommand(a *app) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "test APP | test --pfx FILE --password-file FILE --tenant TENANT --client-id ID",
-		Short: "Sign in as the app and look whether all is well",
+		Short: "Test an app: sign-in, permissions, certificate, delivery",
 		Long: `Signs in as the app, with a cold cache, and looks at everything that a consumer's
 own test button leaves unsaid: the file, the key, the dates, tenant and client ID,
 whether the certificate is on the app, each permission (declared, consented, in the

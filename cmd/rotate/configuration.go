@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 
@@ -54,7 +55,16 @@ func newConfigCommand(a *app) *cobra.Command {
 			return err
 		},
 	}
-	return group("config", "Check the configuration", check, schema)
+	reference := &cobra.Command{
+		Use:   "reference",
+		Short: "Print every setting with its default, as Markdown",
+		Args:  arguments(0, 0, ""),
+		RunE: func(*cobra.Command, []string) error {
+			_, err := io.WriteString(a.stdout, config.ReferenceMarkdown())
+			return err
+		},
+	}
+	return group("config", "Check the configuration", check, schema, reference)
 }
 
 // checkTenants makes what the daemon makes of the tenants at start, and asks nobody.

@@ -130,6 +130,10 @@ func runDaemon(ctx context.Context, cfg *config.Config, reload *reloader, log *s
 		log.ErrorContext(ctx, "there is no page", "err", err)
 		s.server.Warnings = append(s.server.Warnings, "the web page is not served: "+err.Error())
 	}
+	scheduled, err := backupsOf(cfg, s.server, log)
+	if err != nil {
+		return errors.Join(err, listener.Close(), s.close())
+	}
 	reload.service, reload.log, reload.runtimeDir = s, log, runtimeDir
 	s.server.Reload = reload.reload
 	log.InfoContext(ctx, "ready", "socket", cfg.Control.Socket, "schedule", cfg.Schedule.String(), "store_id", s.store.ID())
@@ -144,6 +148,9 @@ func runDaemon(ctx context.Context, cfg *config.Config, reload *reloader, log *s
 	}
 	work.Go(func() error { return s.alerts.run(running) })
 	work.Go(func() error { return reload.run(running, hangUps) })
+	if scheduled != nil {
+		work.Go(func() error { return scheduled.run(running) })
+	}
 	work.Go(func() error { return (&supervised{rotator: s.rotator, log: log}).run(running) })
 	err = errors.Join(work.Wait(), s.close())
 	log.InfoContext(ctx, "stopped")

@@ -19,8 +19,8 @@ func newPauseCommand(a *app) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "pause APP | --all",
-		Short: "Hold starts, deliveries and removals for a while",
-		Long: `Holds new starts, deliveries and the removal of old certificates, of one app or
+		Short: "Pause rotations of an app, or of all, until a date",
+		Long: `Pauses new starts, deliveries and the removal of old certificates, of one app or
 of all. It ends by itself: at the given time, and in any case before an app's last
 safe date.`,
 		Example: `  rotate pause contoso-sync --until 2026-12-27

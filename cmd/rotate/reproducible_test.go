@@ -78,7 +78,7 @@ func checkDeb(t *testing.T, path string, data []byte) {
 		"/usr/lib/sysusers.d/rotate.conf", "/usr/lib/tmpfiles.d/rotate.conf", "/etc/rotate/config.yaml",
 		"/usr/share/man/man1/rotate.1.gz", "/usr/share/man/man1/rotate-app-add.1.gz",
 		"/usr/share/bash-completion/completions/rotate", "/usr/share/zsh/vendor-completions/_rotate",
-		"/usr/share/fish/vendor_completions.d/rotate.fish", "/usr/share/doc/rotate/operations.md",
+		"/usr/share/fish/vendor_completions.d/rotate.fish", "/usr/share/doc/rotate/docs/operations.md",
 	} {
 		if !slices.Contains(paths, want) {
 			t.Errorf("%s lacks %s", filepath.Base(path), want)

@@ -11,7 +11,7 @@ func newRollBackCommand(a *app) *cobra.Command {
 	var format outputFormat
 	cmd := &cobra.Command{
 		Use:   "rollback APP",
-		Short: "Take the new certificate back, while the old one is still there",
+		Short: "Go back to the previous certificate, until it is removed",
 		Long: `Brings the previous key pair back to the consumer, waits for the confirmation by
 the app's rule, and only then removes the new certificate. It is refused where
 the previous certificate no longer works, ends too soon, or was given up.

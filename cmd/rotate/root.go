@@ -22,7 +22,7 @@ func newRootCommand(env *environment) *cobra.Command {
 	a := &app{environment: env}
 	root := &cobra.Command{
 		Use:   "rotate",
-		Short: "Replace the certificates of Entra app registrations before they end",
+		Short: "Renew the certificates of Entra app registrations before they expire",
 		Long: `rotate tracks the certificates of Microsoft Entra app registrations and replaces
 them in time: it makes a new key pair, uploads the certificate, proves that it
 works, brings the new PFX to whoever needs it, and removes the old certificate

@@ -196,6 +196,7 @@ func unconfigured(path string) (*config.Config, error) {
 	}
 	bare := config.Default()
 	bare.Store, bare.Control, bare.DeliveryRoots, bare.Log, bare.Schedule = cfg.Store, cfg.Control, cfg.DeliveryRoots, cfg.Log, cfg.Schedule
+	bare.AllowRoot = cfg.AllowRoot
 	if cfg.Store.Recovery != "" || !reflect.DeepEqual(bare, cfg) {
 		return nil, withHint(fmt.Errorf("%s is configured already, and setup does not change it", path),
 			`edit it, then "rotate config check"; "rotate init" makes the store`)
@@ -211,6 +212,7 @@ func placed(path string) *config.Config {
 		cfg.Store.IdentityFile = "/etc/rotate/keys/store.key"
 		return cfg
 	}
+	cfg.AllowRoot = os.Geteuid() == 0 // somebody tries it, as root
 	folder := filepath.Dir(path)
 	cfg.Store = config.Store{Path: filepath.Join(folder, "data", "rotate.db"), IdentityFile: filepath.Join(folder, "keys", "store.key")}
 	cfg.Control.Socket = filepath.Join(folder, "rotate.sock")
@@ -373,6 +375,9 @@ func (s *setupAnswers) text(base *config.Config) string {
 	} else {
 		line("  recovery: %s # its private half is kept off this host", s.recovery)
 	}
+	if base.AllowRoot {
+		line("allow_root: true # for who tries this as root; a service has a user of its own")
+	}
 	bare := config.Default()
 	if base.Control != bare.Control {
 		line("control: {socket: %s}", yamlText(base.Control.Socket))
@@ -405,6 +410,8 @@ func (s *setupAnswers) text(base *config.Config) string {
 	}
 	s.notifyText(line)
 	line("")
+	line("# A sealed backup in each night; copy that folder off this host.")
+	line("#backup: {path: /var/lib/rotate/backups}")
 	line("# A web page that shows everything and changes nothing; everybody on this host can read it.")
 	line("#page: {listen: 127.0.0.1:9780}")
 	return b.String()

@@ -216,7 +216,7 @@ func confirmText(c control.Confirm) string {
 	case "command":
 		return "when the hook " + c.Hook + " exits 0"
 	case "person":
-		return "by a person: rotate confirm APP CODE"
+		return "by you: rotate confirm APP"
 	}
 	return c.Rule
 }
