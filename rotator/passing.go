@@ -44,7 +44,7 @@ func (t *turn) passing(f *Failure, now time.Time) (*Failure, int) {
 
 // isYoung reports whether the app was made, or accepted by Entra, a short while ago.
 func (t *turn) isYoung(now time.Time) bool {
-	seen := []time.Time{t.had.at, t.signedIn, t.looked, t.rot.LookedAt, t.rot.Proof.LastAt}
+	seen := []time.Time{t.had.at, t.signedIn, t.looked, t.rot.LookedAt, t.rot.Proof.LastAt, t.r.acceptedAt(t.app.Name)}
 	if made := t.app.Created; made != nil {
 		seen = append(seen, made.At)
 	}

@@ -102,11 +102,13 @@ type Rotator struct {
 	asked  map[string]bool
 	rests  map[string]rest
 	// clocks are what answers showed of the tenants' clocks.
-	clocks  map[string]clockReading
-	changed chan struct{}
-	poke    chan struct{}
-	checkAt time.Time
-	ahead   ahead
+	clocks map[string]clockReading
+	// accepted is when apps signed in to show the clock.
+	accepted map[string]time.Time
+	changed  chan struct{}
+	poke     chan struct{}
+	checkAt  time.Time
+	ahead    ahead
 	// outages are tenants whose apps go on, outageOver when that last was so.
 	outages    map[string]bool
 	outageOver map[string]time.Time

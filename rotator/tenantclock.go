@@ -2,6 +2,7 @@ package rotator
 
 import (
 	"context"
+	"maps"
 	"time"
 )
 
@@ -62,7 +63,9 @@ func (r *Rotator) askClock(ctx context.Context, app *App) time.Duration {
 		var pair KeyPair
 		if pair, err = r.Store.KeyPair(ctx, app.Current.ThumbprintSHA256); err == nil {
 			var got SignIn
-			got, err = r.settings().Entra.SignIn(ctx, app.registration(), pair, nil)
+			if got, err = r.settings().Entra.SignIn(ctx, app.registration(), pair, nil); err == nil {
+				r.noteAccepted(app.Name)
+			}
 			at = got.At
 		}
 	}
@@ -72,6 +75,26 @@ func (r *Rotator) askClock(ctx context.Context, app *App) time.Duration {
 	r.noteClock(app.Tenant, at)
 	off, _ := r.knownClock(app.Tenant)
 	return off
+}
+
+// noteAccepted keeps that Entra accepted the app just now, for as long as that makes a
+// refusal one that may pass ([turn.isYoung]).
+func (r *Rotator) noteAccepted(app string) {
+	now := r.now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.accepted == nil {
+		r.accepted = map[string]time.Time{}
+	}
+	maps.DeleteFunc(r.accepted, func(_ string, at time.Time) bool { return now.Sub(at) >= settlesWithin })
+	r.accepted[app] = now
+}
+
+// acceptedAt is when the app's sign-in last showed the clock; zero if it has not lately.
+func (r *Rotator) acceptedAt(app string) time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.accepted[app]
 }
 
 // clockDiffers refuses what must not be done unasked while host and tenant disagree
