@@ -36,6 +36,9 @@ func kinds() []kind {
 		{"confirm", 5, true, func(w *world, a *app, chance *rand.Rand) {
 			if len(a.consumers) > 0 {
 				c := a.consumers[chance.IntN(len(a.consumers))]
+				if slices.ContainsFunc(a.consumers, func(o *consumer) bool { return o.byWord() && o.holds != c.holds }) {
+					return // a person's word counts for all whom only people know
+				}
 				_, err := w.host.program.Confirm(ctx, a.name, string(c.holds.thumbprint[:8]), "", "admin")
 				w.note("  says that %s uses %s: %v", c.name, c.holds.name, err)
 			}
@@ -236,10 +239,16 @@ func (w *world) addTarget(a *app, chance *rand.Rand) {
 func (w *world) trackAgain(a *app, chance *rand.Rand) {
 	ctx := context.Background()
 	if _, err := w.host.program.Remove(ctx, a.name, rotator.RemoveRequest{Abandon: true}, "admin"); err != nil {
+		if w.host.dead {
+			a.excuse = "nobody knows whether it is tracked"
+		}
 		return
 	}
 	spec := a.spec
 	spec.PFX, spec.Password, spec.KeyID = nil, "", ""
+	for _, e := range a.reg.list(w.now) {
+		e.cert.forgotten = true // it is no longer one of the app's, unless it is added with it
+	}
 	if len(a.consumers) > 0 && (spec.Mode == rotator.ModeSelf || chance.IntN(2) == 0) {
 		c := a.consumers[chance.IntN(len(a.consumers))]
 		spec.PFX, spec.Password = []byte("file "+string(c.holds.thumbprint)+" "+c.password), c.password

@@ -82,6 +82,8 @@ type certificate struct {
 	// out; told that a person asked for the removal of this foreign one.
 	givenUp   time.Time
 	cut, told bool
+	// forgotten tells that the app was tracked anew since.
+	forgotten bool
 	// back is when it was on the app again after a removal by anybody else than rotate.
 	back time.Time
 }

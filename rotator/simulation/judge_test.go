@@ -95,7 +95,7 @@ func (w *world) judgePatch(r *registration, read []*entry) {
 	for _, e := range r.list(w.now) {
 		_, held := w.host.store.pairs[e.cert.thumbprint]
 		old := e.added.Before(w.now.Add(-7 * time.Hour))
-		if held && old && !e.cert.foreign && slices.Contains(read, e) && w.tenant.now().Before(e.cert.notAfter) {
+		if held && old && !e.cert.foreign && !e.cert.forgotten && slices.Contains(read, e) && w.tenant.now().Before(e.cert.notAfter) {
 			w.breaks("the list of %s is PATCHed although %s can sign", w.nameOf(r), e.cert.name)
 		}
 	}
@@ -190,8 +190,11 @@ func (w *world) person(a *app) {
 			c.holds = c.fetched
 		}
 	}
-	if len(a.consumers) > 0 {
-		_, _ = w.host.program.Confirm(ctx, a.name, string(a.consumers[0].holds.thumbprint[:8]), "", "admin")
+	for _, c := range a.consumers {
+		if !slices.ContainsFunc(a.consumers, func(o *consumer) bool { return o.byWord() && o.holds != c.holds }) {
+			_, _ = w.host.program.Confirm(ctx, a.name, string(c.holds.thumbprint[:8]), "", "admin")
+			return
+		}
 	}
 }
 

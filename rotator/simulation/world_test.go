@@ -74,6 +74,9 @@ type consumer struct {
 	target  *target
 }
 
+// byWord reports whether only a person knows what it uses.
+func (c *consumer) byWord() bool { return c.kind == "" || c.kind == rotator.DeliverHandOff }
+
 func (w *world) note(format string, args ...any) {
 	if w.keep {
 		w.log = append(w.log, w.now.Format("2006-01-02 15:04:05 ")+fmt.Sprintf(format, args...))
@@ -273,9 +276,12 @@ func (w *world) advance(d time.Duration) {
 		sooner(w.clockTill, func() {
 			w.note("the clocks are right again")
 			w.tenant.off, w.host.off, w.clockTill = 0, 0, time.Time{}
-			w.wake = w.now
+			w.wake, w.still = w.now, 0
 		})
-		sooner(w.stormTill, func() { w.tenant.weather, w.stormTill = weather{lag: 2 * time.Second}, time.Time{} })
+		sooner(w.stormTill, func() {
+			w.tenant.weather, w.stormTill = weather{lag: 2 * time.Second}, time.Time{}
+			w.wake, w.still = w.now, 0
+		})
 		if w.host.dead {
 			sooner(w.host.downTill, func() { w.note("the host is up again"); w.host.boot() })
 		} else {
@@ -302,8 +308,8 @@ func (w *world) pass(at time.Time) {
 func (w *world) checkAt() time.Time {
 	at := w.checked.Add(day)
 	open := w.checked.Add(6 * time.Hour)
-	if w.still > 30 {
-		at, open = w.checked.Add(4*day), w.checked.Add(min(time.Duration(w.still-30)*3*time.Hour, 8*day))
+	if gap := w.patience(); gap > 0 {
+		at, open = w.checked.Add(day+gap), w.checked.Add(6*time.Hour+gap)
 	}
 	var due, openAt time.Time
 	for _, wakes := range w.host.store.wakes {
@@ -352,7 +358,7 @@ func (w *world) round(check bool) {
 	} else {
 		w.still, w.phases = 0, now
 	}
-	if gap := min(time.Duration(w.still-30)*3*time.Hour, 8*day); gap > 0 && !w.wake.IsZero() && w.wake.Before(w.now.Add(gap)) {
+	if gap := w.patience(); gap > 0 && !w.wake.IsZero() && w.wake.Before(w.now.Add(gap)) {
 		w.wake = w.now.Add(gap)
 	}
 	if w.wake.IsZero() || w.wake.After(before) {
@@ -363,6 +369,12 @@ func (w *world) round(check bool) {
 		w.breaks("the program spins: it is due again at once, 50 times")
 	}
 	w.wake = w.now.Add(time.Millisecond)
+}
+
+// patience is how much longer than it would the program may wait: the longer nothing
+// changes, the less often it runs. A busy host is as slow.
+func (w *world) patience() time.Duration {
+	return max(0, min(time.Duration(w.still-8)*8*time.Hour, 20*day))
 }
 
 // phasesNow names what is open.
