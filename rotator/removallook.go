@@ -299,7 +299,11 @@ func (l *removalLook) judge(m *Removal, now time.Time) (send bool) {
 	was := m.RemovalFrom
 	m.LookAt = l.next(m, now)
 	m.RemovalFrom = l.from(m, now)
-	switch isRemoved(s, l.times) {
+	known := isRemoved(s, l.times)
+	if l.r.without(RuleRemoved) {
+		known = verdictRemoved
+	}
+	switch known {
 	case verdictRemoved:
 		m.RemovedAt = m.At.UTC()
 		l.end(m, RemovalRemoved, now)

@@ -20,6 +20,14 @@ type Simulated struct {
 // Rule names one rule that can be taken out of a simulated program.
 type Rule string
 
+// The rules that can be taken out.
+const (
+	RuleRemoved     Rule = "removed is what is absent and refused (R2, C16)"
+	RuleClock       Rule = "nothing starts by itself while the clocks differ (P9)"
+	RuleUploadLimit Rule = "the upload limit (P19)"
+	RuleSigners     Rule = "a list is PATCHed only where no pair can sign (P6, C1, C2)"
+)
+
 // without reports whether a rule is taken out.
 func (r *Rotator) without(rule Rule) bool { return r.Simulated != nil && r.Simulated.Without[rule] }
 

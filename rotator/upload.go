@@ -301,7 +301,7 @@ func (t *turn) passwords(ctx context.Context) ([]string, error) {
 // its effect is durable before.
 func (t *turn) send(ctx context.Context, signer KeyPair, listing Listing) (*wait, error) {
 	now := t.now().UTC()
-	if at := uploadAllowedAt(t.app.Uploads, t.policy.UploadLimit, now); now.Before(at) && !t.rot.Force {
+	if at := uploadAllowedAt(t.app.Uploads, t.policy.UploadLimit, now); now.Before(at) && !t.rot.Force && !t.r.without(RuleUploadLimit) {
 		return &wait{WaitingLimit, at}, nil
 	}
 	next, err := t.pair(ctx, &t.rot.New)
@@ -309,7 +309,7 @@ func (t *turn) send(ctx context.Context, signer KeyPair, listing Listing) (*wait
 		return nil, err
 	}
 	way := WayAddKey
-	if signer.IsZero() {
+	if signer.IsZero() || t.app.Mode == ModeManaged && t.r.without(RuleSigners) {
 		way = WayPatch
 	}
 	requested, err := t.requestedKeyID(ctx, way)

@@ -137,6 +137,17 @@ func kinds() []kind {
 		}},
 		{"policy", 2, false, func(_ *world, a *app, chance *rand.Rand) { a.reg.longest = pick(chance, 0, 0, 10*day, 40*day, 100*day) }},
 		{"swap-file", 4, false, func(w *world, a *app, chance *rand.Rand) { w.swap(a, chance) }},
+		{"swap-and-back", 3, false, func(w *world, a *app, chance *rand.Rand) {
+			for _, c := range a.consumers {
+				if now := c.target; c.kind == rotator.DeliverFile && now.cert != nil {
+					cert, password := now.cert, now.password
+					w.swap(a, chance)
+					w.read(c)
+					w.write(now, cert, password)
+					return
+				}
+			}
+		}},
 		{"readable", 1, false, func(_ *world, a *app, _ *rand.Rand) { a.reg.readable = !a.reg.readable }},
 
 		{"lag", 3, false, func(w *world, _ *app, chance *rand.Rand) {
@@ -149,7 +160,7 @@ func kinds() []kind {
 			w.tenant.weather.late, w.tenant.weather.ghost = some(), some()
 			w.stormTill = w.now.Add(pick(chance, time.Hour, day, 4*day))
 		}},
-		{"fair", 4, false, func(w *world, _ *app, _ *rand.Rand) { w.tenant.weather = weather{lag: 2 * time.Second} }},
+		{"fair", 2, false, func(w *world, _ *app, _ *rand.Rand) { w.tenant.weather = weather{lag: 2 * time.Second} }},
 		{"tenant-clock", 1, false, func(w *world, _ *app, chance *rand.Rand) {
 			w.tenant.off, w.clockTill = pick(chance, 0, 0, time.Hour, -8*day), w.now.Add(pick(chance, time.Hour, day, 4*day))
 		}},
@@ -244,6 +255,8 @@ func (w *world) trackAgain(a *app, chance *rand.Rand) {
 		}
 		return
 	}
+	// Who adds it says with its deliveries which consumers there are.
+	a.consumers = slices.DeleteFunc(a.consumers, func(c *consumer) bool { return c.kind == "" })
 	spec := a.spec
 	spec.PFX, spec.Password, spec.KeyID = nil, "", ""
 	for _, e := range a.reg.list(w.now) {
@@ -289,10 +302,10 @@ func (w *world) swap(a *app, chance *rand.Rand) {
 	w.write(c.target, put, c.password)
 }
 
-// wasDelivered reports whether anybody has the file of a pair.
+// wasDelivered reports whether somebody may have the file of a pair.
 func (w *world) wasDelivered(a *app, c *certificate) bool {
 	return slices.ContainsFunc(a.consumers, func(one *consumer) bool {
-		return one.holds == c || one.target != nil && one.target.cert == c || one.fetched == c
+		return one.fetched == c || slices.Contains(one.had, c) || one.target != nil && one.target.cert == c
 	})
 }
 

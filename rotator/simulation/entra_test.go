@@ -42,6 +42,11 @@ type weather struct {
 	ghost int
 }
 
+// ordinary is the weather of most days: now and then an answer is lost or wrong.
+func ordinary() weather {
+	return weather{lag: 2 * time.Second, lost: 4, doubled: 2, late: 2, ghost: 8}
+}
+
 // tenant is Entra as it was seen to behave: identities stand for signatures. Reads go
 // to replicas, writes to the one truth.
 type tenant struct {
@@ -97,16 +102,17 @@ func (t *tenant) fail(class rotator.Class, reason rotator.Reason, ambiguous bool
 	return &rotator.Failure{Class: class, Reason: reason, Ambiguous: ambiguous, Message: fmt.Sprintf(format, args...), ServerTime: t.date()}
 }
 
+// find returns the registration with the object ID. As the Graph client does, it refuses
+// one that is another app's.
 func (t *tenant) find(id rotator.ClientID, object rotator.ObjectID) (*registration, *rotator.Failure) {
-	if r := t.apps[id]; r != nil && (object == "" || object == r.object) {
-		return r, nil
+	r := t.apps[id]
+	switch {
+	case r == nil:
+		return nil, t.fail(rotator.ClassGone, rotator.ReasonAppNotFound, false, "no such app")
+	case object != "" && object != r.object:
+		return nil, t.fail(rotator.ClassFix, rotator.ReasonOther, false, "the object ID is that of another app registration")
 	}
-	for _, r := range t.apps {
-		if object != "" && r.object == object {
-			return r, nil
-		}
-	}
-	return nil, t.fail(rotator.ClassGone, rotator.ReasonAppNotFound, false, "no such app")
+	return r, nil
 }
 
 // weatherOf lets the tenant misbehave before a request is carried out.
@@ -260,6 +266,7 @@ func (t *tenant) newKeyID() rotator.KeyID {
 
 func (t *tenant) AddKey(_ context.Context, as rotator.Access, proof rotator.KeyPair, add rotator.NewKey) (rotator.KeyID, error) {
 	var id rotator.KeyID
+	counted := false
 	err := t.w.host.effect("addKey", func() error {
 		return t.write("addKey", func() *rotator.Failure {
 			r, f := t.authorize(as)
@@ -276,7 +283,11 @@ func (t *tenant) AddKey(_ context.Context, as rotator.Access, proof rotator.KeyP
 			c := t.w.byDER(add.Certificate)
 			r.entries = append(r.entries, &entry{id: id, cert: c, name: add.DisplayName, added: t.w.now})
 			t.w.note("Entra adds %s to %s", c.name, t.w.nameOf(r))
-			t.w.judgeUpload(r, c, add)
+			t.w.judgeUpload(r, c)
+			if !counted {
+				counted = true
+				t.w.judgeLimit(r)
+			}
 			return nil
 		})
 	})
@@ -312,7 +323,7 @@ func (t *tenant) PatchKeys(_ context.Context, as rotator.Access, seen []rotator.
 			t.replace(r, keep, "rotate")
 			r.entries = append(r.entries, &entry{id: id, cert: c, name: add.DisplayName, added: t.w.now})
 			t.w.note("the list of %s is PATCHed, with %s", t.w.nameOf(r), c.name)
-			t.w.judgeUpload(r, c, add)
+			t.w.judgeUpload(r, c)
 			return nil
 		})
 	})

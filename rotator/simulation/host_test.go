@@ -78,6 +78,7 @@ type certificate struct {
 	sha1                string
 	notBefore, notAfter time.Time
 	foreign             bool
+	app                 string // for which the program made it
 	// givenUp is since when a person calls it compromised; cut that its removal may lock
 	// out; told that a person asked for the removal of this foreign one.
 	givenUp   time.Time
@@ -224,8 +225,10 @@ func (h *host) boot() {
 		GenerateKey: func(int) (*rsa.PrivateKey, error) { return key(), nil },
 		Simulated: &rotator.Simulated{
 			Without: h.w.without,
-			Certificate: func(_ string, notBefore, notAfter time.Time) ([]byte, error) {
-				return h.w.newCertificate(notBefore, notAfter).der, nil
+			Certificate: func(app string, notBefore, notAfter time.Time) ([]byte, error) {
+				c := h.w.newCertificate(notBefore, notAfter)
+				c.app = app
+				return c.der, nil
 			},
 		},
 	}

@@ -32,7 +32,7 @@ func (w *world) gone(r *registration, e *entry, by string) {
 			continue
 		}
 		for _, one := range a.consumers {
-			if one.holds == c {
+			if one.holds == c && c.givenUp.IsZero() || one.holds == c && (one.readAt.IsZero() || w.now.Sub(one.changed) < one.gap) {
 				w.breaks("%s is locked out: it uses %s, which was removed", one.name, c.name)
 			} else if one.target != nil && one.target.cert == c && one.kind == rotator.DeliverFile {
 				w.breaks("%s is locked out at its next start: its file is %s, which was removed", one.name, c.name)
@@ -67,25 +67,32 @@ func (w *world) judgeDelivery(p rotator.Package, c *certificate) {
 }
 
 // judgeUpload judges a certificate that was just added.
-func (w *world) judgeUpload(r *registration, c *certificate, _ rotator.NewKey) {
+func (w *world) judgeUpload(r *registration, c *certificate) {
+	if w.tenant.now().After(c.notAfter) {
+		w.breaks("%s was uploaded, which has expired by Entra's time", c.name)
+	}
+	if c.app != "" && c.app != w.nameOf(r) {
+		w.breaks("%s was made for %s and uploaded to %s", c.name, c.app, w.nameOf(r))
+	}
+}
+
+// judgeLimit judges how often is uploaded: two requests an hour that change something,
+// and those that a person forces.
+func (w *world) judgeLimit(r *registration) {
 	for _, a := range w.apps {
 		if a.reg != r {
 			continue
 		}
-		recent := 0
 		a.uploads = append(a.uploads, w.now)
+		recent := 0
 		for _, at := range a.uploads {
-			if w.now.Sub(at) < 23*time.Hour {
+			if w.now.Sub(at) < 50*time.Minute {
 				recent++
 			}
 		}
-		// Those that were sent late or twice came from one request.
-		if recent > 4+a.forced+2 {
-			w.breaks("%d certificates were uploaded to %s within a day", recent, a.name)
+		if recent > 3+a.forced && a.excuse == "" {
+			w.breaks("%d uploads to %s within an hour", recent, a.name)
 		}
-	}
-	if w.tenant.now().After(c.notAfter) {
-		w.breaks("%s was uploaded, which has expired by Entra's time", c.name)
 	}
 }
 
@@ -104,6 +111,9 @@ func (w *world) judgePatch(r *registration, read []*entry) {
 // hear judges what the program reports.
 func (w *world) hear(e rotator.Event) {
 	w.note("event %s: %s", e.Kind, e.Summary)
+	if off := w.host.off - w.tenant.off; e.Kind == rotator.EventRotationStarted && w.automatic && off.Abs() > 15*time.Minute {
+		w.breaks("a rotation of %s starts automatically while the clocks differ", e.App)
+	}
 	if e.Kind != rotator.EventRemoved || e.Old == nil {
 		return
 	}
@@ -131,6 +141,7 @@ func containsWord(text, word string) bool {
 func (w *world) calm() {
 	w.note("the storm is over")
 	w.tenant.weather = weather{lag: 2 * time.Second}
+	w.tenant.late = nil
 	w.tenant.off, w.host.off, w.host.diskFull, w.host.dieIn = 0, 0, false, 0
 	w.host.downTill, w.clockTill, w.stormTill = w.now, time.Time{}, time.Time{}
 	for _, a := range w.apps {

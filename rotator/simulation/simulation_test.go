@@ -61,8 +61,8 @@ type played struct {
 }
 
 // playMany plays schedules side by side until there were so many, or the time is up,
-// or, with untilFound, a promise was broken.
-func playMany(seed uint64, many int, limit time.Duration, without map[rotator.Rule]bool, untilFound bool) *played {
+// or a promise was broken in the way of until, if that is given.
+func playMany(seed uint64, many int, limit time.Duration, without map[rotator.Rule]bool, until *regexp.Regexp) *played {
 	debug.SetGCPercent(400)
 	list := kinds()
 	p := &played{seed: seed, acts: map[string]int{}, pairs: map[[2]string]int{}, bySort: map[string]int{}, first: map[string]uint64{}, firstBroken: map[string]string{}}
@@ -73,7 +73,7 @@ func playMany(seed uint64, many int, limit time.Duration, without map[rotator.Ru
 	var work sync.WaitGroup
 	for range *workers {
 		work.Go(func() {
-			for !untilFound || !found.Load() {
+			for !found.Load() {
 				n := next.Add(1) - 1
 				if many > 0 && n >= int64(many) || limit > 0 && time.Since(begun) > limit {
 					return
@@ -83,7 +83,7 @@ func playMany(seed uint64, many int, limit time.Duration, without map[rotator.Ru
 				mu.Lock()
 				p.add(s, &l)
 				mu.Unlock()
-				if l.broken != "" && !isOpen.MatchString(sortOf(l.broken)) {
+				if until != nil && l.broken != "" && until.MatchString(sortOf(l.broken)) {
 					found.Store(true)
 				}
 			}
@@ -141,7 +141,7 @@ func TestSimulation(t *testing.T) {
 	if *schedules > 0 {
 		limit = 0
 	}
-	p := playMany(seed, *schedules, limit, nil, false)
+	p := playMany(seed, *schedules, limit, nil, nil)
 	t.Log(p)
 	list := kinds()
 	for sort, at := range p.first {

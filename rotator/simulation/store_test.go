@@ -118,6 +118,26 @@ func (m *memory) Due(_ context.Context, kind rotator.WakeKind, until time.Time, 
 	return list, m.host.gone()
 }
 
+func (m *memory) DueAfter(ctx context.Context, after rotator.Wake, until time.Time, limit int) ([]rotator.Wake, error) {
+	list, err := m.Due(ctx, after.Kind, until, 0)
+	list = slices.DeleteFunc(list, func(w rotator.Wake) bool {
+		return cmp.Or(w.At.Compare(after.At), cmp.Compare(w.App, after.App)) <= 0
+	})
+	if limit > 0 && len(list) > limit {
+		list = list[:limit]
+	}
+	return list, err
+}
+
+func (m *memory) CountDue(ctx context.Context, kind rotator.WakeKind, until time.Time) (int, error) {
+	list, err := m.Due(ctx, kind, until, 0)
+	return len(list), err
+}
+
+func (m *memory) Count(ctx context.Context, kind rotator.WakeKind) (int, error) {
+	return m.CountDue(ctx, kind, time.Unix(1<<40, 0))
+}
+
 func (m *memory) NextDue(ctx context.Context, kind rotator.WakeKind) (rotator.Wake, bool, error) {
 	list, err := m.Due(ctx, kind, time.Unix(1<<40, 0), 1)
 	if len(list) == 0 {

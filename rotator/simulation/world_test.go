@@ -28,7 +28,9 @@ type world struct {
 	without      map[rotator.Rule]bool
 	// wake is when the program is due next, checked when its last check was.
 	wake, checked time.Time
-	spins         int
+	// automatic tells that nobody asked for what happens now.
+	automatic bool
+	spins     int
 	// still counts rounds since anything was done or a phase was reached: one in which
 	// nothing changes is as good as ten.
 	still  int
@@ -69,6 +71,10 @@ type consumer struct {
 	holds    *certificate
 	password string
 	readAt   time.Time // zero: nothing new to read
+	// had are the pairs that it used before.
+	had []*certificate
+	// changed is when its target last did.
+	changed time.Time
 	// fetched is what a person took for it.
 	fetched *certificate
 	target  *target
@@ -131,6 +137,7 @@ func (w *world) target(d rotator.Delivery) *target {
 func (w *world) write(t *target, c *certificate, password string) {
 	t.cert, t.password = c, password
 	for _, reader := range t.readers {
+		reader.changed = w.now
 		if reader.readAt.IsZero() {
 			reader.readAt = w.now.Add(w.readIn(reader))
 		}
@@ -140,11 +147,13 @@ func (w *world) write(t *target, c *certificate, password string) {
 // readIn is when a consumer reads: at once, some time within its rule, or at its end.
 func (w *world) readIn(c *consumer) time.Duration {
 	chance := w.chance("read " + c.name)
-	switch chance.IntN(3) {
+	switch chance.IntN(4) {
 	case 0:
 		return time.Second
 	case 1:
 		return c.gap - time.Second
+	case 2: // late: the overlap, a day at least, is for those
+		return c.gap + time.Duration(chance.Int64N(int64(20*time.Hour)))
 	}
 	return time.Duration(chance.Int64N(int64(c.gap)))
 }
@@ -157,6 +166,7 @@ func (w *world) read(c *consumer) {
 		return
 	}
 	w.note("the consumer %s reads %s", c.name, t.cert.name)
+	c.had = append(c.had, c.holds)
 	if t.password != c.password && c.app.excuse == "" {
 		w.breaks("%s cannot open its file: another password", c.name)
 	}
@@ -169,7 +179,7 @@ func newWorld(seed uint64, without map[rotator.Rule]bool, keep bool) *world {
 		seed: seed, now: time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC), certificates: map[rotator.Thumbprint]*certificate{},
 		targets: map[string]*target{}, without: without, keep: keep,
 	}
-	w.tenant = &tenant{w: w, apps: map[rotator.ClientID]*registration{}, weather: weather{lag: 2 * time.Second}}
+	w.tenant = &tenant{w: w, apps: map[rotator.ClientID]*registration{}, weather: ordinary()}
 	w.host = &host{w: w}
 	w.host.store = newMemory(w.host)
 	w.host.store.heard = w.hear
@@ -279,7 +289,7 @@ func (w *world) advance(d time.Duration) {
 			w.wake, w.still = w.now, 0
 		})
 		sooner(w.stormTill, func() {
-			w.tenant.weather, w.stormTill = weather{lag: 2 * time.Second}, time.Time{}
+			w.tenant.weather, w.stormTill = ordinary(), time.Time{}
 			w.wake, w.still = w.now, 0
 		})
 		if w.host.dead {
@@ -347,7 +357,9 @@ func (w *world) round(check bool) {
 	if check {
 		w.checked = w.now
 	}
+	w.automatic = true
 	next := w.host.program.Round(context.Background(), check)
+	w.automatic = false
 	w.afterwards()
 	w.wake = time.Time{}
 	if !next.IsZero() {
