@@ -52,6 +52,7 @@ type Server struct {
 
 	refused refusals
 	backups backups
+	costly  oneByOne
 	mu      sync.Mutex
 	live    *live // guarded by mu; nil: Access and Warnings
 	// backupFailure is why the last scheduled one failed; guarded by mu.
@@ -140,9 +141,9 @@ func (s *Server) routes() []route {
 	return []route{
 		{toRead, "GET /v1/apps/{name}", maxBodyBytes, s.app},
 		{toRead, "GET /v1/apps/{name}/handoff", maxBodyBytes, s.handOff},
-		{toRead, "GET /v1/apps/{name}/signins", maxBodyBytes, s.signIns},
+		{toChange, "GET /v1/apps/{name}/signins", maxBodyBytes, s.signIns},
 		{toRead, "GET /v1/rotations/{id}", maxBodyBytes, s.rotation},
-		{toRead, "GET /v1/report", maxBodyBytes, s.report},
+		{toRead, "GET /v1/report", maxBodyBytes, s.reportInTurn},
 		{toRead, "GET /v1/alerts", maxBodyBytes, s.alerts},
 		{toRead, "GET /v1/history", maxBodyBytes, s.history},
 		{toChange, "POST /v1/apps", maxAddBytes, s.add},
@@ -183,15 +184,56 @@ type stream struct {
 func (s *Server) streams() []stream {
 	return []stream{
 		{toRead, "GET /v1/rotations/{id}/events", s.events},
-		{toRead, "GET /v1/discover", s.discover},
+		{toChange, "GET /v1/discover", s.discover},
 		{toRead, "GET /v1/status", s.status},
 		{toRead, "GET /v1/apps", s.apps},
 		{toRead, "GET /v1/plan", s.plan},
-		{toRead, "GET /v1/store/check", long(s.checkStore)},
-		{toRead, "GET /v1/audit/proof", long(s.proveAudit)},
+		{toRead, "GET /v1/store/check", s.inTurn(long(s.checkStore))},
+		{toRead, "GET /v1/audit/proof", s.inTurn(long(s.proveAudit))},
 		{toRead, "GET /v1/audit", func(_ context.Context, w http.ResponseWriter, r *http.Request) { s.audit(w, r) }},
 		{toChange, "POST /v1/tenants/{name}/verify", s.verifyTenant},
 		{toBackUp, "POST /v1/backup", func(_ context.Context, w http.ResponseWriter, r *http.Request) { s.backup(w, r) }},
+	}
+}
+
+// inTurn has readers wait for each other where an answer costs much: many of them side by
+// side would take the processor from rotations.
+func (s *Server) inTurn(answer func(context.Context, http.ResponseWriter, *http.Request)) func(context.Context, http.ResponseWriter, *http.Request) {
+	return func(stop context.Context, w http.ResponseWriter, r *http.Request) {
+		leave, err := s.costly.enter(r.Context())
+		if err != nil {
+			writeError(w, err)
+			return
+		}
+		defer leave()
+		answer(stop, w, r)
+	}
+}
+
+// reportInTurn is the same for the report of a year.
+func (s *Server) reportInTurn(c call) (int, any, error) {
+	leave, err := s.costly.enter(c.Context())
+	if err != nil {
+		return 0, nil, err
+	}
+	defer leave()
+	return s.report(c)
+}
+
+// oneByOne lets one in at a time. The zero value is free.
+type oneByOne struct {
+	once sync.Once
+	free chan struct{}
+}
+
+// enter waits for its turn; leave ends it.
+func (o *oneByOne) enter(ctx context.Context) (leave func(), err error) {
+	o.once.Do(func() { o.free = make(chan struct{}, 1) })
+	select {
+	case o.free <- struct{}{}:
+		return func() { <-o.free }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
 }
 

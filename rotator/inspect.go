@@ -169,7 +169,7 @@ func (r *Rotator) inspectTenant(ctx context.Context, tenant string) error {
 		r: r, tenant: tenant, now: r.now().UTC(), since: known.At, watch: known.WatchAll,
 		met: map[string]bool{}, byIdentity: true, ending: endings{stages: r.stages()},
 	}
-	err = r.registered(ctx, tenant, func(page InventoryPage) error { return in.page(ctx, page) })
+	err = r.registered(ctx, tenant, true, func(page InventoryPage) error { return in.page(ctx, page) })
 	unlisted := ""
 	if f := failureOf(err); f != nil && f.Class == ClassFix {
 		in.byIdentity, in.doubtful, in.ending = false, nil, endings{stages: r.stages()}

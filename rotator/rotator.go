@@ -101,6 +101,8 @@ type Rotator struct {
 	claims map[string]*claim
 	asked  map[string]bool
 	rests  map[string]rest
+	// listings hold what who lists a tenant puts in.
+	listings map[string]chan struct{}
 	// clocks are what answers showed of the tenants' clocks.
 	clocks map[string]clockReading
 	// accepted is when apps signed in to show the clock.
