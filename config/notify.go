@@ -61,7 +61,7 @@ func DefaultExpiryStages() []Duration {
 func EventKinds() []string {
 	return []string{
 		"expiring", "rotation_started", "rotated", "rotation_failed", "rolled_back", "handoff_ready", "handoff_overdue",
-		"foreign_credential", "certificate_missing", "renewal_at_risk", "no_delivery", "old_certificate_in_use", "removal_unconfirmed", "certificate_removed", "key_id_unknown", "tenant_fact_changed", "keys_taken", "recovered", "stopped", "channel_failing", "store_failing", "test",
+		"foreign_credential", "certificate_missing", "renewal_at_risk", "no_delivery", "old_certificate_in_use", "removal_unconfirmed", "certificate_removed", "key_id_unknown", "tenant_fact_changed", "keys_taken", "inspection_overdue", "recovered", "stopped", "channel_failing", "store_failing", "test",
 	}
 }
 

@@ -1,8 +1,10 @@
 package rotator
 
 import (
+	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -39,3 +41,11 @@ func (f *TenantFacts) Contradicted(fresh *TenantFacts) []string {
 	slices.Sort(names)
 	return names
 }
+
+// Dispatch hands out due apps once, to workers that do.
+func (r *Rotator) Dispatch(ctx context.Context, work *sync.WaitGroup, slots chan struct{}, do func(app string)) {
+	r.dispatch(ctx, work, slots, WakeContinue, func(_ context.Context, _ *claim, app string) { do(app) })
+}
+
+// BlockWarnings name the tenants that hold their share of the workers for long.
+func (r *Rotator) BlockWarnings() []string { return r.blockWarnings() }

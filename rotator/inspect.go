@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -18,7 +19,10 @@ type Inspection struct {
 	At time.Time `json:"at,omitzero"`
 	// Tried is when the last one ended, and Error how it failed; empty: it worked.
 	Tried time.Time `json:"tried,omitzero"`
-	Error string    `json:"error,omitempty"`
+	// OverdueAt is when an alert said that the last one that worked is too old; zero:
+	// none did.
+	OverdueAt time.Time `json:"overdue_at,omitzero"`
+	Error     string    `json:"error,omitempty"`
 }
 
 // Listed is what was on an app besides ours, and whether ours was.
@@ -79,13 +83,27 @@ func (r *Rotator) inspectionWarnings(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	var warnings []string
+	warnings := r.blockWarnings()
 	for _, tenant := range slices.Sorted(maps.Keys(tenants)) {
-		if failed := tenants[tenant].Inspection.Error; failed != "" {
-			warnings = append(warnings, "the last inspection failed: "+failed)
+		known := tenants[tenant].Inspection
+		if known.Error != "" {
+			warnings = append(warnings, "the last inspection failed: "+known.Error)
+		}
+		if r.isOverdue(known, r.now()) {
+			warnings = append(warnings, "tenant "+tenant+" was last inspected on "+known.At.Format("2006-01-02 15:04 MST")+": credentials that appeared since are not noticed")
 		}
 	}
 	return warnings, nil
+}
+
+// isOverdue reports whether the last inspection that worked is older than two periods of
+// the schedule. One that never worked says so itself.
+func (r *Rotator) isOverdue(known Inspection, now time.Time) bool {
+	if r.InspectSchedule == nil || known.At.IsZero() {
+		return false
+	}
+	first := r.InspectSchedule.Next(known.At)
+	return now.After(r.InspectSchedule.Next(r.InspectSchedule.Next(first)))
 }
 
 // RunInspections inspects the tenants on their schedule until ctx is done.
@@ -126,18 +144,41 @@ func (r *Rotator) RunInspections(ctx context.Context) error {
 // Inspect looks at every tenant once: it tells of credentials that appeared on
 // tracked apps or are gone from them, and of those that end and that nobody
 // replaces. Where a tenant may not be listed, it asks for each tracked app.
+//
+// Tenants do not wait for each other: each has a worker of its own and a time limit.
 func (r *Rotator) Inspect(ctx context.Context) error {
-	var failed []error
-	for _, tenant := range r.settings().Tenants {
-		if err := r.inspectTenant(ctx, tenant); err != nil {
-			failed = append(failed, err)
+	tenants := r.settings().Tenants
+	failed := make([]error, len(tenants))
+	free := make(chan struct{}, inspectedAtOnce)
+	var work sync.WaitGroup
+	for i, tenant := range tenants {
+		select {
+		case free <- struct{}{}:
+		case <-ctx.Done():
 		}
 		if ctx.Err() != nil {
-			return ctx.Err()
+			break
 		}
+		work.Go(func() {
+			defer func() { <-free }()
+			failed[i] = r.inspectTenant(ctx, tenant)
+		})
+	}
+	work.Wait()
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
 	return errors.Join(failed...)
 }
+
+const (
+	// inspectedAtOnce is how many tenants are inspected side by side: far more than will
+	// be slow at the same time.
+	inspectedAtOnce = 32
+	// inspectionTime is how long the inspection of one tenant may take. Graph lets the
+	// certificates of some 9,000 apps an hour be read one by one.
+	inspectionTime = 4 * time.Hour
+)
 
 // inspection is one look at one tenant.
 type inspection struct {
@@ -159,7 +200,9 @@ type inspection struct {
 	ending  endings
 }
 
-func (r *Rotator) inspectTenant(ctx context.Context, tenant string) error {
+func (r *Rotator) inspectTenant(whole context.Context, tenant string) error {
+	ctx, cancelTime := context.WithTimeout(whole, inspectionTime)
+	defer cancelTime()
 	before, err := r.Store.Tenant(ctx, tenant)
 	if err != nil {
 		return err
@@ -187,8 +230,11 @@ func (r *Rotator) inspectTenant(ctx context.Context, tenant string) error {
 	if err == nil {
 		err = in.preflights(ctx)
 	}
+	if whole.Err() != nil {
+		return whole.Err()
+	}
 	if ctx.Err() != nil {
-		return ctx.Err()
+		err = fmt.Errorf("tenant %s: it was not read to its end within %s", tenant, inspectionTime)
 	}
 	lasts, cancel := lasting(ctx)
 	defer cancel()
@@ -200,7 +246,17 @@ func (r *Rotator) inspectTenant(ctx context.Context, tenant string) error {
 		of.Inspection.Tried = in.now
 		if err != nil {
 			of.Inspection.Error = err.Error()
+			if r.isOverdue(of.Inspection, r.now()) && of.Inspection.OverdueAt.IsZero() {
+				of.Inspection.OverdueAt = in.now
+				rec.Events = append(rec.Events, r.newEvent(nil, nil, EventInspectionOverdue, SeverityWarning,
+					fmt.Sprintf("tenant %s was last inspected on %s, so credentials that appeared since are not noticed: %s", tenant, of.Inspection.At.Format("2006-01-02 15:04 MST"), err),
+					"find out why the tenant does not answer: rotate discover --tenant "+tenant))
+			}
 		} else {
+			if !of.Inspection.OverdueAt.IsZero() {
+				rec.Events = append(rec.Events, r.newEvent(nil, nil, EventRecovered, SeverityInfo, "tenant "+tenant+" is inspected again", ""))
+				of.Inspection.OverdueAt = time.Time{}
+			}
 			of.Inspection.At, of.Inspection.Error = in.now, unlisted
 			rec.Events = append(rec.Events, in.ending.events(r, tenant, in.now)...)
 		}

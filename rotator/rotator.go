@@ -101,6 +101,7 @@ type Rotator struct {
 	claims map[string]*claim
 	asked  map[string]bool
 	rests  map[string]rest
+	shares shares
 	// listings hold what who lists a tenant puts in.
 	listings map[string]chan struct{}
 	// clocks are what answers showed of the tenants' clocks.

@@ -3,6 +3,7 @@ package rotator
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 )
@@ -83,14 +84,24 @@ func (r *Rotator) setNextCheck(at time.Time) {
 // begin starts due apps' rotations in free workers and returns the apps that
 // found none.
 func (r *Rotator) begin(ctx context.Context, work *sync.WaitGroup, slots chan struct{}, apps []string) []string {
+	var passed []string // their tenants have their share of the workers
 	for i, app := range apps {
+		if len(passed) == batch {
+			return append(slices.Clone(apps[i:]), passed...) // others come first at the next round
+		}
+		leave, ok := r.takeShare(ctx, app, cap(slots))
+		if !ok {
+			passed = append(passed, app)
+			continue
+		}
 		select {
 		case slots <- struct{}{}:
 		default:
-			return apps[i:] // a worker that ends wakes the loop
+			leave()
+			return append(passed, apps[i:]...) // a worker that ends wakes the loop
 		}
 		work.Go(func() {
-			defer func() { <-slots; r.wake() }()
+			defer func() { leave(); <-slots; r.wake() }()
 			c, release, ok := r.tryClaim(app)
 			if !ok {
 				return
@@ -101,7 +112,7 @@ func (r *Rotator) begin(ctx context.Context, work *sync.WaitGroup, slots chan st
 			}
 		})
 	}
-	return nil
+	return passed
 }
 
 // startUnasked plans a due app's rotation and keeps the reason if it cannot.
@@ -160,25 +171,40 @@ func (r *Rotator) trouble(ctx context.Context, app string, f *Failure) error {
 func (r *Rotator) dispatch(ctx context.Context, work *sync.WaitGroup, slots chan struct{}, kind WakeKind,
 	do func(ctx context.Context, c *claim, app string),
 ) time.Time {
-	now := r.now()
-	later := now.Add(loopNap)
 	limit := batch
 	if r.Schedule == nil {
 		limit = 0 // only a few of them were asked for
 	}
+	for {
+		until, more := r.dispatchSome(ctx, work, slots, kind, do, limit)
+		if !more || limit == 0 {
+			return until
+		}
+		limit *= 4 // those in front are of tenants that have their share of the workers
+	}
+}
+
+// dispatchSome is dispatch for the first entries, up to limit. more tells that all of them
+// were seen, some were passed over because of their tenants, and there may be more.
+func (r *Rotator) dispatchSome(ctx context.Context, work *sync.WaitGroup, slots chan struct{}, kind WakeKind,
+	do func(ctx context.Context, c *claim, app string), limit int,
+) (until time.Time, more bool) {
+	now := r.now()
+	later := now.Add(loopNap)
 	wakes, err := r.Store.Due(ctx, kind, later, limit)
 	if err != nil {
 		if ctx.Err() == nil {
 			r.log().ErrorContext(ctx, "cannot read the due index", "kind", kind, "err", err)
 		}
-		return later
+		return later, false
 	}
+	passed := false
 	for _, w := range wakes {
 		if r.Schedule == nil && !r.isAsked(w.App) {
 			continue
 		}
 		if w.At.After(now) {
-			return earlier(w.At, later)
+			return earlier(w.At, later), false
 		}
 		if until := r.restsUntil(w.App); until.After(now) {
 			later = earlier(until, later)
@@ -188,18 +214,25 @@ func (r *Rotator) dispatch(ctx context.Context, work *sync.WaitGroup, slots chan
 		if !ok {
 			continue // being worked on; its release wakes the loop
 		}
+		leave, ok := r.takeShare(ctx, w.App, cap(slots))
+		if !ok {
+			release()
+			passed = true
+			continue // a worker that ends wakes the loop
+		}
 		select {
 		case slots <- struct{}{}:
 		default:
+			leave()
 			release()
-			return later // a worker that ends wakes the loop
+			return later, false // a worker that ends wakes the loop
 		}
 		work.Go(func() {
-			defer func() { release(); <-slots; r.wake() }()
+			defer func() { release(); leave(); <-slots; r.wake() }()
 			do(ctx, c, w.App)
 		})
 	}
-	return later
+	return later, passed && len(wakes) == limit
 }
 
 func earlier(a, b time.Time) time.Time {
