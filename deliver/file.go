@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"unicode"
 
 	"golang.org/x/sys/unix"
@@ -520,41 +521,51 @@ func (d *Deliverer) readBack(p *placement, pair rotator.KeyPair) error {
 	}
 }
 
-func (d *Deliverer) fileHolds(delivery rotator.Delivery, passwords []string) (rotator.Thumbprint, error) {
+func (d *Deliverer) fileHolds(delivery rotator.Delivery, passwords []string) (rotator.Target, error) {
 	t, err := newTarget(delivery)
 	if err != nil {
-		return "", err
+		return rotator.Target{}, err
 	}
 	if err := d.permit(filepath.Join(actual(filepath.Dir(t.path)), filepath.Base(t.path))); err != nil {
-		return "", err // said before anything is uploaded
+		return rotator.Target{}, err // said before anything is uploaded
 	}
 	root, err := os.OpenRoot(filepath.Dir(t.path))
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
+		return rotator.Target{}, nil
 	}
 	if err != nil {
-		return "", system("open folder "+filepath.Dir(t.path), err)
+		return rotator.Target{}, system("open folder "+filepath.Dir(t.path), err)
 	}
 	f := &folder{path: filepath.Dir(t.path), root: root}
 	defer f.close()
 	there, err := f.look(filepath.Base(t.path))
 	if err != nil || there.info == nil {
-		return "", err
+		return rotator.Target{}, err
 	}
 	if err := replaceable(t.path); err != nil {
-		return "", err // said before anything is uploaded, and by app test
+		return rotator.Target{}, err // said before anything is uploaded, and by app test
 	}
 	if there.unreadable != nil {
-		return "", there.unreadable
+		return rotator.Target{}, there.unreadable
 	}
 	if known, _, ok := d.remembered(there.data, passwords); ok {
-		return known, nil
+		return rotator.Target{Thumbprint: known, File: identityOf(there.info)}, nil
 	}
 	opened, err := d.decode(there, passwords)
 	if err != nil {
-		return "", fixf("find out who wrote it; if it may be overwritten: "+overwrite("APP", t.path), "%s holds %v", t.path, err)
+		return rotator.Target{}, fixf("find out who wrote it; if it may be overwritten: "+overwrite("APP", t.path), "%s holds %v", t.path, err)
 	}
-	return opened.pair.Thumbprint(), nil
+	return rotator.Target{Thumbprint: opened.pair.Thumbprint(), File: identityOf(there.info)}, nil
+}
+
+// identityOf names this very file: another one in its place, or one that was written
+// since, has another name, also with the same content.
+func identityOf(info fs.FileInfo) string {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return ""
+	}
+	return fmt.Sprintf("%d/%d/%d/%s", stat.Dev, stat.Ino, stat.Size, changedAt(stat))
 }
 
 // maxRemembered bounds how many opened files are remembered.

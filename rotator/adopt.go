@@ -492,7 +492,8 @@ func (r *Rotator) journalled(ctx context.Context, app *App) (map[Thumbprint]bool
 // targetAtAdoption warns about a target that the first delivery would find
 // changed hands.
 func (r *Rotator) targetAtAdoption(ctx context.Context, app *App, d Delivery, pair KeyPair) string {
-	held, err := r.settings().Deliverer.Holds(ctx, d, []string{pair.Password})
+	target, err := r.settings().Deliverer.Holds(ctx, d, []string{pair.Password})
+	held := target.Thumbprint
 	switch {
 	case errors.Is(err, ErrCannotTell), d.Replace:
 		return ""

@@ -23,6 +23,15 @@ type turn struct {
 	// its last sign-in with it, zero if there was none, at signedIn.
 	looked, signedIn time.Time
 	signIn           SignIn
+	// at is the newest time of Entra that an answer carried, at the host's time local.
+	at, local time.Time
+	// accepts are the pairs that a sign-in of this turn showed to be accepted, when;
+	// places and listing are what it saw last.
+	accepts map[Thumbprint]time.Time
+	places  map[string]Target
+	// asked tells that the confirmation hook exited 0 in this turn.
+	asked   bool
+	listing *Listing
 	// had is what the upload's sign-in with a pair of ours showed.
 	had earlierSignIn
 	// learnt is what [turn.learn] left for the next record.
@@ -261,6 +270,7 @@ func (t *turn) record(ctx context.Context, what string, change func(rec *Records
 		if rec.Rotation.Phase.IsEnd() {
 			rec.App.Rotation = ""
 		}
+		keepConsumers(rec.App, rec.Rotation)
 		t.app, t.rot = *rec.App, *rec.Rotation
 		return nil
 	})
@@ -443,6 +453,9 @@ func (r *Rotator) change(ctx context.Context, app string, change func(rec *Recor
 		if err := change(rec); err != nil {
 			return err
 		}
+		if rec.App != nil {
+			keepConsumers(rec.App, rec.Rotation)
+		}
 		r.tend(rec, r.now().UTC())
 		rec.Events = append(rec.Events, rec.repeats...)
 		if rec.App != nil {
@@ -534,10 +547,6 @@ func (t *turn) isFresh(pair KeyPair) bool {
 	if thumbprint == t.rot.New.ThumbprintSHA256 {
 		return t.now().Sub(t.rot.PhaseAt[PhaseUploaded]) < late
 	}
-	for _, c := range t.own() {
-		if c.ThumbprintSHA256 == thumbprint && !c.AddedAt.IsZero() {
-			return t.now().Sub(c.AddedAt) < late
-		}
-	}
-	return false
+	e := t.ledger().entry(thumbprint)
+	return e != nil && !e.AddedAt.IsZero() && t.now().Sub(e.AddedAt) < late
 }

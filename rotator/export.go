@@ -121,14 +121,21 @@ func (r *Rotator) Export(ctx context.Context, name string, req ExportRequest, by
 	if err != nil || opened.Thumbprint() != c.ThumbprintSHA256 {
 		return Exported{}, fmt.Errorf("app %s: the pair encoded as %q does not open again: %w", name, req.Encoding, err)
 	}
-	entry := AuditEntry{
-		At: r.now().UTC(), By: by, What: "key pair exported", App: name, Thumbprint: c.ThumbprintSHA256, Note: which + ", encoding " + req.Encoding,
-	}
 	ctx, cancel := lasting(ctx)
 	defer cancel()
-	return e, r.write(ctx, "", func(rec *Records) error {
-		rec.Audit = append(rec.Audit, entry)
-		rec.Events = append(rec.Events, r.takenEvent(&app, nil, c, by, entry.What))
+	return e, r.change(ctx, name, func(rec *Records) error {
+		if rec.App == nil {
+			return fmt.Errorf("app %s: %w", name, ErrNotFound)
+		}
+		// Nobody knows where it goes.
+		rec.App.eachConsumer(func(to *Consumer) {
+			to.mayHold(c.ThumbprintSHA256)
+			to.announce(c.ThumbprintSHA256)
+		})
+		rec.Audit = append(rec.Audit, AuditEntry{
+			At: r.now().UTC(), By: by, What: "key pair exported", App: name, Thumbprint: c.ThumbprintSHA256, Note: which + ", encoding " + req.Encoding,
+		})
+		rec.Events = append(rec.Events, r.takenEvent(rec.App, nil, c, by, "key pair exported"))
 		return nil
 	})
 }

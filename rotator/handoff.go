@@ -173,6 +173,12 @@ func (r *Rotator) HandOver(ctx context.Context, name string, req HandOverRequest
 			list[i].Shown++
 		}
 		rec.Rotation.HandOvers = list
+		rec.App.eachConsumer(func(c *Consumer) {
+			c.announce(h.Credential.ThumbprintSHA256)
+			if c.byWord() {
+				c.mayHold(h.Credential.ThumbprintSHA256)
+			}
+		})
 		rec.Audit = append(rec.Audit, AuditEntry{
 			At: now, By: by, What: what, App: name, Rotation: rec.Rotation.ID, Thumbprint: h.Credential.ThumbprintSHA256,
 			Note: "encoding " + req.Encoding,
@@ -189,22 +195,9 @@ func (r *Rotator) HandOver(ctx context.Context, name string, req HandOverRequest
 	return given, nil
 }
 
-// mayHave reports whether the consumer can hold the pair at all: not while the
-// only way to it is a person who has not fetched it. Until somebody fetched the
-// new pair it holds the old one.
-func (t *turn) mayHave(pair Thumbprint) bool {
-	if old := t.rot.Old; old != nil && old.ThumbprintSHA256 == pair && !t.fetched(t.rot.New.ThumbprintSHA256) {
-		return true
-	}
-	if !t.app.handsOff() || slices.ContainsFunc(t.app.Deliveries, func(d Delivery) bool { return d.Kind != DeliverHandOff }) {
-		return true
-	}
-	return t.fetched(pair)
-}
-
-func (t *turn) fetched(pair Thumbprint) bool {
-	return slices.ContainsFunc(t.rot.HandOvers, func(o HandOver) bool { return o.Thumbprint == pair })
-}
+// mayHave reports whether a consumer can hold the pair at all: not while the only way
+// to it is a person who has not fetched it.
+func (t *turn) mayHave(pair Thumbprint) bool { return t.ledger().isHeld(pair) }
 
 // NextStep says what the person does that the rotation waits for; empty: it waits
 // for nobody.
@@ -234,6 +227,7 @@ func (t *turn) askPerson(rec *Records, c *Credential) {
 	if c == nil || t.rule() != ConfirmPerson && !t.app.handsOff() {
 		return
 	}
+	rec.App.eachConsumer(func(other *Consumer) { other.announce(c.ThumbprintSHA256) })
 	consumer := t.app.HandOff.Consumer
 	if consumer == "" {
 		consumer = "its consumer"

@@ -27,7 +27,7 @@ func (t *turn) see(ctx context.Context, as KeyPair) (sight, error) {
 	// The certificates themselves are asked for only where the KeyID is not
 	// known: that reading is limited to 150 a minute.
 	withKeys := t.rot.New.KeyID == "" && t.rot.Upload.Sends > 0
-	listing, err := t.r.settings().Entra.Keys(ctx, t.access(as), withKeys)
+	listing, err := t.keys(ctx, as, withKeys)
 	if t.app.Mode == ModeSelf && reasonOf(err) == ReasonForbidden {
 		return sight{}, t.record(ctx, "", func(rec *Records) { rec.Rotation.Unreadable = true })
 	}
@@ -104,8 +104,8 @@ func (t *turn) remember(ctx context.Context, s *sight) error {
 // was seen must be durable before a replacement, and a reading that lags may not
 // show it again.
 func (t *turn) mayAddKey(until time.Time) bool {
-	return t.app.Mode == ModeSelf || slices.ContainsFunc(t.own(), func(c *Credential) bool {
-		return !c.isLeaving() && !c.GivenUp && until.Before(c.NotAfter)
+	return t.app.Mode == ModeSelf || slices.ContainsFunc(t.ledger().list, func(e entry) bool {
+		return e.role != roleNext && !e.isLeaving() && !e.GivenUp && until.Before(e.NotAfter)
 	})
 }
 
@@ -121,12 +121,10 @@ func (t *turn) isNew(e Entry) bool {
 	return t.rot.Upload.RequestedKeyID != "" && e.KeyID == t.rot.Upload.RequestedKeyID
 }
 
-// setKeyID notes the KeyID of the new certificate wherever it is described.
+// setKeyID notes the KeyID of the new certificate wherever it is described. Entra said
+// it.
 func setKeyID(rec *Records, id KeyID) {
-	rec.Rotation.New.KeyID = id
-	if c := rec.App.Current; c != nil && c.ThumbprintSHA256 == rec.Rotation.New.ThumbprintSHA256 {
-		c.KeyID = id
-	}
+	eachCopy(rec, rec.Rotation.New.ThumbprintSHA256, func(c *Credential) { c.KeyID, c.KeyIDByHand = id, false })
 }
 
 // entryName is the display name of our entries: NAME (rotate STORE/ROTATION).
@@ -166,19 +164,10 @@ func (t *turn) strangers(ctx context.Context, listing Listing) error {
 
 // isOurs reports whether the entry is one that the app's records name.
 func (t *turn) isOurs(e Entry) bool {
-	ours := []*Credential{t.app.Current, t.app.Previous, t.rot.Old, &t.rot.New}
-	for i := range t.app.Former {
-		ours = append(ours, &t.app.Former[i])
+	is := func(c *Credential) bool {
+		return c.KeyID != "" && c.KeyID == e.KeyID || e.Thumbprint != "" && e.Thumbprint == c.ThumbprintSHA256
 	}
-	for i := range t.rot.Extra {
-		ours = append(ours, &t.rot.Extra[i])
-	}
-	for i := range t.app.Orphans {
-		ours = append(ours, &t.app.Orphans[i].Credential)
-	}
-	return slices.ContainsFunc(ours, func(c *Credential) bool {
-		return c != nil && (c.KeyID != "" && c.KeyID == e.KeyID || e.Thumbprint != "" && e.Thumbprint == c.ThumbprintSHA256)
-	})
+	return is(&t.rot.New) || slices.ContainsFunc(t.ledger().list, func(o entry) bool { return is(&o.Credential) })
 }
 
 // lookEvery bounds how often a waiting rotation is compared with Entra.
@@ -323,6 +312,9 @@ func (t *turn) missing(ctx context.Context) error {
 // while, then forgotten.
 func (t *turn) dropNew(rec *Records) {
 	c := rec.Rotation.New
+	if !rec.Rotation.mayBeUploaded() {
+		c.RemovedAt = t.now().UTC() // it never was there
+	}
 	c.ForgetAt = t.now().UTC().Add(t.policy.KeepPrevious)
 	rec.App.Former = append(rec.App.Former, c)
 }

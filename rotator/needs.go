@@ -354,12 +354,20 @@ type Deliverer interface {
 	// nothing the second time. A target that holds a certificate which is not
 	// among known, or something else, is not overwritten unless d.Replace.
 	Deliver(ctx context.Context, d Delivery, p Package) error
-	// Holds returns the thumbprint of the certificate that the target holds;
-	// empty if there is no target yet; [ErrCannotTell] if the kind has no way
-	// to look. passwords are tried in turn.
-	Holds(ctx context.Context, d Delivery, passwords []string) (Thumbprint, error)
+	// Holds returns what the target contains; zero if there is no target yet;
+	// [ErrCannotTell] if the kind has no way to look. passwords are tried in turn.
+	Holds(ctx context.Context, d Delivery, passwords []string) (Target, error)
 	// Confirm runs a hook that exits 0 when the consumer uses the pair.
 	Confirm(ctx context.Context, hook string, p Package) error
+}
+
+// Target is what a place was seen to contain.
+type Target struct {
+	// Thumbprint of the certificate in it; empty: there is nothing.
+	Thumbprint Thumbprint
+	// File is which very file it is: another one in its place has another, and so
+	// has one that was written since. Empty: that cannot be known.
+	File string
 }
 
 // Package is what a delivery brings.

@@ -295,7 +295,7 @@ func TestL6InvisibleFor20Minutes(t *testing.T) {
 
 // TestR5KeyIDIsLost: the answer to an upload is lost where no list can be read. That
 // is reported at once, with where to read the key ID and what to type; what was
-// typed is used when the certificate is replaced.
+// typed is named when the certificate is left to a person, and never sent (P2).
 func TestR5KeyIDIsLost(t *testing.T) {
 	bubble(t, "typed", options{permissions: []string{}}, func(w *world, r *rotator.Rotator) {
 		t := w.t
@@ -342,8 +342,8 @@ func TestR5KeyIDIsLost(t *testing.T) {
 		}
 		s = await(t, r, "app-1", 3*time.Hour, "retired again", func(s rotator.AppStatus) bool { return s.Rotation.ID == rot.ID && s.Phase == rotator.PhaseRetired })
 		stop()
-		if len(s.App.Orphans) != 0 || w.lists(id) {
-			t.Errorf("orphans %v; the certificate with the typed key ID is there: %v", s.App.Orphans, w.lists(id))
+		if len(s.App.Orphans) != 1 || !strings.Contains(s.App.Orphans[0].Reason, id) || !w.lists(id) {
+			t.Errorf("orphans %v; the certificate with the typed key ID is there: %v; want one that names it, and nothing sent", s.App.Orphans, w.lists(id))
 		}
 		w.checkTenantWith(r)
 	})

@@ -205,7 +205,7 @@ func (t *turn) begin(m *Removal) {
 			"it is checked until it is confirmed; to check it yourself: "+portalPath(&t.app, m))
 	}
 	t.learn(func(rec *Records) {
-		rec.Rotation.RemovalSentAt = time.Time{}
+		rec.Rotation.RemovalSentAt, rec.Rotation.Removing = time.Time{}, ""
 		keepRemoval(rec.App, m)
 		noteRemoval(rec, m)
 		line := t.audit(rec, what, now)
@@ -221,9 +221,7 @@ func (t *turn) begin(m *Removal) {
 // described, in the app, its open rotation and the one that sent it.
 func noteRemoval(rec *Records, m *Removal) {
 	note := func(c *Credential) {
-		if c != nil && c.ThumbprintSHA256 == m.ThumbprintSHA256 {
-			c.RemovalSentAt, c.RemovalFrom, c.RemovedAt = m.RemovalSentAt, m.RemovalFrom, m.RemovedAt
-		}
+		c.RemovalSentAt, c.RemovalFrom, c.RemovedAt = m.RemovalSentAt, m.RemovalFrom, m.RemovedAt
 	}
 	for _, rot := range []*Rotation{rec.Rotation, rec.Closed} {
 		if rot == nil {
@@ -236,26 +234,12 @@ func noteRemoval(rec *Records, m *Removal) {
 			}
 		}
 		rot.Upload.Seen = slices.DeleteFunc(slices.Clone(rot.Upload.Seen), func(id KeyID) bool { return slices.Contains(m.KeyIDs, id) })
-		if m.Foreign {
-			continue
-		}
-		note(rot.Old)
-		note(&rot.New)
-		rot.Extra = slices.Clone(rot.Extra)
-		for i := range rot.Extra {
-			note(&rot.Extra[i])
-		}
-		if c := rot.Compromised; c != nil && c.Thumbprint == m.ThumbprintSHA256 {
+		if c := rot.Compromised; c != nil && !m.Foreign && c.Thumbprint == m.ThumbprintSHA256 {
 			c.DoneAt, c.RemovedAt = m.RemovalSentAt, m.RemovedAt
 		}
 	}
-	if m.Foreign || rec.App == nil {
-		return
-	}
-	note(rec.App.Current)
-	note(rec.App.Previous)
-	for i := range rec.App.Former {
-		note(&rec.App.Former[i])
+	if !m.Foreign {
+		eachCopy(rec, m.ThumbprintSHA256, note)
 	}
 }
 

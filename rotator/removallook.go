@@ -160,7 +160,7 @@ func (l *removalLook) read(ctx context.Context) error {
 		l.withKeys = l.withKeys || !m.Foreign && m.Absent.Reads == absentReads-1
 	}
 	for {
-		listing, err := l.r.settings().Entra.Keys(ctx, l.access(l.signer), l.withKeys)
+		listing, err := l.keys(ctx, l.signer, l.withKeys)
 		if l.app.Mode == ModeSelf && reasonOf(err) == ReasonForbidden {
 			return nil
 		}
@@ -591,24 +591,22 @@ func appendOne(list []Thumbprint, t Thumbprint) []Thumbprint {
 	return append(slices.Clone(list), t)
 }
 
-// sendAgain sends a removal once more, if the certificate that stays is accepted now
-// and listed, and no target holds the one that goes. That it is sent is recorded.
+// sendAgain sends a removal once more, if the guard permits it: the certificate that
+// stays is accepted now and listed, and no target holds the one that goes. That it is
+// sent is recorded.
 func (l *removalLook) sendAgain(ctx context.Context, m *Removal) error {
 	err := l.signItself(ctx, m)
+	var p permit
 	if err == nil {
-		err = l.mayRemove(ctx, m)
+		p, err = l.mayRemove(ctx, m)
 	}
 	if err == nil {
-		for _, id := range m.KeyIDs {
-			if l.readable && !slices.ContainsFunc(l.listing.Entries, func(e Entry) bool { return e.KeyID == id }) && m.Listed {
-				continue // another entry of it is the one that is left
-			}
-			sent := l.r.settings().Entra.RemoveKey(ctx, l.access(l.signer), l.signer, id)
-			l.noteRemoval(l.signer.Thumbprint(), m.ThumbprintSHA256, sent)
-			if reasonOf(sent) != ReasonNoSuchKey {
-				err = errors.Join(err, sent)
-			}
-		}
+		ids := slices.DeleteFunc(slices.Clone(m.KeyIDs), func(id KeyID) bool { // another entry of it may be the one that is left
+			return l.readable && m.Listed && !slices.ContainsFunc(l.listing.Entries, func(e Entry) bool { return e.KeyID == id })
+		})
+		var refused error
+		refused, err = l.sendRemoval(ctx, p, l.signer, ids)
+		err = errors.Join(err, refused)
 	}
 	if err == nil || ctx.Err() != nil {
 		return nil //nolint:nilerr // the next check finds out
@@ -634,52 +632,57 @@ func (l *removalLook) signItself(ctx context.Context, m *Removal) error {
 }
 
 // mayRemove reports why a removal must not be sent again now.
-func (l *removalLook) mayRemove(ctx context.Context, m *Removal) error {
+func (l *removalLook) mayRemove(ctx context.Context, m *Removal) (permit, error) {
 	state, err := l.r.state(ctx)
 	if err != nil {
-		return err
+		return permit{}, err
 	}
 	now := l.r.now()
 	switch {
 	case state.ReadOnly:
-		return fix(ReasonOther, "", "nothing is written: %s", state.Stopped)
+		return permit{}, fix(ReasonOther, "", "nothing is written: %s", state.Stopped)
 	case l.app.Differs != "":
-		return fix(ReasonOther, "", "nothing is written: %s", l.app.Differs)
+		return permit{}, fix(ReasonOther, "", "nothing is written: %s", l.app.Differs)
 	case now.Before(state.PausedUntil) && !m.GivenUp, now.Before(l.app.PausedUntil) && !m.GivenUp:
-		return errors.New("paused")
+		return permit{}, errors.New("paused")
 	case l.signer.IsZero():
-		return fix(ReasonExpired, "", "no other certificate of ours is valid, so nothing signs its removal")
+		return permit{}, fix(ReasonExpired, "", "no other certificate of ours is valid, so nothing signs its removal")
 	}
 	got, err := l.cold(ctx, l.signer, nil)
 	if err != nil && reasonOf(err) != ReasonBlocked {
-		return fmt.Errorf("the certificate that stays gets no token, so nothing is removed: %w", err)
+		return permit{}, fmt.Errorf("the certificate that stays gets no token, so nothing is removed: %w", err)
 	}
 	if off := clockError(now, got.At); err == nil && (got.At.IsZero() || off.Abs() > maxClockError) {
-		return &Failure{Class: ClassClock, Reason: ReasonOther, Message: "this host's clock and Entra's differ, so nothing is removed"}
-	}
-	if id := l.keyIDOf(l.signer); l.readable && id != "" && !slices.ContainsFunc(l.listing.Entries, func(e Entry) bool { return e.KeyID == id }) {
-		return &Failure{Class: ClassWait, Reason: ReasonStaleRead, Message: "the certificate that stays is not listed, so nothing is removed"}
+		return permit{}, &Failure{Class: ClassClock, Reason: ReasonOther, Message: "this host's clock and Entra's differ, so nothing is removed"}
 	}
 	if m.Foreign {
-		return l.isStillTheSame(ctx, m)
-	}
-	passwords, err := l.passwords(ctx)
-	if err != nil {
-		return err
-	}
-	for _, d := range l.app.Deliveries {
-		held, err := l.r.settings().Deliverer.Holds(ctx, d, passwords)
-		if err == nil && held == m.ThumbprintSHA256 {
-			return fix(ReasonOther, "", "the delivery %s contains it again, so it is not removed", d.Name())
+		if err := l.isStillTheSame(ctx, m); err != nil {
+			return permit{}, err
 		}
 	}
-	return nil
+	if err := l.holdsNow(ctx); err != nil {
+		return permit{}, err
+	}
+	judge := l.ledger().canRemove
+	switch {
+	case l.signer.Thumbprint() == m.ThumbprintSHA256:
+		judge = func(e, _ Thumbprint, s *sighting) (permit, *refusal) { return l.ledger().canRemoveItself(e, s) }
+	case m.Foreign:
+		judge = func(_, o Thumbprint, s *sighting) (permit, *refusal) {
+			return l.ledger().canRemoveForeign(&m.Credential, o, s)
+		}
+	}
+	p, r := judge(m.ThumbprintSHA256, l.signer.Thumbprint(), l.sighting())
+	if r != nil {
+		return permit{}, &Failure{Class: ClassWait, Reason: ReasonOther, Message: "it is not removed now: " + r.why}
+	}
+	return p, nil
 }
 
 // isStillTheSame makes sure that a foreign entry carries the certificate that was
 // read when its removal was asked.
 func (l *removalLook) isStillTheSame(ctx context.Context, m *Removal) error {
-	listing, err := l.r.settings().Entra.Keys(ctx, l.access(l.signer), true)
+	listing, err := l.keys(ctx, l.signer, true)
 	if err != nil {
 		return err
 	}

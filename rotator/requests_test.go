@@ -286,8 +286,8 @@ func TestComparesOnce(t *testing.T) {
 		withdraw bool
 		want     int
 	}{
-		"upload and proof":                       {false, 2},
-		"a permission is withdrawn between them": {true, 3},
+		"upload and proof":                       {false, 3},
+		"a permission is withdrawn between them": {true, 4},
 	} {
 		bubble(t, name, options{defaults: withoutWaits()}, func(w *world, r *rotator.Rotator) {
 			tokens := 0

@@ -157,6 +157,7 @@ func (t *turn) cold(ctx context.Context, pair KeyPair, probes []string) (SignIn,
 	if t.rot.ID != "" && (err == nil || reasonOf(err) == ReasonBlocked) {
 		t.comeBack(isPairOf(pair))
 	}
+	t.answered(pair.Thumbprint(), got, err)
 	return got, err
 }
 

@@ -167,7 +167,7 @@ func (r *Rotator) plan(ctx context.Context, name string, open *turn, req StartRe
 			if r.startAt(rec.App).After(now) {
 				return refusedf("app %s: no longer due", name)
 			}
-			if err := dayAllows(rec.App, rec.State, policy, allowed, now); err != nil {
+			if err := dayAllows(rec.App, rec.State, policy, allowed, now); err != nil && rec.App.givenUp(entra) == nil {
 				return err
 			}
 			rec.State.Starts = countStart(rec.State.Starts, now)
@@ -190,7 +190,7 @@ func (r *Rotator) plan(ctx context.Context, name string, open *turn, req StartRe
 			rec.App.CorrelationID = string(r.newGUID())
 		}
 		rec.App.LifetimeLimit = app.LifetimeLimit
-		giveUp(rec.App, &rot)
+		giveUp(rec, &rot)
 		rec.Rotation = &rot
 		rec.App.Rotation, rec.App.LastRotation = rot.ID, rot.ID
 		addTold(rec, told)
@@ -233,7 +233,8 @@ func (r *Rotator) mayStart(ctx context.Context, app *App, state *State, policy P
 	if app.Current != nil {
 		lastSafe = lastSafeStart(app.Current.NotAfter, policy, rule)
 	}
-	if req.Compromised == "" {
+	givenUp := app.givenUp(now) != nil
+	if req.Compromised == "" && !givenUp {
 		for _, pause := range []struct {
 			until time.Time
 			of    string
@@ -257,8 +258,11 @@ func (r *Rotator) mayStart(ctx context.Context, app *App, state *State, policy P
 			return err
 		}
 	}
-	canSign := app.Current != nil && now.Before(app.Current.NotAfter) ||
-		open != nil && slices.ContainsFunc(open.leftovers(), func(c Credential) bool { return now.Before(c.NotAfter) })
+	var rot *Rotation
+	if open != nil {
+		rot = &open.rot
+	}
+	canSign := len(r.ledger(app, rot, &policy).signers("", now, nil)) > 0
 	if app.Mode == ModeSelf && !canSign {
 		return fix(ReasonExpired,
 			"upload a new certificate by hand in the Entra portal and add the app again with it, or give the tenant an identity that owns the app and \"rotate app edit "+app.Name+" --mode managed\"",
@@ -275,6 +279,9 @@ func (r *Rotator) mayStart(ctx context.Context, app *App, state *State, policy P
 	}
 	if by != bySchedule {
 		return nil
+	}
+	if givenUp && app.Hold == "" {
+		return nil // whoever has its key may sign in: only a person's hold is stronger
 	}
 	return r.mayStartUnasked(ctx, app, state, policy, lastSafe, now)
 }
@@ -421,7 +428,12 @@ func (r *Rotator) newRotation(app *App, open *turn, next Credential, req StartRe
 			rot.Extra = append(rot.Extra, c)
 		}
 	}
-	switch req.Compromised {
+	which := req.Compromised
+	if c := app.Current; which == "" && c != nil && c.GivenUp {
+		// An earlier rotation could not replace it: the reason lasts.
+		which, req.CutNow = "current", c.CutNow
+	}
+	switch which {
 	case "current":
 		if app.Current != nil {
 			rot.Compromised = &Compromise{Which: "current", Thumbprint: app.Current.ThumbprintSHA256, CutNow: req.CutNow}
@@ -440,7 +452,7 @@ func (t *turn) leftovers() []Credential {
 		if t.rot.Old != nil && !t.rot.Old.isLeaving() {
 			left = append(left, *t.rot.Old)
 		}
-	} else if t.mayBeUploaded() && !t.rot.New.isLeaving() {
+	} else if t.rot.mayBeUploaded() && !t.rot.New.isLeaving() {
 		c := t.rot.New
 		if c.RequestedKeyID == "" {
 			c.RequestedKeyID = t.rot.Upload.RequestedKeyID
@@ -457,26 +469,17 @@ func (t *turn) leftovers() []Credential {
 
 // giveUp marks a compromised pair wherever the records describe it, and keeps
 // the pair of a closed rotation among the app's own.
-func giveUp(app *App, rot *Rotation) {
+func giveUp(rec *Records, rot *Rotation) {
+	app := rec.App
 	for _, c := range rot.Extra {
 		if !app.knows(c.ThumbprintSHA256) {
 			app.Former = append(app.Former, c)
 		}
 	}
-	if rot.Compromised == nil {
-		return
-	}
-	mark := []*Credential{app.Current, app.Previous, rot.Old}
-	for i := range app.Former {
-		mark = append(mark, &app.Former[i])
-	}
-	for i := range rot.Extra {
-		mark = append(mark, &rot.Extra[i])
-	}
-	for _, c := range mark {
-		if c != nil && c.ThumbprintSHA256 == rot.Compromised.Thumbprint {
-			c.GivenUp = true
-		}
+	if c := rot.Compromised; c != nil {
+		eachCopy(&Records{App: app, Rotation: rot, Closed: rec.Closed}, c.Thumbprint, func(given *Credential) {
+			given.GivenUp, given.CutNow = true, given.CutNow || c.CutNow
+		})
 	}
 }
 

@@ -108,7 +108,8 @@ func (r *Rotator) testTargets(ctx context.Context, app *App, use KeyPair) []Test
 		checks = append(checks, TestCheck{"delivery", result, fact, next})
 	}
 	for _, d := range app.Deliveries {
-		held, err := r.settings().Deliverer.Holds(ctx, d, passwords)
+		target, err := r.settings().Deliverer.Holds(ctx, d, passwords)
+		held := target.Thumbprint
 		switch f := failureOf(err); {
 		case errors.Is(err, ErrCannotTell):
 		case err != nil:

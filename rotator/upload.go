@@ -120,26 +120,26 @@ func (t *turn) signerMissing(ctx context.Context) (*wait, error) {
 		"app %s: Entra no longer knows the certificate in service; its consumer cannot sign in, and the app cannot sign a proof for a new certificate (self mode)", t.app.Name)
 }
 
-// listedSigner drops a signer that is no longer on the app, once that is sure:
-// then the list has to be replaced (managed mode).
+// listedSigner drops the signer once it is sure that no pair of ours which could sign is
+// on the app: then the list has to be replaced (managed mode).
 func (t *turn) listedSigner(ctx context.Context, signer KeyPair, s sight) (KeyPair, error) {
-	id := t.keyIDOf(signer)
-	if !s.readable || t.app.Mode != ModeManaged || id == "" ||
-		slices.ContainsFunc(s.listing.Entries, func(e Entry) bool { return e.KeyID == id }) {
-		if t.rot.SignerAbsence.Reads == 0 {
-			return signer, nil
-		}
-		return signer, t.record(ctx, "", func(rec *Records) { rec.Rotation.SignerAbsence = Absence{} })
+	if !s.readable || t.app.Mode != ModeManaged || signer.IsZero() {
+		return signer, nil
 	}
 	others, err := t.signers(ctx, maxSigners)
 	if err != nil {
 		return KeyPair{}, err
 	}
+	l := t.ledger()
 	for _, other := range others {
-		id := t.keyIDOf(other)
-		if id != "" && slices.ContainsFunc(s.listing.Entries, func(e Entry) bool { return e.KeyID == id }) {
+		c := l.entry(other.Thumbprint())
+		if c == nil || !slices.ContainsFunc(s.listing.Entries, c.maySignAs) {
+			continue
+		}
+		if t.rot.SignerAbsence.Reads == 0 {
 			return other, nil
 		}
+		return other, t.record(ctx, "", func(rec *Records) { rec.Rotation.SignerAbsence = Absence{} })
 	}
 	absence := t.rot.SignerAbsence.missed(t.now().UTC())
 	if err := t.record(ctx, "", func(rec *Records) { rec.Rotation.SignerAbsence = absence }); err != nil {
@@ -151,36 +151,24 @@ func (t *turn) listedSigner(ctx context.Context, signer KeyPair, s sight) (KeyPa
 	return signer, nil
 }
 
+// maySignAs reports whether an entry of a list may carry the certificate: trying costs
+// nothing.
+func (e *entry) maySignAs(listed Entry) bool {
+	return e.isListedAs(listed) || e.KeyID == "" && listed.Hint != "" && strings.EqualFold(listed.Hint, e.ThumbprintSHA1)
+}
+
 // keyIDOf finds the KeyID of one of the app's pairs; empty if it is not known.
 func (t *turn) keyIDOf(pair KeyPair) KeyID {
 	if pair.IsZero() {
 		return ""
 	}
-	for _, c := range t.own() {
-		if c.ThumbprintSHA256 == pair.Thumbprint() {
-			return c.KeyID
-		}
+	if e := t.ledger().entry(pair.Thumbprint()); e != nil {
+		return e.KeyID
 	}
 	return ""
 }
 
-// own lists every certificate of ours that the records name, the new one
-// excepted.
-func (t *turn) own() []*Credential {
-	var list []*Credential
-	for _, c := range []*Credential{t.app.Current, t.rot.Old, t.app.Previous} {
-		if c != nil {
-			list = append(list, c)
-		}
-	}
-	for i := range t.rot.Extra {
-		list = append(list, &t.rot.Extra[i])
-	}
-	return list
-}
-
-// signer returns a pair of ours that can sign a proof now: the one in service
-// or the one it replaced. Zero if none is valid.
+// signer returns the pair of ours that can sign a proof best. Zero if none is valid.
 func (t *turn) signer(ctx context.Context) (KeyPair, error) {
 	list, err := t.signers(ctx, 1)
 	if err != nil || len(list) == 0 {
@@ -189,17 +177,13 @@ func (t *turn) signer(ctx context.Context) (KeyPair, error) {
 	return list[0], nil
 }
 
-// signers returns up to most pairs of ours that can sign a proof now, best first.
+// signers returns up to most pairs of ours that can sign a proof now, best first, see
+// [ledger.signers].
 func (t *turn) signers(ctx context.Context, most int) ([]KeyPair, error) {
 	var list []KeyPair
-	now := t.r.entraNow(t.app.Tenant)
-	for _, c := range t.own() {
-		if c.ThumbprintSHA256 == t.rot.New.ThumbprintSHA256 ||
-			c.isLeaving() || now.Before(c.NotBefore) || now.After(c.NotAfter) {
-			continue
-		}
-		pair, err := t.pair(ctx, c)
-		if errors.Is(err, ErrNotFound) || err == nil && slices.ContainsFunc(list, func(p KeyPair) bool { return p.Thumbprint() == pair.Thumbprint() }) {
+	for _, e := range t.ledger().signers(t.rot.New.ThumbprintSHA256, t.bestTime(), t.listing) {
+		pair, err := t.pair(ctx, &e.Credential)
+		if errors.Is(err, ErrNotFound) {
 			continue
 		}
 		if err != nil {
@@ -246,7 +230,8 @@ func (t *turn) targets(ctx context.Context) error {
 		return err
 	}
 	for _, d := range t.app.Deliveries {
-		held, err := t.r.settings().Deliverer.Holds(ctx, d, passwords)
+		target, err := t.r.settings().Deliverer.Holds(ctx, d, passwords)
+		held := target.Thumbprint
 		if errors.Is(err, ErrCannotTell) || d.Replace || err == nil && (held == "" || t.knows(held)) {
 			continue
 		}
@@ -263,21 +248,12 @@ func (t *turn) targets(ctx context.Context) error {
 // knows reports whether the thumbprint is one of the app's pairs, the next one
 // included.
 func (t *turn) knows(held Thumbprint) bool {
-	if held == t.rot.New.ThumbprintSHA256 || t.app.knows(held) {
-		return true
-	}
-	for _, c := range t.rot.Extra {
-		if c.ThumbprintSHA256 == held {
-			return true
-		}
-	}
-	return false
+	return held == t.rot.New.ThumbprintSHA256 || t.ledger().entry(held) != nil
 }
 
 // passwords open the files that targets of the app may hold.
 func (t *turn) passwords(ctx context.Context) ([]string, error) {
 	var list []string
-	seen := map[string]bool{}
 	for _, c := range []*Credential{&t.rot.New, t.app.Current, t.rot.Old, t.app.Previous} {
 		if c == nil {
 			continue
@@ -289,8 +265,7 @@ func (t *turn) passwords(ctx context.Context) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		if !seen[pair.Password] {
-			seen[pair.Password] = true
+		if !slices.Contains(list, pair.Password) {
 			list = append(list, pair.Password)
 		}
 	}
@@ -506,6 +481,7 @@ func (t *turn) refuse(ctx context.Context, f *Failure) error {
 			keepRemoval(rec.App, earlier)
 			noteRemoval(rec, earlier)
 		}
+		rec.Rotation.Upload.SentAt = time.Time{} // the refusal settles this request
 		t.dropNew(rec)
 		if f.LongestLifetime > 0 {
 			rec.App.LifetimeLimit = f.LongestLifetime
@@ -514,7 +490,11 @@ func (t *turn) refuse(ctx context.Context, f *Failure) error {
 			Class: ClassFix, Reason: ReasonPolicy, Message: f.Message, Next: f.Next,
 			At: now, Attempts: 1, RetryAt: retryAt,
 		}
-		rec.Events = append(rec.Events, t.event(EventRotationFailed, SeverityWarning, f.Message, f.Next))
+		severity, summary := SeverityWarning, f.Message
+		if c := rec.App.givenUp(now); c != nil {
+			severity, summary = SeverityCritical, "the compromised certificate "+c.ThumbprintSHA1+" is still accepted, for the new one was refused: "+f.Message
+		}
+		rec.Events = append(rec.Events, t.event(EventRotationFailed, severity, summary, f.Next))
 	})
 }
 

@@ -125,7 +125,7 @@ func (r *Rotator) appStatus(ctx context.Context, app *App, state *State, now tim
 	}
 	if app.Mode != ModeMonitor {
 		for _, c := range withoutKeyID(app, s.Rotation) {
-			s.Warnings = append(s.Warnings, "the key ID of the certificate "+c.ThumbprintSHA1+" is not known, so rotate cannot remove it when it is replaced: "+app.keyIDNext(c))
+			s.Warnings = append(s.Warnings, "the key ID of the certificate "+c.ThumbprintSHA1+" is not known, so it has to be removed by hand when it is replaced; note it while it is easy to find: "+app.keyIDNext(c))
 		}
 	}
 	ahead, _ := app.preflightWarnings()

@@ -106,8 +106,8 @@ func (r *Rotator) startAt(app *App) time.Time {
 		return time.Time{}
 	}
 	policy := policyOf(app, r.settings().Defaults)
-	at := app.AddedAt // without a certificate: at once
-	if app.Current != nil {
+	at := app.AddedAt // without a certificate, or with one that was given up: at once
+	if app.Current != nil && app.givenUp(r.entraNow(app.Tenant)) == nil {
 		at = app.Current.dueAt(policy, app.Name)
 	}
 	if app.Trouble != nil && app.Trouble.RetryAt.After(at) {

@@ -22,7 +22,11 @@ func newConfirmCommand(a *app) *cobra.Command {
 		Long: `Confirms the new certificate of an app whose rule is "person". CODE is the first
 8 digits of the thumbprint that the consumer shows (SHA-1, as in the portal and in
 Windows; those of SHA-256 are accepted too): whoever reads it there has seen that the
-consumer has the new file. On a terminal it is asked for.`,
+consumer has the new file. On a terminal it is asked for.
+
+One code speaks for every consumer of the app that only you can reach, and for all
+machines behind it: confirm when the last one has the new file. From then on rotate
+knows nothing else of them. Destroy a key that was fetched and then rolled back.`,
 		Example:           "  rotate confirm contoso-sync 5B1F09C2 --note \"ticket 4711\"",
 		Args:              arguments(1, 2, "the name of an app and a code"),
 		ValidArgsFunction: a.completeApps,

@@ -240,6 +240,7 @@ func (w *world) addTarget(a *app, chance *rand.Rand) {
 	from := a.consumers[chance.IntN(len(a.consumers))]
 	d := rotator.Delivery{Kind: rotator.DeliverFile, Path: "/srv/" + a.name + "-more-" + string(rune('a'+len(a.consumers))) + ".pfx"}
 	c := &consumer{name: a.name + "-more", kind: d.Kind, app: a, gap: from.gap, holds: from.holds, password: from.password, target: w.target(d)}
+	c.target.writes++
 	c.target.cert, c.target.password, c.target.readers = from.holds, from.password, []*consumer{c}
 	if w.deliverTo(a, append(slices.Clone(a.spec.Deliveries), d)) {
 		a.consumers = append(a.consumers, c)

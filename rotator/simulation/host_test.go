@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"math/big"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -147,6 +148,8 @@ type target struct {
 	kind     string
 	cert     *certificate
 	password string
+	// writes counts how often it was written, by anybody.
+	writes int
 	// readers are consumers that read it.
 	readers []*consumer
 }
@@ -180,17 +183,18 @@ func (d deliverer) Deliver(_ context.Context, to rotator.Delivery, p rotator.Pac
 	})
 }
 
-func (d deliverer) Holds(_ context.Context, to rotator.Delivery, _ []string) (rotator.Thumbprint, error) {
+func (d deliverer) Holds(_ context.Context, to rotator.Delivery, _ []string) (rotator.Target, error) {
 	if d.w.host.dead {
-		return "", errDeath
+		return rotator.Target{}, errDeath
 	}
 	if to.Kind != rotator.DeliverFile {
-		return "", rotator.ErrCannotTell
+		return rotator.Target{}, rotator.ErrCannotTell
 	}
-	if c := d.w.target(to).cert; c != nil {
-		return c.thumbprint, nil
+	t := d.w.target(to)
+	if t.cert == nil {
+		return rotator.Target{}, nil
 	}
-	return "", nil
+	return rotator.Target{Thumbprint: t.cert.thumbprint, File: strconv.Itoa(t.writes)}, nil
 }
 
 func (d deliverer) Confirm(_ context.Context, _ string, p rotator.Package) error {

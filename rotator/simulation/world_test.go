@@ -136,6 +136,7 @@ func (w *world) target(d rotator.Delivery) *target {
 // write gives a target another content; its readers read it when they like.
 func (w *world) write(t *target, c *certificate, password string) {
 	t.cert, t.password = c, password
+	t.writes++
 	for _, reader := range t.readers {
 		reader.changed = w.now
 		if reader.readAt.IsZero() {
