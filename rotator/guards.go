@@ -95,7 +95,7 @@ func (l *ledger) canRemove(e, o Thumbprint, s *sighting) (permit, *refusal) {
 	if s.at.After(goes.NotAfter) {
 		return permit{e, removeExpired}, nil
 	}
-	if !l.isHeld(e) {
+	if !l.isHeld(e) || goes.role == roleFormer && l.without(RuleMayHold) {
 		return permit{e, removeUnheld}, nil
 	}
 	return l.isReplaced(e, o, s)
@@ -138,7 +138,7 @@ func (l *ledger) canStay(o Thumbprint, s *sighting) *refusal {
 		return &refusal{why: "the certificate that stays has expired"}
 	case stays.isLeaving():
 		return &refusal{why: "the removal of the certificate that stays was sent"}
-	case !s.stands(o):
+	case !s.stands(o) && !l.without(RuleStays):
 		return &refusal{why: "the certificate that stays was not accepted and listed just now"}
 	}
 	return nil
@@ -196,6 +196,8 @@ func (l *ledger) confirmed(c *Consumer, o Thumbprint, s *sighting) (time.Time, *
 	}
 	if c.byWord() {
 		switch {
+		case c.Said != o && c.Delivery.Kind == "" && l.without(RuleBare):
+			return time.Time{}, nil
 		case c.Said != o:
 			return no(WaitingPerson, "nobody confirmed that the consumer of %s uses it", c.Name)
 		case c.SaidAt.IsZero():
@@ -333,6 +335,8 @@ func (l *ledger) signers(next Thumbprint, at time.Time, listing *Listing) []entr
 		listed := listing != nil && slices.ContainsFunc(listing.Entries, e.maySignAs)
 		switch {
 		case e.ThumbprintSHA256 == next || at.Before(e.NotBefore) || !at.Before(e.NotAfter) || !e.RemovedAt.IsZero() && !listed:
+			return -1
+		case e.GivenUp && l.without(RuleSignerGivenUp):
 			return -1
 		case e.GivenUp:
 			return 4

@@ -165,7 +165,11 @@ type ledger struct {
 	removing Thumbprint
 	rule     string
 	policy   *Policy
+	// off reports a rule that is taken out of a simulated program; nil: none is.
+	off func(Rule) bool
 }
+
+func (l *ledger) without(rule Rule) bool { return l.off != nil && l.off(rule) }
 
 // ledgerOf computes an app's ledger. rot is its open rotation, nil or zero if there is
 // none.
@@ -293,7 +297,11 @@ func settleOn(app *App, stays Thumbprint, kept []entry) {
 func (t *turn) ledger() *ledger { return t.r.ledger(&t.app, &t.rot, &t.policy) }
 
 func (r *Rotator) ledger(app *App, rot *Rotation, p *Policy) *ledger {
-	return ledgerOf(app, rot, p, r.isIdentity(app))
+	l := ledgerOf(app, rot, p, r.isIdentity(app))
+	if r.Simulated != nil {
+		l.off = r.without
+	}
+	return l
 }
 
 // eachCopy alters a certificate wherever the records describe it. It is the only way

@@ -22,10 +22,14 @@ type Rule string
 
 // The rules that can be taken out.
 const (
-	RuleRemoved     Rule = "removed is what is absent and refused (R2, C16)"
-	RuleClock       Rule = "nothing starts by itself while the clocks differ (P9)"
-	RuleUploadLimit Rule = "the upload limit (P19)"
-	RuleSigners     Rule = "a list is PATCHed only where no pair can sign (P6, C1, C2)"
+	RuleMayHold       Rule = "what a consumer may hold waits for its confirmation (P1, P3)"
+	RuleStays         Rule = "what stays was accepted in this step"
+	RuleBare          Rule = "a target that was taken away leaves its consumer (P17, C4, C9)"
+	RuleSignerGivenUp Rule = "a given-up pair may sign (C1)"
+	RuleRemoved       Rule = "removed is what is absent and refused (R2, C16)"
+	RuleClock         Rule = "nothing starts by itself while the clocks differ (P9)"
+	RuleUploadLimit   Rule = "the upload limit (P19)"
+	RuleSigners       Rule = "a list is PATCHed only where no pair can sign (P6, C1, C2)"
 )
 
 // without reports whether a rule is taken out.

@@ -12,6 +12,9 @@ import (
 // and what Entra has; of the program it knows what anybody sees: its requests, its
 // files, its answers and its alerts.
 
+// inexact is what Entra's times, in whole seconds, may lack at both ends of a wait.
+const inexact = 3 * time.Second
+
 // gone judges an entry that has just left an app.
 func (w *world) gone(r *registration, e *entry, by string) {
 	if by != "rotate" {
@@ -32,7 +35,7 @@ func (w *world) gone(r *registration, e *entry, by string) {
 			continue
 		}
 		for _, one := range a.consumers {
-			if one.holds == c && c.givenUp.IsZero() || one.holds == c && (one.readAt.IsZero() || w.now.Sub(one.changed) < one.gap) {
+			if one.holds == c && c.givenUp.IsZero() || one.holds == c && (one.readAt.IsZero() || w.now.Sub(one.changed) < one.gap-inexact) {
 				w.breaks("%s is locked out: it uses %s, which was removed", one.name, c.name)
 			} else if one.target != nil && one.target.cert == c && one.kind == rotator.DeliverFile {
 				w.breaks("%s is locked out at its next start: its file is %s, which was removed", one.name, c.name)

@@ -19,9 +19,13 @@ const mostLives = 1500
 // seeds: the simulation finds what the rule prevents.
 func TestRulesTakenOut(t *testing.T) {
 	for rule, want := range map[rotator.Rule]string{
-		rotator.RuleRemoved: `^x is called removed, and is on x$`,
-		rotator.RuleClock:   `^a rotation of x starts automatically while the clocks differ$`,
-		rotator.RuleSigners: `^the list of x is PATCHed although x can sign$`,
+		rotator.RuleMayHold:       `^x is locked out: it uses x, which was removed$`,
+		rotator.RuleStays:         `^x is locked out: it uses x, which was removed$`,
+		rotator.RuleBare:          `^x is locked out: it uses x, which was removed$`,
+		rotator.RuleSignerGivenUp: `^the list of x is PATCHed although x can sign$`,
+		rotator.RuleRemoved:       `^x is called removed, and is on x$`,
+		rotator.RuleClock:         `^a rotation of x starts automatically while the clocks differ$`,
+		rotator.RuleSigners:       `^the list of x is PATCHed although x can sign$`,
 	} {
 		t.Run(string(rule), func(t *testing.T) {
 			p := playMany(rand.Uint64()>>20, mostLives, 0, map[rotator.Rule]bool{rule: true}, regexp.MustCompile(want))

@@ -152,7 +152,7 @@ func (w *world) readIn(c *consumer) time.Duration {
 	case 0:
 		return time.Second
 	case 1:
-		return c.gap - time.Second
+		return c.gap - inexact
 	case 2: // late: the overlap, a day at least, is for those
 		return c.gap + time.Duration(chance.Int64N(int64(20*time.Hour)))
 	}
