@@ -108,18 +108,18 @@ func (s *Server) status(_ context.Context, w http.ResponseWriter, r *http.Reques
 		return
 	}
 	if names := query["app"]; len(names) > 0 {
-		status, err := s.Rotator.Status(ctx, names...)
+		status, err := s.Rotator.Status(ctx, names...) //nolint:contextcheck // the answer ends with its reader
 		s.writeStatus(w, r, status, err)
 		return
 	}
 	if query.Has("overview") {
-		status, err := s.Rotator.Overview(ctx, limit)
+		status, err := s.Rotator.Overview(ctx, limit) //nolint:contextcheck // the answer ends with its reader
 		s.writeStatus(w, r, status, err)
 		return
 	}
-	whole, err := s.Rotator.Overview(ctx, 0)
+	whole, err := s.Rotator.Overview(ctx, 0) //nolint:contextcheck // the answer ends with its reader
 	whole.Apps = nil
-	wire, err := s.wireStatus(ctx, whole, err)
+	wire, err := s.wireStatus(ctx, whole, err) //nolint:contextcheck // the answer ends with its reader
 	if err != nil {
 		writeError(w, err)
 		return
@@ -129,7 +129,7 @@ func (s *Server) status(_ context.Context, w http.ResponseWriter, r *http.Reques
 		writeError(w, err)
 		return
 	}
-	l.end(w, s.Rotator.SurveyAfter(ctx, after, limit, func(a *rotator.AppStatus) error { return l.add(appStatusOf(*a)) }))
+	l.end(w, s.Rotator.SurveyAfter(ctx, after, limit, func(a *rotator.AppStatus) error { return l.add(appStatusOf(*a)) })) //nolint:contextcheck // the answer ends with its reader
 }
 
 func (s *Server) writeStatus(w http.ResponseWriter, r *http.Request, status rotator.Status, err error) {
@@ -162,7 +162,7 @@ func (s *Server) apps(_ context.Context, w http.ResponseWriter, r *http.Request)
 		writeError(w, err)
 		return
 	}
-	l.end(w, s.Rotator.SurveyAfter(r.Context(), after, limit, func(a *rotator.AppStatus) error { return l.add(appOf(a.App, &a.Policy)) }))
+	l.end(w, s.Rotator.SurveyAfter(r.Context(), after, limit, func(a *rotator.AppStatus) error { return l.add(appOf(a.App, &a.Policy)) })) //nolint:contextcheck // the answer ends with its reader
 }
 
 func (s *Server) plan(_ context.Context, w http.ResponseWriter, r *http.Request) {
@@ -177,7 +177,7 @@ func (s *Server) plan(_ context.Context, w http.ResponseWriter, r *http.Request)
 		return
 	}
 	n, gone := 0, error(nil)
-	err = s.Rotator.Plan(r.Context(), func(p rotator.PlanItem) bool {
+	err = s.Rotator.Plan(r.Context(), func(p rotator.PlanItem) bool { //nolint:contextcheck // the answer ends with its reader
 		gone = l.add(planItemOf(p))
 		n++
 		return gone == nil && n != limit

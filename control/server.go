@@ -200,7 +200,7 @@ func (s *Server) streams() []stream {
 // side would take the processor from rotations.
 func (s *Server) inTurn(answer func(context.Context, http.ResponseWriter, *http.Request)) func(context.Context, http.ResponseWriter, *http.Request) {
 	return func(stop context.Context, w http.ResponseWriter, r *http.Request) {
-		leave, err := s.costly.enter(r.Context())
+		leave, err := s.costly.enter(r.Context()) //nolint:contextcheck // the answer ends with its reader
 		if err != nil {
 			writeError(w, err)
 			return

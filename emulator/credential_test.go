@@ -260,7 +260,10 @@ func TestL1KeyIDOfANewApp(t *testing.T) {
 	key := with(next.entry(), map[string]any{"keyId": id})
 	a := c.want(201, "POST", "applications", map[string]any{"displayName": "x", "keyCredentials": []any{key}})
 	list, _ := a.body["keyCredentials"].([]any)
-	if len(list) != 1 || list[0].(map[string]any)["keyId"] != id {
+	if len(list) != 1 {
+		t.Fatalf("the new app has %v", list)
+	}
+	if got, _ := list[0].(map[string]any); got["keyId"] != id {
 		t.Errorf("the new app has %v, want the keyId %s", list, id)
 	}
 	for name, body := range map[string]map[string]any{

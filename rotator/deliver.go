@@ -57,7 +57,7 @@ func (t *turn) mayDeliver(ctx context.Context, c *Credential) (*wait, error) {
 		s.accepted = append(s.accepted, c.ThumbprintSHA256) // as far as this host can know
 	}
 	if r := t.ledger().canDeliver(c.ThumbprintSHA256, s); r != nil {
-		t.log.Debug("nothing is delivered yet", "because", r.why)
+		t.log.DebugContext(ctx, "nothing is delivered yet", "because", r.why)
 		return &wait{WaitingPropagation, t.now().UTC().Add(absentEvery)}, nil
 	}
 	return nil, nil //nolint:nilnil // it may

@@ -311,7 +311,7 @@ func (t *turn) entriesOf(ctx context.Context, as KeyPair, c *Credential) (ids []
 // the key may not have spread; a certificate may not sign its own removal.
 func (t *turn) proofRefused(ctx context.Context, signer KeyPair, c Credential, err error) error {
 	isItself := signer.Thumbprint() == c.ThumbprintSHA256
-	if !(isItself && t.known.refusesSelfRemoval()) && t.now().Sub(t.rot.PhaseAt[PhaseUploaded]) < t.known.acceptedLate() {
+	if (!isItself || !t.known.refusesSelfRemoval()) && t.now().Sub(t.rot.PhaseAt[PhaseUploaded]) < t.known.acceptedLate() {
 		return err
 	}
 	if isItself {

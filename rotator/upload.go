@@ -157,17 +157,6 @@ func (e *entry) maySignAs(listed Entry) bool {
 	return e.isListedAs(listed) || e.KeyID == "" && listed.Hint != "" && strings.EqualFold(listed.Hint, e.ThumbprintSHA1)
 }
 
-// keyIDOf finds the KeyID of one of the app's pairs; empty if it is not known.
-func (t *turn) keyIDOf(pair KeyPair) KeyID {
-	if pair.IsZero() {
-		return ""
-	}
-	if e := t.ledger().entry(pair.Thumbprint()); e != nil {
-		return e.KeyID
-	}
-	return ""
-}
-
 // signer returns the pair of ours that can sign a proof best. Zero if none is valid.
 func (t *turn) signer(ctx context.Context) (KeyPair, error) {
 	list, err := t.signers(ctx, 1)

@@ -167,6 +167,7 @@ func flip(t *testing.T, path string, at int) (back func()) {
 
 // checkSums verifies the list of the files and then the files.
 func checkSums(t *testing.T, out string, keys releaseKeys) {
+	t.Helper()
 	list := command(out, "minisign", "-V", "-p", keys.public, "-m", "SHA256SUMS")
 	if said := must(t, list); !strings.Contains(said, "rotate 1.2.3, commit ") {
 		t.Errorf("minisign says %q, want what was signed", said)
@@ -186,6 +187,7 @@ func checkSums(t *testing.T, out string, keys releaseKeys) {
 // checkArchive unpacks the archive and the package of this machine, and looks at the
 // list of what the program is made of.
 func checkArchive(t *testing.T, out string) {
+	t.Helper()
 	dir := t.TempDir()
 	must(t, command(dir, "tar", "-xzf", filepath.Join(out, "rotate_1.2.3_linux_"+runtime.GOARCH+".tar.gz"), "--strip-components=1"))
 	said := must(t, command(dir, "./rotate", "version"))
@@ -279,6 +281,7 @@ func readImage(t *testing.T, path string) ociImage {
 // checkImage runs the demo of the image to its end, with its root file system read-only,
 // as its user.
 func checkImage(t *testing.T, image ociImage) {
+	t.Helper()
 	if image.user != "65532:65532" {
 		t.Errorf("the user is %q, want one that is not root", image.user)
 	}
@@ -320,6 +323,7 @@ func checkImage(t *testing.T, image ociImage) {
 
 // checkRepository installs the package by apt in a Debian, from the repository alone.
 func checkRepository(t *testing.T, suite, repository string) {
+	t.Helper()
 	root := filepath.Join(t.TempDir(), "root")
 	must(t, command("/", "cp", "--archive", "--reflink=auto", debianOf(t, suite), root))
 	within := func(script string) *exec.Cmd {

@@ -247,7 +247,7 @@ func (v *verifier) resume(ctx context.Context) {
 func (v *verifier) tidy(ctx context.Context, tenant string, begun time.Time, waits *sync.WaitGroup) error {
 	release, err := v.begin(tenant)
 	if err != nil {
-		return nil //nolint:nilerr // it runs, and cleans up itself
+		return nil // it runs, and cleans up itself
 	}
 	e, run, err := v.open(ctx, tenant, "", bySchedule)
 	if err == nil && run != nil && e.Deleted && time.Now().Before(e.LogUntil) {

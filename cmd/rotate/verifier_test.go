@@ -173,7 +173,7 @@ func (w *verifyWorld) raw(path string) (names []string) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	defer entra.Close() //nolint:errcheck // nothing of it is kept
+	defer entra.Close()
 	raw, err := entra.Raw("contoso", "")
 	if err != nil {
 		w.t.Fatal(err)

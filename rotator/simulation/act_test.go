@@ -43,7 +43,7 @@ func kinds() []kind {
 				w.note("  says that %s uses %s: %v", c.name, c.holds.name, err)
 			}
 		}},
-		{"confirm-other", 1, true, func(w *world, a *app, chance *rand.Rand) {
+		{"confirm-other", 1, true, func(w *world, a *app, _ *rand.Rand) {
 			for _, other := range w.apps {
 				if other != a && len(other.consumers) > 0 && (len(a.consumers) == 0 || other.consumers[0].holds != a.consumers[0].holds) {
 					_, _ = w.host.program.Confirm(ctx, a.name, string(other.consumers[0].holds.thumbprint[:8]), "", "admin")

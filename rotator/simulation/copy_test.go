@@ -27,10 +27,11 @@ var plans sync.Map // of *plan, by type
 
 func planOf(t reflect.Type) *plan {
 	if known, ok := plans.Load(t); ok {
-		return known.(*plan)
+		p, _ := known.(*plan)
+		return p
 	}
 	var p *plan
-	switch t.Kind() {
+	switch t.Kind() { //nolint:exhaustive // the others share nothing
 	case reflect.Pointer, reflect.Slice, reflect.Map:
 		p = &plan{elem: planOf(t.Elem())}
 	case reflect.Struct:
@@ -56,7 +57,7 @@ func (p *plan) unshare(v reflect.Value) {
 	if p == nil {
 		return
 	}
-	switch v.Kind() {
+	switch v.Kind() { //nolint:exhaustive // the others share nothing
 	case reflect.Pointer:
 		if !v.IsNil() {
 			n := reflect.New(v.Type().Elem())

@@ -98,8 +98,8 @@ func (t *tenant) seen(what string) time.Time {
 	return t.w.now.Add(-time.Duration(t.w.chance(what).Int64N(int64(t.weather.lag))))
 }
 
-func (t *tenant) fail(class rotator.Class, reason rotator.Reason, ambiguous bool, format string, args ...any) *rotator.Failure {
-	return &rotator.Failure{Class: class, Reason: reason, Ambiguous: ambiguous, Message: fmt.Sprintf(format, args...), ServerTime: t.date()}
+func (t *tenant) fail(class rotator.Class, reason rotator.Reason, format string, args ...any) *rotator.Failure {
+	return &rotator.Failure{Class: class, Reason: reason, Message: fmt.Sprintf(format, args...), ServerTime: t.date()}
 }
 
 // find returns the registration with the object ID. As the Graph client does, it refuses
@@ -108,9 +108,9 @@ func (t *tenant) find(id rotator.ClientID, object rotator.ObjectID) (*registrati
 	r := t.apps[id]
 	switch {
 	case r == nil:
-		return nil, t.fail(rotator.ClassGone, rotator.ReasonAppNotFound, false, "no such app")
+		return nil, t.fail(rotator.ClassGone, rotator.ReasonAppNotFound, "no such app")
 	case object != "" && object != r.object:
-		return nil, t.fail(rotator.ClassFix, rotator.ReasonOther, false, "the object ID is that of another app registration")
+		return nil, t.fail(rotator.ClassFix, rotator.ReasonOther, "the object ID is that of another app registration")
 	}
 	return r, nil
 }
@@ -123,11 +123,11 @@ func (t *tenant) weatherOf(what string) *rotator.Failure {
 	if n := t.w.chance(what + " weather").IntN(100); n < t.weather.refused {
 		switch n % 3 {
 		case 0:
-			f := t.fail(rotator.ClassWait, rotator.ReasonThrottled, false, "429")
+			f := t.fail(rotator.ClassWait, rotator.ReasonThrottled, "429")
 			f.RetryAfter = time.Minute
 			return f
 		case 1:
-			return t.fail(rotator.ClassWait, rotator.ReasonUnavailable, false, "503")
+			return t.fail(rotator.ClassWait, rotator.ReasonUnavailable, "503")
 		}
 		return &rotator.Failure{Class: rotator.ClassRetry, Reason: rotator.ReasonNetwork, Message: "no answer"}
 	}
@@ -142,10 +142,10 @@ func (t *tenant) Hosts(string) (rotator.Hosts, error) {
 func (t *tenant) token(r *registration, pair rotator.KeyPair, at time.Time) *rotator.Failure {
 	c := t.w.certificateOf(pair)
 	if r.has(c, at) == nil {
-		return t.fail(rotator.ClassWait, rotator.ReasonNotRegistered, false, "AADSTS700027 %s", c.name)
+		return t.fail(rotator.ClassWait, rotator.ReasonNotRegistered, "AADSTS700027 %s", c.name)
 	}
 	if t.now().After(c.notAfter) || t.now().Before(c.notBefore) {
-		return t.fail(rotator.ClassFix, rotator.ReasonExpired, false, "AADSTS700027 expired %s", c.name)
+		return t.fail(rotator.ClassFix, rotator.ReasonExpired, "AADSTS700027 expired %s", c.name)
 	}
 	return nil
 }
@@ -187,7 +187,7 @@ func (t *tenant) Keys(_ context.Context, as rotator.Access, withKeys bool) (rota
 		return rotator.Listing{}, f
 	}
 	if !as.As.IsZero() && !r.readable {
-		return rotator.Listing{}, t.fail(rotator.ClassFix, rotator.ReasonForbidden, false, "403")
+		return rotator.Listing{}, t.fail(rotator.ClassFix, rotator.ReasonForbidden, "403")
 	}
 	l := rotator.Listing{At: t.date(), ObjectID: r.object, ClientID: r.client}
 	for _, e := range r.list(t.seen("read")) {
@@ -242,19 +242,19 @@ func (t *tenant) write(what string, do func() *rotator.Failure) error {
 // proof checks that the pair that signs is one of the app's.
 func (t *tenant) proof(r *registration, pair rotator.KeyPair) *rotator.Failure {
 	if f := t.token(r, pair, t.w.now); f != nil {
-		return t.fail(rotator.ClassWait, rotator.ReasonBadProof, false, "401 proof: %s", f.Message)
+		return t.fail(rotator.ClassWait, rotator.ReasonBadProof, "401 proof: %s", f.Message)
 	}
 	return nil
 }
 
 func (t *tenant) refuses(r *registration, add rotator.NewKey) *rotator.Failure {
 	if life := add.NotAfter.Sub(add.NotBefore); r.longest > 0 && life > r.longest+time.Hour {
-		f := t.fail(rotator.ClassFix, rotator.ReasonPolicy, false, "the policy allows %s", r.longest)
+		f := t.fail(rotator.ClassFix, rotator.ReasonPolicy, "the policy allows %s", r.longest)
 		f.LongestLifetime = r.longest
 		return f
 	}
 	if t.now().After(add.NotAfter) {
-		return t.fail(rotator.ClassFix, rotator.ReasonEndDate, false, "ended")
+		return t.fail(rotator.ClassFix, rotator.ReasonEndDate, "ended")
 	}
 	return nil
 }
@@ -308,7 +308,7 @@ func (t *tenant) PatchKeys(_ context.Context, as rotator.Access, seen []rotator.
 			read := r.list(t.seen("read before patch"))
 			for _, one := range seen {
 				if !slices.ContainsFunc(read, func(e *entry) bool { return e.id == one }) {
-					return t.fail(rotator.ClassWait, rotator.ReasonStaleRead, false, "stale")
+					return t.fail(rotator.ClassWait, rotator.ReasonStaleRead, "stale")
 				}
 			}
 			if f := t.refuses(r, add); f != nil {
@@ -361,7 +361,7 @@ func (t *tenant) RemoveKey(_ context.Context, as rotator.Access, proof rotator.K
 			if f != nil {
 				return f
 			}
-			missing := t.fail(rotator.ClassFix, rotator.ReasonNoSuchKey, false, "No credentials found to be removed")
+			missing := t.fail(rotator.ClassFix, rotator.ReasonNoSuchKey, "No credentials found to be removed")
 			if t.w.chance("ghost").IntN(100) < t.weather.ghost {
 				t.w.note("removeKey says that there is no such entry")
 				return missing
@@ -385,15 +385,15 @@ func (t *tenant) LongestLifetime(_ context.Context, as rotator.Access) (time.Dur
 		return 0, "", f
 	}
 	if !as.As.IsZero() {
-		return 0, "", t.fail(rotator.ClassFix, rotator.ReasonForbidden, false, "403")
+		return 0, "", t.fail(rotator.ClassFix, rotator.ReasonForbidden, "403")
 	}
 	return r.longest, "policy", nil
 }
 
 func (t *tenant) Grants(context.Context, rotator.Access) (rotator.Grants, error) {
-	return rotator.Grants{}, t.fail(rotator.ClassFix, rotator.ReasonForbidden, false, "403")
+	return rotator.Grants{}, t.fail(rotator.ClassFix, rotator.ReasonForbidden, "403")
 }
 
 func (t *tenant) SignIns(context.Context, rotator.Access, rotator.SignInQuery) ([]rotator.LoggedSignIn, error) {
-	return nil, t.fail(rotator.ClassFix, rotator.ReasonForbidden, false, "403")
+	return nil, t.fail(rotator.ClassFix, rotator.ReasonForbidden, "403")
 }

@@ -111,7 +111,6 @@ type life struct {
 	lasted  time.Duration
 	acts    []string
 	pairs   [][2]string
-	rounds  int
 	uploads int
 }
 

@@ -37,14 +37,11 @@ type world struct {
 	phases string
 	// until is when clocks are set right and the weather is fair again.
 	clockTill, stormTill time.Time
-	copied               *records
 	// broken are the promises that were broken, in order; the first counts.
 	broken []string
 	// log is what happened, kept if it is wanted.
 	keep bool
 	log  []string
-	// acts counts what was done, pairs what was done in one rotation.
-	done []string
 }
 
 // app is one registration with its consumers, as the world knows it.
@@ -325,7 +322,7 @@ func (w *world) checkAt() time.Time {
 	var due, openAt time.Time
 	for _, wakes := range w.host.store.wakes {
 		for _, one := range wakes {
-			switch one.Kind {
+			switch one.Kind { //nolint:exhaustive // the others are looked for at each check
 			case rotator.WakeOpen:
 				openAt = open
 			case rotator.WakeStart, rotator.WakeForget, rotator.WakeAlert:

@@ -192,13 +192,13 @@ func (r *release) labels() map[string]string {
 // root is the file system of the image.
 func (r *release) root(p program) []entry {
 	const (
-		passwd = "root:x:0:0::/:/sbin/nologin\nrotate:x:65532:65532::/var/lib/rotate:/sbin/nologin\n"
-		group  = "root:x:0:\nrotate:x:65532:\n"
+		accounts = "root:x:0:0::/:/sbin/nologin\nrotate:x:65532:65532::/var/lib/rotate:/sbin/nologin\n"
+		group    = "root:x:0:\nrotate:x:65532:\n"
 	)
 	files := append([]entry{
 		{name: "usr/bin/rotate", mode: 0o755, content: p.content},
 		{name: "etc/ssl/certs/ca-certificates.crt", mode: 0o644, content: authorities()},
-		{name: "etc/passwd", mode: 0o644, content: []byte(passwd)},
+		{name: "etc/passwd", mode: 0o644, content: []byte(accounts)},
 		{name: "etc/group", mode: 0o644, content: []byte(group)},
 		{name: "etc/rotate/", mode: 0o755},
 		{name: "run/rotate/", mode: 0o755, owner: user},

@@ -60,14 +60,14 @@ func run(args []string, getenv func(string) string, stdout io.Writer) (err error
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, os.Remove(out.Name()))
+			err = errors.Join(err, os.Remove(out.Name())) //nolint:gosec // the file beside the one it was asked for
 		}
 	}()
 	digest, err := r.write(out)
 	if err := cmp.Or(err, out.Chmod(0o644), out.Close()); err != nil {
 		return err
 	}
-	if err := os.Rename(out.Name(), args[0]); err != nil {
+	if err := os.Rename(out.Name(), args[0]); err != nil { //nolint:gosec // where it was asked for
 		return err
 	}
 	fmt.Fprintln(stdout, digest)

@@ -50,7 +50,7 @@ metrics: {listen: %q}
 tenants: [{name: %s, id: 11111111-2222-3333-4444-555555555555, cloud: global}]
 `, filepath.Join(dir, "s"), "unix:"+filepath.Join(dir, "m"), fleet.Tenant(0))
 	o := store.Options{Path: filepath.Join(dir, "rotate.db"), IdentityFile: filepath.Join(dir, "keys", "store.key"), NoSync: true}
-	if err := errors.Join(os.MkdirAll(dir, 0o700), os.Chmod(dir, 0o700), os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(config), 0o600)); err != nil {
+	if err := errors.Join(os.MkdirAll(dir, 0o700), os.Chmod(dir, 0o700), os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(config), 0o600)); err != nil { //nolint:gosec // a folder, which has to be entered
 		return err
 	}
 	if _, err := store.Init(ctx, store.InitOptions{Path: o.Path, IdentityFile: o.IdentityFile}); err != nil {
