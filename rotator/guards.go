@@ -67,8 +67,16 @@ func (r *refusal) text() string {
 // mayRemove is [ledger.canRemove] without the permit: nothing is recorded for what would
 // be refused.
 func (l *ledger) mayRemove(e, o Thumbprint, s *sighting) *refusal {
-	_, r := l.canRemove(e, o, s)
+	_, r := l.permits(e, o, s)
 	return r
+}
+
+// permits is [ledger.canRemove], or, where e signs its own removal, [ledger.canRemoveItself].
+func (l *ledger) permits(e, o Thumbprint, s *sighting) (permit, *refusal) {
+	if e == o {
+		return l.canRemoveItself(e, s)
+	}
+	return l.canRemove(e, o, s)
 }
 
 // canRemove decides whether the certificate e may be removed while o stays.

@@ -255,7 +255,7 @@ func (t *turn) intend(ctx context.Context, e, o Thumbprint) (permit, *refusal, e
 		what = "" // it has begun before
 	}
 	err := t.record(ctx, what, func(rec *Records) {
-		if p, r = t.r.ledger(rec.App, rec.Rotation, &t.policy).canRemove(e, o, s); r == nil {
+		if p, r = t.r.ledger(rec.App, rec.Rotation, &t.policy).permits(e, o, s); r == nil {
 			rec.Rotation.RemovalSentAt, rec.Rotation.Removing = t.now().UTC(), e
 		}
 	})

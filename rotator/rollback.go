@@ -216,10 +216,7 @@ func (t *turn) standOnOld(ctx context.Context) error {
 // not show it, it is looked for afterwards.
 func (t *turn) takeAway(ctx context.Context) (*wait, error) {
 	if t.rot.Old == nil {
-		if c := t.rot.New; t.rot.mayBeUploaded() && !c.isLeaving() {
-			return nil, t.orphan(ctx, c, "no other certificate of ours is valid, and Entra does not let a certificate sign its own removal")
-		}
-		return nil, nil //nolint:nilnil // nothing to remove
+		return t.takeItselfAway(ctx)
 	}
 	left := t.ledger().others(t.rot.Old.ThumbprintSHA256)
 	if len(left) == 0 {
@@ -244,6 +241,27 @@ func (t *turn) takeAway(ctx context.Context) (*wait, error) {
 		return nil, err
 	}
 	return t.removeOthers(ctx, stays, left, t.entraNow())
+}
+
+// takeItselfAway sends the removal of the first certificate of all, which no consumer may
+// hold and which only itself can sign.
+func (t *turn) takeItselfAway(ctx context.Context) (*wait, error) {
+	c := t.rot.New
+	if !t.rot.mayBeUploaded() || c.isLeaving() {
+		return nil, nil //nolint:nilnil // nothing to remove
+	}
+	pair, err := t.pair(ctx, &c)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := t.cold(ctx, pair, nil); err != nil && reasonOf(err) != ReasonBlocked && reasonOf(err) != ReasonNotRegistered {
+		return nil, fmt.Errorf("sign in with the certificate that goes: %w", err)
+	}
+	r, err := t.remove(ctx, pair, &c)
+	if r != nil {
+		return t.refused(r), nil
+	}
+	return nil, err
 }
 
 // rolledBack ends the rotation: the previous pair is in service.

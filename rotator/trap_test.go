@@ -354,7 +354,7 @@ func TestNoDeliveries(t *testing.T) {
 // being replaced.
 func TestKeyIDs(t *testing.T) {
 	untold := options{permissions: []string{}, spec: func(s *rotator.AppSpec) { s.KeyID = "" }}
-	bubble(t, "told in the overlap", untold, func(w *world, r *rotator.Rotator) {
+	bubble(t, "typed in the overlap", untold, func(w *world, r *rotator.Rotator) {
 		t := w.t
 		stop := run(t, r)
 		await(t, r, "app-1", 20*time.Hour, "confirmed", phaseIs(rotator.PhaseConfirmed))
@@ -363,8 +363,8 @@ func TestKeyIDs(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := await(t, r, "app-1", 20*time.Hour, "retired", phaseIs(rotator.PhaseRetired))
-		if len(s.App.Orphans) != 0 {
-			t.Errorf("orphans %v although the KeyID was told", s.App.Orphans)
+		if len(s.App.Orphans) != 1 || s.App.Orphans[0].KeyID != id {
+			t.Errorf("orphans %v, want the certificate with its typed KeyID, which is not sent (P2)", s.App.Orphans)
 		}
 		rot, err := r.Start(t.Context(), "app-1", rotator.StartRequest{Force: true}, "p")
 		if err != nil {
