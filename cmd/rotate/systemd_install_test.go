@@ -51,7 +51,7 @@ func installBy(t *testing.T, h *serviceHost, command string) {
 	steps = strings.Replace(steps, "rotate setup", fmt.Sprintf("rotate setup --tenant-id %s --login %s --graph %s --ca-file /etc/rotate/ca.pem --no-recovery --no-alerts", ready.TenantID, ready.Login, ready.Graph), 1)
 	// A removal is checked for ten minutes; here for seconds, and so are the sign-ins.
 	steps = strings.Replace(steps, "sudo systemctl enable", `sed -i 's|ca_file: "/etc/rotate/ca.pem"}|ca_file: /etc/rotate/ca.pem, removal: {reads: 1s, sign_ins: 2s, young: 2s}}|' /etc/rotate/config.yaml
-echo 'defaults: {prove: {successes: 2, spacing: 200ms, within: 5m}}' >>/etc/rotate/config.yaml
+echo '`+firstDefaults+`' >>/etc/rotate/config.yaml
 sudo systemctl enable`, 1)
 	steps = strings.Replace(steps, "sudo rotate now contoso-sync ", "sudo rotate now contoso-sync || test $? = 4 ", 1)
 	begun := time.Now()
@@ -68,6 +68,9 @@ cd /root
 	h.m.must(t, 0, "now", h.app.name, "--wait")
 }
 
+// firstDefaults are those of the first steps.
+const firstDefaults = "defaults: {prove: {successes: 2, spacing: 200ms, within: 5m}}"
+
 // makeQuick gives the app its deliveries, and all a policy of seconds.
 func (h *serviceHost) makeQuick(t *testing.T) {
 	t.Helper()
@@ -75,7 +78,7 @@ func (h *serviceHost) makeQuick(t *testing.T) {
 	h.sh(t, "install -d /srv/gate")
 	h.prefill(t, h.app)
 	path := filepath.Join(h.root, "etc/rotate/config.yaml")
-	config := string(must1(os.ReadFile(path))(t)) + `
+	config := strings.Replace(string(must1(os.ReadFile(path))(t)), firstDefaults+"\n", "", 1) + `
 schedule: "@every 2s"
 discovery: {off: true}
 defaults:` + servicePolicy + `
