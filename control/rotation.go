@@ -82,8 +82,7 @@ func (r *Rotation) AwaitsRemovals() bool {
 	return slices.ContainsFunc(r.Unconfirmed, func(c Credential) bool { return c.RemovalConfirmedFrom != nil })
 }
 
-// confirmCodeDigits is how much of the SHA-1 thumbprint a person types: the one that the portal
-// and Windows show.
+// confirmCodeDigits is how much of the SHA-256 thumbprint a person types.
 const confirmCodeDigits = 8
 
 func rotationOf(r rotator.Rotation) Rotation {
@@ -116,7 +115,7 @@ func rotationOf(r rotator.Rotation) Rotation {
 			asked = wire.Old
 		}
 		if asked != nil {
-			wire.ConfirmCode = asked.ThumbprintSHA1[:min(confirmCodeDigits, len(asked.ThumbprintSHA1))]
+			wire.ConfirmCode = asked.ThumbprintSHA256[:min(confirmCodeDigits, len(asked.ThumbprintSHA256))]
 		}
 	}
 	for _, c := range r.Told {

@@ -110,8 +110,7 @@ func (w *world) noSecrets(t *testing.T, c *control.Client) {
 	keep(apps, err)
 	history, err := c.History(ctx, "", 0)
 	keep(history, err)
-	var plan []control.PlanItem
-	err = c.Plan(ctx, 0, func(item control.PlanItem) error { plan = append(plan, item); return nil })
+	plan, err := c.Plan(ctx)
 	keep(plan, err)
 	checks, err := c.Test(ctx, "app-1")
 	keep(checks, err)
@@ -329,10 +328,10 @@ func TestFollowCancelled(t *testing.T) {
 // complete before anybody looked.
 func TestAnswersInMemoryAtOnce(t *testing.T) {
 	w := newWorld(t, 0)
-	w.server.Reload = func(context.Context, string) ([]string, error) { return nil, nil }
+	w.server.Reload = func(context.Context, string) error { return nil }
 	c := w.memory(t)
 	for i := range 20_000 {
-		if _, err := c.Reload(t.Context()); err != nil {
+		if err := c.Reload(t.Context()); err != nil {
 			t.Fatalf("call %d: %v", i+1, err)
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -28,7 +27,7 @@ type OpenAlert struct {
 // Alerts lists what lasts and needs somebody, the most severe and then the oldest
 // first, and the apps that are snoozed without any.
 func (r *Rotator) Alerts(ctx context.Context) ([]OpenAlert, map[string]time.Time, error) {
-	now := r.now().UTC()
+	now := time.Now().UTC()
 	state, err := r.Store.State(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -38,10 +37,12 @@ func (r *Rotator) Alerts(ctx context.Context) ([]OpenAlert, map[string]time.Time
 		open = append(open, OpenAlert{Alert: state.Alerts[i], NextAt: r.tellAt(&state.Alerts[i], nil, nil)})
 	}
 	snoozed := map[string]time.Time{}
-	for app, err := range r.eachApp(ctx) {
-		if err != nil {
-			return nil, nil, err
-		}
+	apps, err := r.Store.Apps(ctx, "", 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	for i := range apps {
+		app := &apps[i]
 		if len(app.Alerts) == 0 && !now.Before(app.SnoozedUntil) {
 			continue
 		}
@@ -70,29 +71,6 @@ func (r *Rotator) Alerts(ctx context.Context) ([]OpenAlert, map[string]time.Time
 		return a.Since.Compare(b.Since)
 	})
 	return open, snoozed, nil
-}
-
-// eachApp yields all apps by name, a few in memory at a time. It ends with the first
-// error.
-func (r *Rotator) eachApp(ctx context.Context) iter.Seq2[*App, error] {
-	return func(yield func(*App, error) bool) {
-		for after := ""; ; {
-			apps, err := r.Store.Apps(ctx, after, surveyBatch)
-			if err != nil {
-				yield(nil, err)
-				return
-			}
-			for i := range apps {
-				if !yield(&apps[i], nil) {
-					return
-				}
-			}
-			if len(apps) < surveyBatch {
-				return
-			}
-			after = apps[len(apps)-1].Name
-		}
-	}
 }
 
 // openOf reads the app's open rotation; nil if there is none.
@@ -150,7 +128,7 @@ func (r *Rotator) Ack(ctx context.Context, what, by string) ([]Acked, error) {
 				}
 				alerts = rec.App.Alerts
 			}
-			now := r.now().UTC()
+			now := time.Now().UTC()
 			for i := range alerts {
 				a := &alerts[i]
 				if !matches(name, a) {
@@ -175,7 +153,7 @@ func (r *Rotator) Ack(ctx context.Context, what, by string) ([]Acked, error) {
 // the app's last safe date: a later end is refused. An instant that is not in the
 // future ends a snooze.
 func (r *Rotator) Snooze(ctx context.Context, app string, until time.Time, by string) error {
-	now := r.now().UTC()
+	now := time.Now().UTC()
 	return r.change(ctx, app, func(rec *Records) error {
 		if rec.App == nil {
 			return fmt.Errorf("app %s: %w", app, ErrNotFound)
@@ -217,7 +195,7 @@ func checkAllowed(s Schedule, last time.Time) time.Time {
 
 // problems says what keeps the daemon or an app from being well, one line each; it
 // does not speak of single apps that fail in time.
-func (r *Rotator) problems(ctx context.Context, s *Status, state *State, now time.Time) ([]string, error) {
+func (r *Rotator) problems(s *Status, state *State, now time.Time) []string {
 	var all []string
 	if why, since := r.storeTrouble(); why != "" {
 		all = append(all, fmt.Sprintf("the store cannot be written since %s: %s", since.Format(time.RFC3339), why))
@@ -227,13 +205,9 @@ func (r *Rotator) problems(ctx context.Context, s *Status, state *State, now tim
 	}
 	last := state.LastGoodCheck
 	if last.IsZero() {
-		apps, err := r.Store.Apps(ctx, "", surveyBatch) // the first ones: it is about the age of the store
-		if err != nil {
-			return nil, err
-		}
-		for i := range apps {
-			if last.IsZero() || apps[i].AddedAt.Before(last) {
-				last = apps[i].AddedAt
+		for _, a := range s.Apps {
+			if last.IsZero() || a.App.AddedAt.Before(last) {
+				last = a.App.AddedAt
 			}
 		}
 	}
@@ -259,26 +233,19 @@ func (r *Rotator) problems(ctx context.Context, s *Status, state *State, now tim
 		}
 	}
 	if len(late) > 0 {
-		all = append(all, "late: "+someNames(late, len(late)))
+		all = append(all, "late: "+someNames(late))
 	}
-	switch n := s.Counts.Attention - len(late); {
-	case len(look) > 0:
-		all = append(all, "needs a look: "+someNames(look, max(n, len(look))))
-	case n > 0:
-		all = append(all, fmt.Sprintf("%d more need a look", n))
+	if len(look) > 0 {
+		all = append(all, "needs a look: "+someNames(look))
 	}
-	return all, nil
+	return all
 }
 
-// someNamesMost is how many names are said of many.
-const someNamesMost = 5
-
-// someNames lists names, only the first of many; of is how many there are.
-func someNames(names []string, of int) string {
-	names = names[:min(len(names), someNamesMost)]
-	text := strings.Join(names, ", ")
-	if of > len(names) {
-		text += fmt.Sprintf(" and %d more", of-len(names))
+// someNames lists names, only the first of many.
+func someNames(names []string) string {
+	const most = 5
+	if len(names) <= most {
+		return strings.Join(names, ", ")
 	}
-	return text
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 }

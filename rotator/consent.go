@@ -66,7 +66,7 @@ func (c *creator) test(ctx context.Context) error {
 		return err
 	}
 	for range testTries {
-		c.out.Checks = TestConnection(ctx, c.r.settings().Entra, c.r.Encoder, Connection{App: c.app, Pair: c.pair, Policy: c.policy, Now: c.r.Now})
+		c.out.Checks = TestConnection(ctx, c.r.settings().Entra, c.r.Encoder, Connection{App: c.app, Pair: c.pair, Policy: c.policy})
 		if !slices.ContainsFunc(c.out.Checks, func(t TestCheck) bool { return t.Result == CheckFailed }) || pause(ctx, testEvery) != nil {
 			break
 		}
@@ -83,7 +83,7 @@ func (c *creator) track(ctx context.Context) error {
 		return err
 	}
 	credential.KeyID = c.rec.KeyID
-	now := c.r.now().UTC()
+	now := time.Now().UTC()
 	made := c.rec
 	c.app.Current, c.app.Created = &credential, &made
 	c.app.AddedAt, c.app.AddedBy = now, c.by
@@ -118,7 +118,6 @@ func (c *creator) finish() {
 // until asks again while an answer shows that Entra has not spread a change yet, or
 // that it passes by itself.
 func (c *creator) until(ctx context.Context, what string, ask func() error) error {
-	few := 1 // tries of a refusal that passes, or means what it says
 	for wait := time.Second; ; wait = min(2*wait, 15*time.Second) {
 		err := ask()
 		if err == nil {
@@ -126,14 +125,8 @@ func (c *creator) until(ctx context.Context, what string, ask func() error) erro
 		}
 		f := failureOf(err)
 		passes := errors.Is(err, ErrNotFound) || f.Reason == ReasonAppNotFound || f.Class == ClassWait || f.Class == ClassRetry && f.Reason == ReasonNetwork
-		if !passes && few < transientTries && (f.Transient || f.Reason == ReasonForbidden && c.rec.ObjectID != "") {
-			passes, few = true, few+1
-		}
 		if !passes || errors.Is(err, errRecord) {
 			return err
-		}
-		if f.Transient {
-			wait = 15 * time.Second
 		}
 		if pause(ctx, max(wait, f.RetryAfter)) != nil {
 			return c.notYet(what)

@@ -2,6 +2,5 @@
 
 package rotator_test
 
-// everyLine is false in the plain run: chance picks lines of the crash tables, and of
-// other tables that take long (some).
+// everyLine is false in the plain run: chance picks lines of the crash table.
 const everyLine = false

@@ -46,8 +46,6 @@ type Connection struct {
 	// Untracked tells that the app is not in the store, so that no next step can
 	// be a command about it.
 	Untracked bool
-	// Now is this host's clock; nil: [time.Now].
-	Now func() time.Time
 }
 
 // Test checks one app's connection with the stored pair: everything that a
@@ -57,7 +55,7 @@ func (r *Rotator) Test(ctx context.Context, name string) ([]TestCheck, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := Connection{App: app, Policy: policyOf(&app, r.settings().Defaults), Now: r.Now}
+	c := Connection{App: app, Policy: policyOf(&app, r.settings().Defaults)}
 	if app.Current == nil {
 		return []TestCheck{{"certificate", CheckWarning, "the app has no certificate of ours yet", "rotate now " + name}}, nil
 	}
@@ -72,8 +70,7 @@ func (r *Rotator) Test(ctx context.Context, name string) ([]TestCheck, error) {
 		f := failureOf(err)
 		return []TestCheck{{"file", CheckFailed, f.Message, f.Next}}, nil
 	}
-	made := testConnection(ctx, r.settings().Entra, r.Encoder, c)
-	tested := Tested{At: r.now().UTC(), Checks: made.checks}
+	tested := Tested{At: time.Now().UTC(), Checks: TestConnection(ctx, r.settings().Entra, r.Encoder, c)}
 	tested.Checks = append(tested.Checks, r.testTargets(ctx, &app, c.Pair)...)
 	if app.Evidence {
 		tested.Checks = append(tested.Checks, r.testSignInLog(ctx, &app))
@@ -81,7 +78,6 @@ func (r *Rotator) Test(ctx context.Context, name string) ([]TestCheck, error) {
 	err = r.change(ctx, name, func(rec *Records) error {
 		if rec.App != nil { // it may have been removed meanwhile
 			rec.App.Tested = &tested
-			r.revive(rec, made.listing.shows, tested.At)
 		}
 		return nil
 	})
@@ -108,8 +104,7 @@ func (r *Rotator) testTargets(ctx context.Context, app *App, use KeyPair) []Test
 		checks = append(checks, TestCheck{"delivery", result, fact, next})
 	}
 	for _, d := range app.Deliveries {
-		target, err := r.settings().Deliverer.Holds(ctx, d, passwords)
-		held := target.Thumbprint
+		held, err := r.settings().Deliverer.Holds(ctx, d, passwords)
 		switch f := failureOf(err); {
 		case errors.Is(err, ErrCannotTell):
 		case err != nil:
@@ -146,21 +141,15 @@ type tester struct {
 	// signIn is the cold sign-in, failed why there was none.
 	signIn SignIn
 	failed *Failure
-	// listing is the app's list, where it could be read.
-	listing Listing
 }
 
 // TestConnection tests a connection without a store. It changes nothing.
 func TestConnection(ctx context.Context, entra Entra, encoder Encoder, c Connection) []TestCheck {
-	return testConnection(ctx, entra, encoder, c).checks
-}
-
-func testConnection(ctx context.Context, entra Entra, encoder Encoder, c Connection) *tester {
 	t := &tester{Connection: c, entra: entra}
 	if !t.open(encoder) {
-		return t
+		return t.checks
 	}
-	t.dates(clockOf(c.Now))
+	t.dates(time.Now())
 	t.token(ctx)
 	t.registered(ctx)
 	t.permissions(ctx)
@@ -172,8 +161,8 @@ func testConnection(ctx context.Context, entra Entra, encoder Encoder, c Connect
 		}
 	}
 	t.policy(ctx)
-	t.daysLeft(clockOf(c.Now))
-	return t
+	t.daysLeft(time.Now())
+	return t.checks
 }
 
 func (t *tester) add(name, result, fact, next string) {
@@ -247,11 +236,7 @@ func (t *tester) renew(otherwise string) string {
 
 // token signs in with a cold cache and says what a refusal means.
 func (t *tester) token(ctx context.Context) {
-	var got SignIn
-	err := askAgain(ctx, t.App.isYoung(clockOf(t.Now)), func() (err error) {
-		got, err = t.entra.SignIn(ctx, t.App.registration(), t.Pair, t.App.Probe)
-		return err
-	})
+	got, err := t.entra.SignIn(ctx, t.App.registration(), t.Pair, t.App.Probe)
 	t.signIn = got
 	if err != nil {
 		t.failed = failureOf(err)
@@ -273,7 +258,7 @@ func (t *tester) token(ctx context.Context) {
 	if at.IsZero() {
 		return
 	}
-	if off := clockError(clockOf(t.Now), at); off.Abs() > maxClockError {
+	if off := clockError(time.Now(), at); off.Abs() > maxClockError {
 		t.add("clock", CheckFailed, "this host's clock is "+off.Abs().String()+" off Entra's", "set the clock (timedatectl)")
 	} else {
 		t.add("clock", CheckOK, "agrees with Entra's within "+off.Abs().String(), "")
@@ -327,24 +312,13 @@ func (t *tester) access() Access {
 	return as
 }
 
-// isYoung reports whether the identity's refusals may pass. That an app may not read
-// itself is ordinary, whether it has just been accepted or not.
-func (t *tester) isYoung() bool {
-	return t.App.Mode == ModeManaged && (t.failed == nil || t.App.isYoung(clockOf(t.Now)))
-}
-
 // registered looks whether the certificate is on the app.
 func (t *tester) registered(ctx context.Context) {
 	const name = "registered"
 	if t.failed != nil && t.App.Mode != ModeManaged {
 		return // nobody can look; the refused token said all there is
 	}
-	var listing Listing
-	err := askAgain(ctx, t.isYoung(), func() (err error) {
-		listing, err = t.entra.Keys(ctx, t.access(), true)
-		return err
-	})
-	t.listing = listing
+	listing, err := t.entra.Keys(ctx, t.access(), true)
 	switch reason := reasonOf(err); {
 	case err != nil && t.App.Mode != ModeManaged && (reason == ReasonForbidden || reason == ReasonAppNotFound):
 		t.add(name, CheckOK, "the token service accepts it; the app may not read its own list", "")

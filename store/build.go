@@ -21,8 +21,6 @@ type build struct {
 	part    string
 	batch   []record
 	pending int // bytes in batch
-	// progress is told how far it is.
-	progress *progress
 }
 
 // record is one record on its way to another file.
@@ -32,7 +30,7 @@ type record struct {
 }
 
 // batchBytes is how much a build writes in one transaction.
-const batchBytes = 256 << 10
+const batchBytes = 4 << 20
 
 // travels tells that a record of bucket meta is the same in another file. The
 // others are made anew: sums, canary, home, writer.
@@ -68,7 +66,7 @@ func newBuild(ctx context.Context, part string, identityOf func() (*age.X25519Id
 	if err := errors.Join(lock(ctx, file, part, 0), isInPlace(file, part)); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
-	b := &build{part: part, progress: &progress{}, Store: &Store{
+	b := &build{part: part, Store: &Store{
 		file: file, path: part, log: slog.New(slog.DiscardHandler), version: version, schema: s,
 	}}
 	if err := errors.Join(checkPrivate(file, part), file.Truncate(0)); err != nil {
@@ -106,10 +104,13 @@ func newBuild(ctx context.Context, part string, identityOf func() (*age.X25519Id
 }
 
 // add takes a record over; one of bucket secrets is given as it was before it
-// was sealed. That it holds a pair is seen by finish.
+// was sealed.
 func (b *build) add(ctx context.Context, r record) error {
 	switch {
 	case r.bucket == bucketSecrets:
+		if _, err := parsePair(r.payload, rotator.Thumbprint(r.key)); err != nil {
+			return fmt.Errorf("key pair %s: %w", r.key, err)
+		}
 		sealed, err := b.sealer.seal(r.payload)
 		if err != nil {
 			return fmt.Errorf("seal key pair %s: %w", r.key, err)
@@ -172,23 +173,17 @@ func (b *build) finish(ctx context.Context, where home, extra func(*txn) error) 
 	if err := b.db.Sync(); err != nil {
 		return fmt.Errorf("store %s: %w", b.path, err)
 	}
-	if err := b.checkAll(ctx, b.progress); err != nil {
+	if err := b.Check(ctx); err != nil {
 		return err
 	}
 	return b.checkPairs(ctx)
 }
 
 // checkPairs opens every sealed pair.
-func (b *build) checkPairs(ctx context.Context) error {
-	return b.view(ctx, func(t *txn) error {
-		sum, err := t.readSum(bucketSecrets)
-		if err != nil {
-			return err
-		}
-		b.progress.begin("open key pairs", sum.records)
+func (s *Store) checkPairs(ctx context.Context) error {
+	return s.view(ctx, func(t *txn) error {
 		return t.each(bucketSecrets, nil, nil, func(key, sealed []byte) (bool, error) {
-			b.progress.add()
-			if _, err := b.sealer.openPair(sealed, rotator.Thumbprint(key)); err != nil {
+			if _, err := s.sealer.openPair(sealed, rotator.Thumbprint(key)); err != nil {
 				return false, t.badRecord(bucketSecrets, key, err)
 			}
 			return true, ctx.Err()

@@ -3,9 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -32,13 +30,6 @@ func newConfigCommand(a *app) *cobra.Command {
 			if err := a.checkTenants(cfg); err != nil {
 				return err
 			}
-			uid := os.Geteuid()
-			if keeper, err := ownerOf(cfg.Store.Path); err == nil && uid == 0 {
-				uid = int(keeper.uid)
-			}
-			if err := guardFiles(a.configPath(), cfg, uid); err != nil {
-				return err
-			}
 			for _, warning := range cfg.Warnings() {
 				fmt.Fprintf(a.stderr, "rotate: warning: %s\n", warning)
 			}
@@ -55,16 +46,7 @@ func newConfigCommand(a *app) *cobra.Command {
 			return err
 		},
 	}
-	reference := &cobra.Command{
-		Use:   "reference",
-		Short: "Print every setting with its default, as Markdown",
-		Args:  arguments(0, 0, ""),
-		RunE: func(*cobra.Command, []string) error {
-			_, err := io.WriteString(a.stdout, config.ReferenceMarkdown())
-			return err
-		},
-	}
-	return group("config", "Check the configuration", check, schema, reference)
+	return group("config", "Check the configuration", check, schema)
 }
 
 // checkTenants makes what the daemon makes of the tenants at start, and asks nobody.

@@ -27,9 +27,7 @@ key pair, which must open. Each finding is a line; with one the exit code is 1. 
 are no faults: keys that no app uses, certificates that a person must remove.`,
 		Args: arguments(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			at := a.progress()
-			report, err := a.checkStore(cmd.Context(), at)
-			at.end()
+			report, err := a.checkStore(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -54,7 +52,7 @@ are no faults: keys that no app uses, certificates that a person must remove.`,
 
 // checkStore asks the daemon; where none runs it opens the store itself, without
 // the loop that would bring indexes up to date.
-func (a *app) checkStore(ctx context.Context, at *progress) (control.StoreReport, error) {
+func (a *app) checkStore(ctx context.Context) (control.StoreReport, error) {
 	none := control.StoreReport{Findings: []string{}, Notes: []string{}}
 	cfg, err := a.loadConfig()
 	if err != nil {
@@ -62,7 +60,7 @@ func (a *app) checkStore(ctx context.Context, at *progress) (control.StoreReport
 	}
 	client, err := control.Dial(ctx, cfg.Control.Socket)
 	if err == nil {
-		return client.CheckStore(ctx, at.show)
+		return client.CheckStore(ctx)
 	}
 	if !errors.Is(err, control.ErrNoDaemon) && !errors.Is(err, fs.ErrPermission) {
 		return none, err
@@ -86,7 +84,7 @@ func (a *app) checkStore(ctx context.Context, at *progress) (control.StoreReport
 		return none, err
 	}
 	report := control.StoreReport{StoreID: s.ID()}
-	report.Findings, report.Notes, err = s.Findings(ctx, at.at)
+	report.Findings, report.Notes, err = s.Findings(ctx)
 	if report.Findings == nil {
 		report.Findings = []string{}
 	}
