@@ -30,11 +30,19 @@ type Open struct {
 	TokenEndsWithKey bool
 	// Base64CustomID writes customKeyIdentifier in base64, not in hex.
 	Base64CustomID bool
-	// NoLogKeyID leaves the credential's key ID out of the log of sign-ins.
-	NoLogKeyID bool
+	// NoLogKeyID leaves the credential's key ID out of the log of sign-ins,
+	// NoLogThumbprint its thumbprint, and NoLogFilter refuses to filter by the key ID.
+	NoLogKeyID, NoLogThumbprint, NoLogFilter bool
 	// OwnCA refuses certificates that are signed by themselves, as a policy with
 	// trustedCertificateAuthority would.
 	OwnCA bool
+	// NoProofUsual refuses proofs that name the certificate by kid and x5t, NoProofX5T by
+	// x5t only, NoProofKid by kid only. All were seen accepted; a report may say
+	// otherwise.
+	NoProofUsual, NoProofX5T, NoProofKid bool
+	// LifetimeRefusal is how a certificate of more than two years is refused, code and
+	// text; empty: it is not. The codes of Microsoft's own policies need [Policy].
+	LifetimeRefusal string
 	// DenyRemovals is which removeKey of each so many is answered "No credentials
 	// found" without doing it; zero: none.
 	DenyRemovals int
@@ -78,6 +86,20 @@ func (t *Tenant) UseFacts(facts map[string]string) error {
 			known, t.Facts.Base64CustomID = true, value == "base64"
 		case "log_key_id":
 			known, t.Facts.NoLogKeyID = true, value == "empty"
+		case "log_thumbprint":
+			known, t.Facts.NoLogThumbprint = true, value == "empty"
+		case "log_filter_by_key_id":
+			known, t.Facts.NoLogFilter = known || value == "empty", refused
+		case "proof_usual":
+			t.Facts.NoProofUsual = refused
+		case "proof_x5t":
+			t.Facts.NoProofX5T = refused
+		case "proof_kid":
+			t.Facts.NoProofKid = refused
+		case "ten_years":
+			if refused {
+				t.Facts.LifetimeRefusal = lifetimeRefusal
+			}
 		case "log_correlation_id":
 			known, t.OwnCorrelationIDs = true, value != "ours"
 		case "log":
@@ -112,6 +134,13 @@ func (t *Tenant) UseFacts(facts map[string]string) error {
 	}
 	return nil
 }
+
+// lifetimeRefusal is how a tenant refuses that is set from a report: the report has the
+// answer of that tenant, which this one does not repeat.
+const lifetimeRefusal = "CredentialLifetimeNotAllowed The lifetime of the certificate is longer than this organization allows."
+
+// longLifetime is what [Open.LifetimeRefusal] refuses more than.
+const longLifetime = 2 * 366 * 24 * time.Hour
 
 // lagOf reads a number of seconds such as "12s".
 func lagOf(value string) (time.Duration, bool) {
@@ -150,6 +179,9 @@ func (t *Tenant) checkAdded(o *object, k *keyCredential, sent map[string]any) *g
 			status: http.StatusBadRequest, code: "CredentialNotAllowedAsPerAppPolicy",
 			message: "The certificate is not issued by a trusted certificate authority (trustedCertificateAuthority) as per assigned policy.",
 		}
+	case t.Facts.LifetimeRefusal != "" && k.End.Sub(k.Start) > longLifetime:
+		code, message, _ := strings.Cut(t.Facts.LifetimeRefusal, " ")
+		return &graphError{status: http.StatusBadRequest, code: code, message: message}
 	case sent == nil:
 		return nil
 	case t.Facts.RefuseTwice && hasCertificate(o.keys, k):
@@ -160,6 +192,14 @@ func (t *Tenant) checkAdded(o *object, k *keyCredential, sent map[string]any) *g
 		return badRequest("Key credential start date is invalid.")
 	}
 	return nil
+}
+
+// refusesProof says whether a switch refuses the way in which a proof names its
+// certificate.
+func (t *Tenant) refusesProof(header map[string]any) bool {
+	_, kid := header["kid"]
+	_, x5t := header["x5t"]
+	return t.Facts.NoProofUsual && kid && x5t || t.Facts.NoProofX5T && x5t && !kid || t.Facts.NoProofKid && kid && !x5t
 }
 
 func isSelfSigned(c *x509.Certificate) bool { return c.Issuer.String() == c.Subject.String() }

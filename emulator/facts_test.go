@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -181,4 +182,48 @@ func TestFederatedRules(t *testing.T) {
 	}
 	c.want(204, "DELETE", path+"/credential-1", nil)
 	c.want(404, "GET", path+"/credential-1", nil)
+}
+
+// TestClone changes a tenant and its clone, and compares what each shows.
+func TestClone(t *testing.T) {
+	tenant := newTenant(t)
+	var exported []string
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[emulator.Tenant]()) {
+		if !f.IsExported() || len(f.Index) > 1 {
+			continue
+		}
+		field := reflect.ValueOf(tenant).Elem().FieldByIndex(f.Index)
+		switch field.Kind() { //nolint:exhaustive // the kinds that there are
+		case reflect.Int, reflect.Int64:
+			field.SetInt(7)
+		case reflect.Uint64:
+			field.SetUint(7)
+		case reflect.Bool:
+			field.SetBool(true)
+		case reflect.String:
+			if f.Name != "ID" {
+				field.SetString("some.example")
+			}
+		case reflect.Struct:
+			tenant.Facts.SelfRemoval = true
+		default:
+			continue // a pointer, a function or a list is shared
+		}
+		exported = append(exported, f.Name)
+	}
+	app := addApp(t, tenant, emulator.Application{Name: "before"})
+	clone := tenant.Clone()
+	for _, name := range exported {
+		one, other := reflect.ValueOf(tenant).Elem().FieldByName(name), reflect.ValueOf(clone).Elem().FieldByName(name)
+		if !one.Equal(other) {
+			t.Errorf("%s is %v in the clone, want %v", name, other, one)
+		}
+	}
+	addApp(t, tenant, emulator.Application{Name: "here only"})
+	if err := clone.DeleteApplication(app.ClientID); err != nil {
+		t.Fatal(err)
+	}
+	if here, there := len(tenant.Applications()), len(clone.Applications()); here != 2 || there != 0 {
+		t.Errorf("%d and %d apps, want 2 and 0: what is done to one shows in the other", here, there)
+	}
 }

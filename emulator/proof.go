@@ -167,6 +167,9 @@ func (t *Tenant) proofSigner(o *object, proof string) (keyID string, ok bool) {
 // upper-case thumbprint as kid, or by both. All three were seen accepted by live
 // tenants, and so was the client ID as issuer.
 func (t *Tenant) namedInProof(k *keyCredential, header map[string]any) bool {
+	if t.refusesProof(header) {
+		return false
+	}
 	kid, hasKid := header["kid"].(string)
 	if hasKid && !strings.EqualFold(kid, k.thumbprint()) {
 		return false

@@ -66,6 +66,9 @@ func (t *Tenant) noteSignIn(c *call, who client, form url.Values, refusal *login
 		if t.Facts.NoLogKeyID {
 			s.keyID = ""
 		}
+		if t.Facts.NoLogThumbprint {
+			s.thumbprint = ""
+		}
 	}
 	t.signIns = append(t.signIns, s)
 	if len(t.signIns) > keptEntries {
@@ -193,6 +196,9 @@ func (t *Tenant) listSignIns(c *call) (*response, *graphError) {
 		}
 	}
 	q, now := c.signIns, t.now()
+	if t.Facts.NoLogFilter && q.keyID != "" {
+		return nil, badQuery("Filter by 'servicePrincipalCredentialKeyId' is not supported.")
+	}
 	var values []any
 	met, next := 0, ""
 	for _, s := range slices.Backward(t.signIns) {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -112,6 +113,159 @@ func TestVerifySwitches(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestVerifyEachSwitch turns one switch of the emulator after the other. The report has
+// the facts that belong to it, all others are as in a tenant as known, and an emulator
+// that is set from the report has the switch turned again.
+func TestVerifyEachSwitch(t *testing.T) {
+	keys()
+	run := func(t *testing.T, set func(*emulator.Tenant)) (*world, verify.Report) {
+		w, run, j := newVerification(t, set)
+		run.Wait = 2 * time.Hour
+		report, err := run.Do(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if left := w.leftBehind(t); len(left) > 0 || !j.cleared {
+			t.Errorf("left behind %v, journal cleared: %v", left, j.cleared)
+		}
+		checkMasked(t, w, report)
+		return w, report
+	}
+	var known map[string]string
+	synctest.Test(t, func(t *testing.T) {
+		_, report := run(t, nil)
+		known = factsOf(report)
+	})
+	for name, one := range switches() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w, report := run(t, one.set)
+				if one.ended != "" != (report.Ended != "") || !strings.Contains(report.Ended, one.ended) {
+					t.Fatalf("ended with %q, want %q", report.Ended, one.ended)
+				}
+				got := factsOf(report)
+				for fact, want := range one.want {
+					if least, isLag := strings.CutPrefix(want, "≥"); isLag {
+						if seconds(t, report, fact) < must1(strconv.Atoi(least))(t) {
+							t.Errorf("%s = %q, want %s seconds or more", fact, got[fact], least)
+						}
+					} else if want == "+" {
+						if n := must1(strconv.Atoi(got[fact]))(t); n < 1 {
+							t.Errorf("%s = %d, want more than none", fact, n)
+						}
+					} else if got[fact] != want {
+						t.Errorf("%s = %q, want %q", fact, got[fact], want)
+					}
+					if known[fact] == got[fact] {
+						t.Errorf("%s = %q, as without the switch", fact, got[fact])
+					}
+				}
+				for fact, value := range got {
+					if _, isMeant := one.want[fact]; !isMeant && value != known[fact] && !isNumber(value) {
+						t.Errorf("%s = %q, want %q as without the switch", fact, value, known[fact])
+					}
+				}
+				for fact := range known {
+					if _, found := got[fact]; !found && one.ended == "" && (name != "no licence" || !strings.HasPrefix(fact, "log_")) {
+						t.Errorf("%s is not in the report", fact)
+					}
+				}
+				again := &emulator.Tenant{}
+				if err := again.UseFacts(got); err != nil {
+					t.Error(err)
+				}
+				want, now := w.tenant.Facts, again.Facts
+				if (now.LifetimeRefusal != "") != (got["ten_years"] == "refused") {
+					t.Errorf("an emulator set from the report refuses long lifetimes with %q", now.LifetimeRefusal)
+				}
+				now.LifetimeRefusal = want.LifetimeRefusal
+				if want.ProofLag > 0 && now.ProofLag >= want.ProofLag {
+					now.ProofLag = want.ProofLag
+				}
+				if want.DenyRemovals > 0 && now.DenyRemovals > 0 {
+					now.DenyRemovals = want.DenyRemovals
+				}
+				now.ProofLag = max(now.ProofLag, want.ProofLag)
+				if want != now || again.RefuseEnded != w.tenant.RefuseEnded || again.OwnCorrelationIDs != w.tenant.OwnCorrelationIDs ||
+					again.NoPremium != w.tenant.NoPremium || again.SignInDelay < w.tenant.SignInDelay {
+					t.Errorf("an emulator set from the report is %+v, want %+v", now, want)
+				}
+			})
+		})
+	}
+}
+
+// must1 fails the test for an error.
+func must1[T any](value T, err error) func(*testing.T) T {
+	return func(t *testing.T) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return value
+	}
+}
+
+// aSwitch is one of the emulator's, and what a verification finds when it is turned.
+type aSwitch struct {
+	set  func(*emulator.Tenant)
+	want map[string]string
+	// ended is how the run ends early; empty: it does not.
+	ended string
+}
+
+func switches() map[string]aSwitch {
+	facts := func(set func(*emulator.Open), want map[string]string) aSwitch {
+		return aSwitch{func(t *emulator.Tenant) { set(&t.Facts) }, want, ""}
+	}
+	type m = map[string]string
+	return map[string]aSwitch{
+		"self removal":   facts(func(f *emulator.Open) { f.SelfRemoval = true }, m{"remove_itself": "accepted"}),
+		"proof x5t#S256": facts(func(f *emulator.Open) { f.ProofS256 = true }, m{"proof_x5t_s256": "accepted"}),
+		"proof PS256":    facts(func(f *emulator.Open) { f.ProofPS256 = true }, m{"proof_ps256": "accepted"}),
+		"proof long":     facts(func(f *emulator.Open) { f.ProofLong = true }, m{"proof_60_minutes": "accepted"}),
+		"proof Graph":    facts(func(f *emulator.Open) { f.ProofGraph = true }, m{"proof_audience_graph": "accepted"}),
+		"proof lag": facts(func(f *emulator.Open) { f.ProofLag = 10 * time.Minute }, m{
+			"proof_accepted_after": "≥600", "proof_accepted_after_patch": "≥600",
+		}),
+		"no usual proof": facts(func(f *emulator.Open) { f.NoProofUsual = true }, m{
+			"proof_usual": "refused", "proof_issuer_client_id": "refused",
+		}),
+		"no proof by x5t":        facts(func(f *emulator.Open) { f.NoProofX5T = true }, m{"proof_x5t": "refused"}),
+		"no proof by kid":        facts(func(f *emulator.Open) { f.NoProofKid = true }, m{"proof_kid": "refused"}),
+		"If-Match":               facts(func(f *emulator.Open) { f.IfMatch = true }, m{"if_match": "412"}),
+		"refuse twice":           facts(func(f *emulator.Open) { f.RefuseTwice = true }, m{"add_same_certificate": "refused"}),
+		"refuse custom ID":       facts(func(f *emulator.Open) { f.RefuseCustomID = true }, m{"add_custom_key_identifier": "refused"}),
+		"refuse late start":      facts(func(f *emulator.Open) { f.RefuseLateStart = true }, m{"start_in_10_minutes": "refused"}),
+		"token ends with key":    facts(func(f *emulator.Open) { f.TokenEndsWithKey = true }, m{"token_after_removal": "dead"}),
+		"base64":                 facts(func(f *emulator.Open) { f.Base64CustomID = true }, m{"custom_key_identifier": "base64"}),
+		"log without key ID":     facts(func(f *emulator.Open) { f.NoLogKeyID = true }, m{"log_key_id": "empty", "log_filter_by_key_id": "empty"}),
+		"log without thumbprint": facts(func(f *emulator.Open) { f.NoLogThumbprint = true }, m{"log_thumbprint": "empty"}),
+		"log without filter":     facts(func(f *emulator.Open) { f.NoLogFilter = true }, m{"log_filter_by_key_id": "refused"}),
+		"lifetime":               facts(func(f *emulator.Open) { f.LifetimeRefusal = "Request_BadRequest Too long for us." }, m{"ten_years": "refused"}),
+		"deny removals":          facts(func(f *emulator.Open) { f.DenyRemovals = 4 }, m{"remove_denied_though_listed": "+"}),
+		"own authority": {
+			func(t *emulator.Tenant) { t.Facts.OwnCA = true }, m{"self_signed": "refused"}, "the first certificate was refused: 400 CredentialNotAllowedAsPerAppPolicy",
+		},
+		"expired entries":     {func(t *emulator.Tenant) { t.RefuseEnded = true }, m{"expired_resent": "refused", "expired_resent_with_key": "refused"}, ""},
+		"own correlation IDs": {func(t *emulator.Tenant) { t.OwnCorrelationIDs = true }, m{"log_correlation_id": "other"}, ""},
+		"no licence":          {func(t *emulator.Tenant) { t.NoPremium = true }, m{"log": "forbidden"}, ""},
+		"late log":            {func(t *emulator.Tenant) { t.SignInDelay = 50 * time.Minute }, m{"log_shows_after": "≥3000"}, ""},
+		"unknown is 404":      {func(t *emulator.Tenant) { t.RemoveUnknownStatus = 404 }, m{"remove_unknown": "404", "remove_twice": "404"}, ""},
+		"propagation": {func(t *emulator.Tenant) { t.Propagation = 3 * time.Minute }, m{
+			"sign_in_after": "≥60", "sign_in_refusal": "AADSTS700016", "removal_refused_after": "≥120",
+		}, ""},
+		"lagging reads": {func(t *emulator.Tenant) { t.ReadLag = 40 * time.Second }, m{
+			"visible_by_id_steady": "≥40", "removal_listed_after": "≥20",
+		}, ""},
+		"clock": {func(t *emulator.Tenant) { t.ClockSkew = 90 * time.Second }, m{"clock_difference": "90s", "end_in_60_seconds": "refused"}, ""},
+		"lifetime policy": {func(t *emulator.Tenant) { t.SetDefaultPolicy(&emulator.Policy{MaxLifetime: 90 * 24 * time.Hour}) }, m{
+			"default_policy": "lifetime", "ten_years": "refused",
+		}, ""},
 	}
 }
 

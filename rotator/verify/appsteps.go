@@ -34,6 +34,7 @@ func (r *Run) clock(ctx context.Context) error {
 		Issuer string `json:"issuer"`
 		Region string `json:"tenant_region_scope"`
 	}
+	r.fact("issuer", Unknown, a)
 	if ok(a) && json.Unmarshal(a.Body, &config) == nil {
 		issuer := regexp.MustCompile(`^` + regexp.QuoteMeta(about.Login) + `/([0-9a-fA-F-]{36})/v2\.0$`).FindStringSubmatch(config.Issuer)
 		value := "other"
@@ -52,7 +53,27 @@ func (r *Run) clock(ctx context.Context) error {
 		return err
 	}
 	r.fact("instance_discovery", outcome(a), a)
+	r.fact("login_host_alias", aliasOf(a, about.Login), Answer{})
 	return nil
+}
+
+// aliasOf says whether instance discovery lists the login host among its aliases.
+func aliasOf(a Answer, login string) string {
+	var discovery struct {
+		Metadata []struct {
+			Aliases []string `json:"aliases"`
+		} `json:"metadata"`
+	}
+	if !ok(a) || json.Unmarshal(a.Body, &discovery) != nil || len(discovery.Metadata) == 0 {
+		return Unknown
+	}
+	host := strings.TrimPrefix(login, "https://")
+	for _, m := range discovery.Metadata {
+		if slices.Contains(m.Aliases, host) {
+			return "listed"
+		}
+	}
+	return "not_listed"
 }
 
 // create makes the throw-away app, twice, and watches it appear.
@@ -66,6 +87,9 @@ func (r *Run) create(ctx context.Context) error {
 		})
 	}
 	a, err := upsert()
+	if err == nil && outcome(a) == Unknown {
+		a, err = upsert() // which makes no second one
+	}
 	if err != nil {
 		return err
 	}
@@ -82,7 +106,12 @@ func (r *Run) create(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if said := outcome(a); said == Refused || said == Forbidden {
+			r.entry.UniqueName = "" // the same
+			return end("the app was not created: %s", r.said(a))
+		}
 	}
+	r.shape(a)
 	if err := r.identify(ctx, a); err != nil {
 		return err
 	}
@@ -97,6 +126,32 @@ func (r *Run) create(ctx context.Context) error {
 	}
 	r.fact("create_again", value, again)
 	return r.appear(ctx, begun)
+}
+
+// shape notes which properties and headers came with the new app.
+func (r *Run) shape(a Answer) {
+	var app map[string]any
+	if !ok(a) || json.Unmarshal(a.Body, &app) != nil {
+		return
+	}
+	var missing []string
+	for _, name := range []string{"id", "appId", "displayName", "uniqueName", "createdByAppId", "createdDateTime", "tags", "signInAudience", "keyCredentials"} {
+		if app[name] == nil {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) == 0 {
+		r.note("create_properties", "all", "")
+	} else {
+		r.note("create_properties", "some", "missing: "+strings.Join(missing, ", "))
+	}
+	names := make([]string, 0, len(a.Header))
+	for name := range a.Header {
+		names = append(names, strings.ToLower(name))
+	}
+	slices.Sort(names)
+	r.note("create_headers", map[bool]string{true: "request_id", false: "no_request_id"}[requestID(a.Header) != ""],
+		r.masks.mask(strings.Join(names, ", ")))
 }
 
 // identify reads the IDs of the app from the answer or, where that was lost, by its
@@ -177,6 +232,7 @@ func (r *Run) appear(ctx context.Context, begun time.Time) error {
 		}
 	}
 	r.fact("visible_misses_after_hit", fmt.Sprint(missed), Answer{})
+	r.entry.Seen = runs["visible_by_id"] >= 5 && seen["visible_by_id"]
 	return nil
 }
 
@@ -193,7 +249,7 @@ func pace(since time.Duration) time.Duration {
 
 // principal makes the service principal.
 func (r *Run) principal(ctx context.Context) error {
-	begun := time.Now()
+	begun, last := time.Now(), Answer{}
 	for range 8 {
 		a, err := r.write(ctx, "create the service principal", Request{
 			Method: http.MethodPost, Path: "/v1.0/servicePrincipals", Body: map[string]any{"appId": r.entry.ClientID},
@@ -203,26 +259,32 @@ func (r *Run) principal(ctx context.Context) error {
 		}
 		if code, message := problem(a); ok(a) || strings.Contains(code+message, "already") || strings.Contains(code, "MultipleObjects") {
 			r.took("service_principal_after", begun, Answer{})
+			var principal struct {
+				ID string `json:"id"`
+			}
+			if ok(a) && json.Unmarshal(a.Body, &principal) == nil {
+				r.entry.PrincipalID = strings.ToLower(principal.ID)
+			}
 			return nil
 		}
+		last = a
 		r.fact("service_principal_refusal", fmt.Sprint(a.Status), a)
 		if err := sleep(ctx, 2*pace(time.Since(begun))); err != nil {
 			return err
 		}
 	}
-	return end("the service principal was not created within %s", time.Since(begun).Round(time.Second))
+	return end("the service principal was not created within %s: %s", time.Since(begun).Round(time.Second), r.said(last))
 }
 
 // listed is an entry of keyCredentials as it came.
 type listed struct {
-	raw     map[string]any
-	KeyID   string
-	Name    string
-	Start   string
-	End     string
-	Custom  string
-	HasKey  bool
-	Presend map[string]any
+	raw    map[string]any
+	KeyID  string
+	Name   string
+	Start  string
+	End    string
+	Custom string
+	Key    string
 }
 
 // keysIn reads the entries of an answer about one app, or of the first of a list.
@@ -244,10 +306,16 @@ func keysIn(a Answer) ([]listed, bool) {
 		text := func(name string) string { s, _ := e[name].(string); return s }
 		list = append(list, listed{
 			raw: e, KeyID: strings.ToLower(text("keyId")), Name: text("displayName"), Start: text("startDateTime"), End: text("endDateTime"),
-			Custom: text("customKeyIdentifier"), HasKey: text("key") != "",
+			Custom: text("customKeyIdentifier"), Key: text("key"),
 		})
 	}
 	return list, true
+}
+
+// hasEnded reports whether the entry's end has come.
+func (e listed) hasEnded() bool {
+	at, err := time.Parse(time.RFC3339, e.End)
+	return err == nil && !at.After(time.Now())
 }
 
 func has(list []listed, id string) bool {
@@ -322,6 +390,9 @@ func (r *Run) firstKey(ctx context.Context) error {
 		case strings.Contains(strings.ToLower(code+message), "displayname") && names == "kept":
 			r.fact("display_name_100", Refused, a)
 			entry["displayName"], names = "rotate-verify first", Refused
+		case namesCA(a):
+			r.fact("self_signed", Refused, a)
+			return end("the first certificate was refused: %s", r.said(a))
 		default:
 			r.fact("first_certificate", outcome(a), a)
 			if err := sleep(ctx, 10*time.Second); err != nil {
@@ -373,6 +444,13 @@ func (r *Run) firstKey(ctx context.Context) error {
 	return r.noEnd(ctx, e)
 }
 
+// namesCA reports a refusal of certificates that no authority signed.
+func namesCA(a Answer) bool {
+	code, message := problem(a)
+	text := strings.ToLower(code + message)
+	return strings.Contains(text, "certificateauthority") || strings.Contains(text, "trusted")
+}
+
 // formOf names the form of customKeyIdentifier.
 func formOf(text string) string {
 	switch {
@@ -394,17 +472,34 @@ func (r *Run) keyShown(ctx context.Context) error {
 		{"key_in_select", "/v1.0/applications/" + r.entry.ObjectID + "?$select=id,keyCredentials"},
 		{"key_in_list", "/v1.0/applications?" + filter + "&$select=id,keyCredentials"},
 	} {
-		a, err := r.read(ctx, q.path)
+		a, list, err := r.readKeys(ctx, q.path)
 		if err != nil {
 			return err
 		}
-		if list, readable := keysIn(a); readable && len(list) > 0 {
-			r.fact(q.name, map[bool]string{true: "present", false: "null"}[list[0].HasKey], Answer{})
+		if len(list) > 0 {
+			r.fact(q.name, map[bool]string{true: "present", false: "null"}[list[0].Key != ""], Answer{})
 		} else {
 			r.fact(q.name, Unknown, a)
 		}
 	}
 	return nil
+}
+
+// readKeys reads a path until it shows a key, or cannot be read.
+func (r *Run) readKeys(ctx context.Context, path string) (a Answer, list []listed, err error) {
+	for range 12 {
+		if a, err = r.read(ctx, path); err != nil {
+			return a, nil, err
+		}
+		list, readable := keysIn(a)
+		if len(list) > 0 || !readable && outcome(a) == Forbidden {
+			return a, list, nil
+		}
+		if err := sleep(ctx, 5*time.Second); err != nil {
+			return a, nil, err
+		}
+	}
+	return a, nil, nil
 }
 
 // noEnd adds a certificate without endDateTime, and sends a precondition that does
@@ -463,8 +558,11 @@ func (r *Run) signIns(ctx context.Context) error {
 		other = "https://management.core.windows.net/.default"
 	}
 	scopes := []struct{ name, scope string }{{"sign_in_after", graph}, {"sign_in_other_after", other}}
-	works := map[string]bool{}
+	works, last := map[string]bool{}, Answer{}
 	for _, s := range scopes {
+		if s.scope == other && !works[graph] {
+			break
+		}
 		for range 45 {
 			a, err := r.signIn(ctx, r.first, s.scope)
 			if err != nil {
@@ -475,18 +573,22 @@ func (r *Run) signIns(ctx context.Context) error {
 				r.took(s.name, r.first.addedAt, Answer{})
 				break
 			}
-			if code, _ := problem(a); s.scope == other && (code == "AADSTS500011" || code == "AADSTS500014" || code == "AADSTS501051") {
+			code, _ := problem(a)
+			if s.scope == other && (code == "AADSTS500011" || code == "AADSTS500014" || code == "AADSTS501051") {
 				r.fact(s.name, Refused, a)
 				break
 			}
 			r.fact(s.name, Unknown, a)
+			if last = a; code != "" && outcome(a) == Refused {
+				r.fact("sign_in_refusal", code, a)
+			}
 			if err := sleep(ctx, pace(time.Since(r.first.addedAt))); err != nil {
 				return err
 			}
 		}
 	}
 	if !works[graph] {
-		return end("the first certificate got no token within %s", time.Since(r.first.addedAt).Round(time.Minute))
+		return end("the first certificate got no token within %s: %s", time.Since(r.first.addedAt).Round(time.Minute), r.said(last))
 	}
 	misses, last := 0, Answer{}
 	for n := range 30 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -20,6 +21,9 @@ func (r *Run) add(ctx context.Context, signer probe, form proofForm, p *probe, e
 		return Answer{}, err
 	}
 	name, _ := entry["displayName"].(string)
+	if r.Own != nil {
+		r.entry.Sent = append(r.entry.Sent, SentKey{Thumbprint: p.thumbprint(), Until: p.until})
+	}
 	a, err := r.write(ctx, "add the certificate "+name, Request{
 		Method: http.MethodPost, Path: "/v1.0/applications/" + r.entry.ObjectID + "/addKey",
 		Body: map[string]any{"keyCredential": entry, "passwordCredential": nil, "proof": signed},
@@ -30,10 +34,27 @@ func (r *Run) add(ctx context.Context, signer probe, form proofForm, p *probe, e
 	if ok(a) && json.Unmarshal(a.Body, &answer) == nil && answer.KeyID != "" {
 		p.keyID = strings.ToLower(answer.KeyID)
 		r.masks.add("K", p.keyID)
-		r.entry.Keys = append(r.entry.Keys, p.keyID)
 	}
 	p.addedAt = time.Now()
+	if noted := r.noteSent(ctx, a, p); noted != nil {
+		return a, errors.Join(err, noted)
+	}
 	return a, err
+}
+
+// noteSent keeps what became of a certificate that was sent to an app that tries its
+// own keys: the app is not deleted, so each must be found again.
+func (r *Run) noteSent(ctx context.Context, a Answer, p *probe) error {
+	if r.Own == nil {
+		return nil
+	}
+	switch last := len(r.entry.Sent) - 1; {
+	case p.keyID != "" && ok(a):
+		r.entry.Sent[last].KeyID = p.keyID
+	case a.Status >= http.StatusBadRequest && a.Status < http.StatusInternalServerError:
+		r.entry.Sent = r.entry.Sent[:last]
+	}
+	return r.Journal.Note(ctx, r.entry)
 }
 
 // addPlain adds a fresh certificate in the usual way.
@@ -56,9 +77,6 @@ func (r *Run) remove(ctx context.Context, signer probe, id string) (Answer, erro
 		Method: http.MethodPost, Path: "/v1.0/applications/" + r.entry.ObjectID + "/removeKey",
 		Body: map[string]any{"keyId": id, "proof": signed},
 	})
-	if ok(a) {
-		r.entry.Keys = slices.DeleteFunc(r.entry.Keys, func(known string) bool { return known == id })
-	}
 	return a, err
 }
 
@@ -81,13 +99,21 @@ func (r *Run) addKeys(ctx context.Context) error {
 		if a, err = r.add(ctx, r.first, proofForm{}, &p, r.newEntry(p, "rotate-verify plain")); err != nil {
 			return err
 		}
-		if !isBadProof(a) || time.Since(begun) > 25*time.Minute {
+		if !isBadProof(a) && outcome(a) != Unknown || time.Since(begun) > 25*time.Minute {
 			break
 		}
-		late = true
+		late = late || isBadProof(a)
 		if err := sleep(ctx, 3*pace(time.Since(begun))); err != nil {
 			return err
 		}
+	}
+	if isBadProof(a) {
+		r.fact("proof_usual", Refused, a)
+		if p, a, err = r.anotherProof(ctx, a); err != nil {
+			return err
+		}
+	} else if ok(a) {
+		r.fact("proof_usual", Accepted, Answer{})
 	}
 	r.fact("add_key", outcome(a), a)
 	if !ok(a) {
@@ -105,6 +131,26 @@ func (r *Run) addKeys(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// anotherProof looks for a form of proof that is accepted where the usual one is not,
+// and makes it that of the run.
+func (r *Run) anotherProof(ctx context.Context, refused Answer) (probe, Answer, error) {
+	for _, form := range r.proofForms() {
+		p, err := r.shortProbe()
+		if err != nil {
+			return p, refused, err
+		}
+		a, err := r.add(ctx, r.first, form, &p, r.newEntry(p, "rotate-verify plain"))
+		if err != nil {
+			return p, a, err
+		}
+		if ok(a) {
+			r.form = form
+			return p, a, nil
+		}
+	}
+	return probe{}, refused, nil
 }
 
 // tryAdd adds a fresh certificate in an odd way; change may be nil.
@@ -239,7 +285,7 @@ func (r *Run) removals(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.fact("remove_unknown", fmt.Sprint(a.Status), a)
+	r.fact("remove_unknown", statusOf(a), a)
 	if err := r.removeItself(ctx); err != nil {
 		return err
 	}
@@ -247,6 +293,14 @@ func (r *Run) removals(ctx context.Context) error {
 		return err
 	}
 	return r.pairs(ctx)
+}
+
+// statusOf is the status in words: what is not allowed, or not answered, says nothing.
+func statusOf(a Answer) string {
+	if said := outcome(a); said == Forbidden || said == Unknown {
+		return said
+	}
+	return fmt.Sprint(a.Status)
 }
 
 // removeItself has a key sign its own removal. It is one that may sign: the proof
@@ -270,18 +324,9 @@ func (r *Run) watchRemoval(ctx context.Context) error {
 	if err != nil || p.keyID == "" {
 		return err
 	}
-	var token string
-	for range 12 {
-		a, err := r.token(ctx, p, tokenForm{}, "")
-		if err != nil {
-			return err
-		}
-		if token = accessToken(a.Body); token != "" {
-			break
-		}
-		if err := sleep(ctx, 2*pace(time.Since(p.addedAt))); err != nil {
-			return err
-		}
+	token, err := r.awaitSteady(ctx, p)
+	if err != nil {
+		return err
 	}
 	a, err := r.remove(ctx, r.first, p.keyID)
 	if err != nil {
@@ -292,7 +337,7 @@ func (r *Run) watchRemoval(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.fact("remove_twice", fmt.Sprint(again.Status), again)
+	r.fact("remove_twice", statusOf(again), again)
 	if !ok(a) && !ok(again) {
 		return nil
 	}
@@ -313,13 +358,60 @@ func (r *Run) watchRemoval(ctx context.Context) error {
 	return r.awaitRemoved(ctx, p, begun, token != "")
 }
 
-// awaitRemoved looks until five lists in a row do not show the key and a sign-in with
-// it is refused.
+// awaitSteady waits until five lists in a row show a key and five sign-ins in a row are
+// accepted: before that, what does not know of it says nothing about its removal. It
+// returns a token; empty: there was none.
+func (r *Run) awaitSteady(ctx context.Context, p probe) (token string, err error) {
+	listed, accepted := 0, 0
+	for range 40 {
+		if listed < steady {
+			list, readable, err := r.list(ctx)
+			switch {
+			case err != nil:
+				return "", err
+			case !readable:
+				listed = steady
+			case has(list, p.keyID):
+				listed++
+			default:
+				listed = 0
+			}
+		}
+		if accepted < steady {
+			a, err := r.token(ctx, p, tokenForm{}, "")
+			if err != nil {
+				return "", err
+			}
+			if got := accessToken(a.Body); got != "" {
+				token, accepted = got, accepted+1
+			} else {
+				accepted = 0
+			}
+		}
+		if listed >= steady && accepted >= steady {
+			return token, nil
+		}
+		if err := sleep(ctx, pace(time.Since(p.addedAt))); err != nil {
+			return "", err
+		}
+	}
+	return token, nil
+}
+
+// steady is how often in a row is enough.
+const steady = 5
+
+// awaitRemoved looks until five lists in a row do not show the key and five sign-ins in
+// a row with it are refused.
 func (r *Run) awaitRemoved(ctx context.Context, p probe, begun time.Time, signsIn bool) error {
-	unseen, reappeared, gone, refused := 0, 0, time.Time{}, !signsIn
+	unseen, reappeared, gone := 0, 0, time.Time{}
+	refused, since, last := 0, time.Time{}, Answer{}
+	if !signsIn {
+		refused = steady
+	}
 	readable := true
-	for time.Since(begun) < 15*time.Minute && (readable && unseen < 5 || !refused) {
-		if readable && unseen < 5 {
+	for time.Since(begun) < 15*time.Minute && (readable && unseen < steady || refused < steady) {
+		if readable && unseen < steady {
 			list, can, err := r.list(ctx)
 			if err != nil {
 				return err
@@ -338,20 +430,28 @@ func (r *Run) awaitRemoved(ctx context.Context, p probe, begun time.Time, signsI
 				}
 			}
 		}
-		if !refused {
+		if refused < steady {
 			a, err := r.token(ctx, p, tokenForm{}, "")
 			if err != nil {
 				return err
 			}
-			if refused = !ok(a); refused {
-				r.took("removal_refused_after", begun, a)
+			switch {
+			case ok(a):
+				refused = 0
+			case refused == 0:
+				refused, since, last = 1, time.Now(), a
+			default:
+				refused++
 			}
 		}
 		if err := sleep(ctx, 2*pace(time.Since(begun))); err != nil {
 			return err
 		}
 	}
-	if unseen >= 5 {
+	if signsIn && refused >= steady {
+		r.fact("removal_refused_after", seconds(since.Sub(begun)), last)
+	}
+	if unseen >= steady {
 		r.fact("removal_listed_after", seconds(gone.Sub(begun)), Answer{})
 		r.fact("removal_reappeared", fmt.Sprint(reappeared), Answer{})
 	}
@@ -374,9 +474,12 @@ func (r *Run) pairs(ctx context.Context) error {
 		if r.writes+2+pairsReserve > maxWrites || r.keys+1+keysReserve > maxKeys {
 			break
 		}
-		p, _, err := r.addPlain(ctx, r.first, "rotate-verify pair")
+		p, a, err := r.addPlain(ctx, r.first, "rotate-verify pair")
 		if err != nil {
 			return err
+		}
+		if outcome(a) == Forbidden {
+			break
 		}
 		if p.keyID == "" {
 			continue
@@ -394,8 +497,7 @@ func (r *Run) pairs(ctx context.Context) error {
 				return err
 			}
 		}
-		a, err := r.remove(ctx, r.first, p.keyID)
-		if err != nil {
+		if a, err = r.remove(ctx, r.first, p.keyID); err != nil {
 			return err
 		}
 		if _, message := problem(a); shown && strings.Contains(message, "No credentials found") {
@@ -473,15 +575,14 @@ func (r *Run) resendExpired(ctx context.Context, p probe) error {
 		}
 		var entries []map[string]any
 		for _, e := range list {
-			sent := resent(e)
-			if e.KeyID == p.keyID {
-				if form == "expired_left_out" {
-					continue
-				}
-				if form == "expired_resent_with_key" {
-					delete(sent, "keyId")
-					sent["key"] = base64.StdEncoding.EncodeToString(p.der)
-				}
+			sent, isIt := resent(e), e.KeyID == p.keyID
+			switch {
+			case form == "expired_resent" || !e.hasEnded():
+			case !isIt || form == "expired_left_out":
+				continue // another one would answer for it
+			default:
+				delete(sent, "keyId")
+				sent["key"] = base64.StdEncoding.EncodeToString(p.der)
 			}
 			entries = append(entries, sent)
 		}
@@ -514,7 +615,9 @@ func (r *Run) race(ctx context.Context) error {
 		}
 		entries := []map[string]any{r.newEntry(p, name)}
 		for _, e := range list {
-			entries = append(entries, resent(e))
+			if !e.hasEnded() {
+				entries = append(entries, resent(e))
+			}
 		}
 		requests[i] = Request{Method: http.MethodPatch, Path: "/v1.0/applications/" + r.entry.ObjectID, Body: map[string]any{"keyCredentials": entries}}
 		if err := r.begin(ctx, "send two lists at once"); err != nil {
@@ -580,10 +683,10 @@ func (r *Run) policies(ctx context.Context) error {
 		return err
 	}
 	r.fact("ten_years", outcome(a), a)
-	if code, message := problem(a); strings.Contains(strings.ToLower(code+message), "certificateauthority") || strings.Contains(strings.ToLower(code+message), "trusted") {
+	if namesCA(a) {
 		r.fact("self_signed", Refused, a)
 	} else {
-		r.fact("self_signed", Accepted, Answer{})
+		r.fact("self_signed", Accepted, Answer{}) // the first certificate was
 	}
 	if p.keyID == "" {
 		return nil
@@ -619,9 +722,11 @@ func (r *Run) signInLog(ctx context.Context) {
 		text := "signInEventTypes/any(t:t eq 'servicePrincipal') and appId eq '" + r.entry.ClientID + "'" + more
 		return "/beta/auditLogs/signIns?$top=50&$filter=" + url.PathEscape(text)
 	}
-	first := r.entry.SignIns[0]
+	first, last := r.entry.SignIns[0], r.entry.SignIns[len(r.entry.SignIns)-1]
+	// The newest page would show what came after them.
+	window := " and createdDateTime ge " + first.At.Add(-time.Minute).Format(time.RFC3339) + " and createdDateTime le " + last.At.Add(time.Minute).Format(time.RFC3339)
 	for {
-		a, err := r.read(limited, filter(""))
+		a, err := r.read(limited, filter(window))
 		if err != nil {
 			r.fact("log_shows_after", Unknown, a)
 			return

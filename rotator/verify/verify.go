@@ -77,8 +77,13 @@ type Entry struct {
 	ObjectID   string `json:"object_id,omitempty"`
 	ClientID   string `json:"client_id,omitempty"`
 	CreatedBy  string `json:"created_by,omitempty"`
-	// Keys are those that were added to App and not removed yet.
-	Keys []string `json:"keys,omitempty"`
+	// PrincipalID is its service principal's object ID, as soon as it is known.
+	PrincipalID string `json:"principal_id,omitempty"`
+	// Seen tells that reads showed the app: from then on, that it is not found means
+	// that it is gone.
+	Seen bool `json:"seen,omitempty"`
+	// Sent are the certificates that App may have by the run.
+	Sent []SentKey `json:"sent,omitempty"`
 	// What is the write that comes next, Writes how many there were before it.
 	What   string    `json:"what"`
 	Writes int       `json:"writes"`
@@ -89,6 +94,17 @@ type Entry struct {
 	LogUntil time.Time `json:"log_until,omitzero"`
 	// SignIns are those that the log is asked for.
 	SignIns []SignIn `json:"sign_ins,omitempty"`
+}
+
+// SentKey is a certificate that was sent to an app that tries its own keys.
+type SentKey struct {
+	// KeyID is empty as long as no answer named it, and where that was lost.
+	KeyID string `json:"key_id,omitempty"`
+	// Thumbprint is SHA-1, upper-case hex: what carries it is the run's, whatever its
+	// name.
+	Thumbprint string `json:"thumbprint"`
+	// Until is when it expires.
+	Until time.Time `json:"until"`
 }
 
 // SignIn is one of the run's that the log should show.
@@ -161,6 +177,8 @@ type Run struct {
 	ownAt    time.Time
 	// odd tells that a sub-list of odd forms was answered 5xx.
 	odd bool
+	// form is how proofs are made, if not in the usual way.
+	form proofForm
 }
 
 // Own is an app that signs its own proofs: no permission is needed.
@@ -387,10 +405,16 @@ func (r *Run) came(ctx context.Context, a Answer, err error) (Answer, error) {
 
 // fact notes what was found. An answer without a status is not shown.
 func (r *Run) fact(name, value string, a Answer) {
-	f := Fact{Step: r.step, Name: name, Value: value, At: time.Now().UTC()}
+	text := ""
 	if a.Status != 0 {
-		f.Answer = r.said(a)
+		text = r.said(a)
 	}
+	r.note(name, value, text)
+}
+
+// note is fact with a text of ours instead of an answer.
+func (r *Run) note(name, value, text string) {
+	f := Fact{Step: r.step, Name: name, Value: value, At: time.Now().UTC(), Answer: text}
 	if i := slices.IndexFunc(r.report.Facts, func(known Fact) bool { return known.Name == name }); i >= 0 {
 		r.report.Facts[i] = f
 	} else {
