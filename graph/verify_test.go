@@ -330,6 +330,7 @@ type death struct {
 }
 
 func killVerification(t *testing.T, change func(*emulator.Tenant)) {
+	t.Helper()
 	var via *emulator.Tenant
 	w, run, j := newVerificationVia(t, change, func() *emulator.Tenant { return via })
 	via = w.tenant
@@ -368,7 +369,7 @@ func killVerification(t *testing.T, change func(*emulator.Tenant)) {
 			t.Fatalf("killed at %s: it has no journal", d.where)
 		}
 		again := &journal{entry: d.entry}
-		tenant := verify.Tenant(raw)
+		tenant := raw
 		if i < first && i%8 == 0 || strings.Contains(d.where, "DELETE") && i < first {
 			tenant = writes{raw, func(q verify.Request, done bool) error {
 				kept := *again.entry

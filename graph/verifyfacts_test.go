@@ -122,6 +122,7 @@ func TestVerifySwitches(t *testing.T) {
 func TestVerifyEachSwitch(t *testing.T) {
 	keys()
 	run := func(t *testing.T, set func(*emulator.Tenant)) (*world, verify.Report) {
+		t.Helper()
 		w, run, j := newVerification(t, set)
 		run.Wait = 2 * time.Hour
 		report, err := run.Do(t.Context())
