@@ -21,5 +21,6 @@ e2e: ## everything, as CI runs it: root, apt, Node.js; up to 50 minutes
 package: ## the .deb and the .rpm, in dist
 	bash systemd/package dist
 
-docs: ## the pictures of the page; needs Chromium
+docs: ## the reference of settings, and the pictures of the page, which need Chromium
+	go run ./cmd/rotate config reference >docs/configuration.md.new && mv docs/configuration.md.new docs/configuration.md
 	bash docs/images/make

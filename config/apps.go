@@ -3,6 +3,8 @@ package config
 import (
 	"bytes"
 	"io"
+	"path/filepath"
+	"strings"
 
 	"github.com/goccy/go-yaml/ast"
 )
@@ -102,12 +104,15 @@ type HandOff struct {
 // are those of [Load].
 func LoadApps(r io.Reader) (*Apps, error) { return loadApps(r, "", "") }
 
-// LoadAppsFile reads a file of apps, makes relative paths relative to its folder, and
+// LoadAppsFile reads a file of apps, YAML or, if its name ends with .csv, a spreadsheet, makes relative paths relative to its folder, and
 // checks it. Errors are those of [LoadFile].
 func LoadAppsFile(path string) (*Apps, error) {
 	data, folder, err := open("file of apps", path)
 	if err != nil {
 		return nil, err
+	}
+	if strings.EqualFold(filepath.Ext(path), ".csv") {
+		return loadAppsCSV(data, path, folder)
 	}
 	return loadApps(bytes.NewReader(data), path, folder)
 }

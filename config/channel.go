@@ -199,6 +199,24 @@ func (k *ChannelKinds) paths() []*string {
 	return out
 }
 
+// secretPaths are those of paths whose files hold a secret.
+func (k *ChannelKinds) secretPaths() []string {
+	var out []string
+	if a := k.address(); a != nil {
+		out = append(out, a.URLFile)
+	}
+	if s := k.SMTP; s != nil {
+		out = append(out, s.PasswordFile)
+	}
+	if w := k.Webhook; w != nil {
+		out = append(out, w.SecretFile, w.PreviousSecretFile)
+		for i := range w.Headers {
+			out = append(out, w.Headers[i].ValueFile)
+		}
+	}
+	return out
+}
+
 // kinds checks where a channel leads. tenants are the names of the configuration's.
 func (c *checker) kinds(p string, k *ChannelKinds, tenants []Tenant) {
 	switch given := k.given(); {

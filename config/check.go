@@ -20,6 +20,7 @@ const (
 	maxWorkers     = 32
 	maxSuccesses   = 100
 	maxUploads     = 1000
+	maxBackups     = 10000
 	maxDuration    = Duration(3650 * day)
 	maxSocketBytes = 107 // unix(7): sun_path holds 108 bytes with the final zero
 )
@@ -62,6 +63,7 @@ func (c *Config) problems() []*Error {
 	if n := len(c.Control.Socket); n > maxSocketBytes {
 		k.add("control.socket", "%q has %d bytes; a unix socket's path may have at most %d", c.Control.Socket, n, maxSocketBytes)
 	}
+	k.oneOf("control.export", c.Control.Export, "on", "off")
 	if c.Schedule.IsZero() {
 		k.add("schedule", "it is empty; write five cron fields such as \"17 * * * *\", or \"@every 5m\"")
 	}
@@ -88,6 +90,7 @@ func (c *Config) problems() []*Error {
 		k.unique(names, p+".name", c.Tenants[i].Name)
 		k.unique(ids, p+".id", strings.ToLower(c.Tenants[i].ID))
 	}
+	k.backup(c.Backup)
 	k.notify(&c.Notify, c.Tenants)
 	k.page(&c.Page, c.Tenants)
 	k.metrics(c.Metrics)
@@ -108,6 +111,19 @@ func (a *Apps) problems() []*Error {
 		k.unique(ids, p+".client_id", strings.ToLower(app.ClientID))
 	}
 	return k.problems
+}
+
+func (c *checker) backup(b Backup) {
+	switch {
+	case b.IsZero():
+	case b.Path == "":
+		c.add("backup.path", "it is missing; give a folder such as /var/lib/rotate/backups, better one on another disk")
+	case !filepath.IsAbs(b.Path) || filepath.Clean(b.Path) != b.Path || b.Path == "/":
+		c.add("backup.path", "%q is not the absolute path of a folder such as /var/lib/rotate/backups", b.Path)
+	}
+	if b.Keep < 0 || b.Keep > maxBackups {
+		c.add("backup.keep", "%d is not allowed; allowed is 1 to %d", b.Keep, maxBackups)
+	}
 }
 
 func (c *checker) tenant(p string, t *Tenant) {

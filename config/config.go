@@ -12,19 +12,25 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/goccy/go-yaml/ast"
+
+	"github.com/seed-f0abd057/rotate/config/guard"
 )
 
 // Config is the daemon's configuration. See config.example.yaml for every key.
 type Config struct {
-	Store    Store    `yaml:"store" about:"where tracked apps and their sealed keys are kept"`
-	Control  Control  `yaml:"control" about:"how the command line reaches the daemon"`
-	Schedule Schedule `yaml:"schedule" about:"when the daemon checks what is due, a cron expression in UTC; the certificates' dates decide what happens"`
+	// AllowRoot lets the daemon run as root.
+	AllowRoot bool     `yaml:"allow_root,omitempty" about:"true lets the daemon run as root, which it refuses otherwise"`
+	Store     Store    `yaml:"store" about:"where tracked apps and their sealed keys are kept"`
+	Control   Control  `yaml:"control" about:"how the command line reaches the daemon"`
+	Schedule  Schedule `yaml:"schedule" about:"when the daemon checks what is due, a cron expression in UTC; the certificates' dates decide what happens"`
 	// Discovery is the regular look at whole tenants.
 	Discovery Discovery `yaml:"discovery" about:"the regular look at what the tenants hold"`
 	// Workers is the number of rotations side by side, at least 1.
@@ -39,6 +45,7 @@ type Config struct {
 	// DeliveryRoots are absolute; empty: anywhere.
 	DeliveryRoots []string `yaml:"delivery_roots,omitempty" about:"folders in or below which files are delivered; absent is anywhere but the service's own files"`
 	Tenants       []Tenant `yaml:"tenants,omitempty" about:"Entra tenants"`
+	Backup        Backup   `yaml:"backup,omitempty" about:"regular backups; absent is none"`
 	Notify        Notify   `yaml:"notify" about:"who hears of what"`
 	Page          Page     `yaml:"page" about:"the web page"`
 	Metrics       Metrics  `yaml:"metrics" about:"numbers and health for Prometheus and others"`
@@ -63,6 +70,19 @@ type Discovery struct {
 	Off bool `yaml:"off" about:"true turns it off"`
 }
 
+// Backup is when and where the daemon writes backups.
+type Backup struct {
+	// Path is the absolute path of a folder; empty: no backups.
+	Path string `yaml:"path,omitempty" about:"folder that gets rotate-DATE.age, sealed to the recovery recipient; the service must be able to write to it"`
+	// Schedule; the zero value is daily.
+	Schedule Schedule `yaml:"schedule,omitempty" about:"when a backup is written, a cron expression in UTC; default once a day, 23 3 * * *"`
+	// Keep is how many files stay; 0 is 14.
+	Keep Count `yaml:"keep,omitempty" about:"how many of these files stay, the newest; default 14"`
+}
+
+// IsZero says whether there is none.
+func (b Backup) IsZero() bool { return b.Path == "" && b.Schedule.IsZero() && b.Keep == 0 }
+
 // Control says where the control API listens.
 type Control struct {
 	// Socket is the path of a unix socket, at most 107 bytes.
@@ -70,6 +90,10 @@ type Control struct {
 	// ChangeGroup and ViewGroup are names or numbers; empty: no group is served.
 	ChangeGroup string `yaml:"change_group" about:"group whose members may give orders, if this host has it; empty is none"`
 	ViewGroup   string `yaml:"view_group" about:"group whose members may read only, if this host has it; empty is none"`
+	// KeysGroup is a name or number; empty: only root takes keys.
+	KeysGroup string `yaml:"keys_group" about:"group whose members may take private keys (export, hand-off packages, backups to other recipients), if this host has it; empty is root only"`
+	// Export is on or off.
+	Export string `yaml:"export" about:"off refuses exports and backups to other recipients, to root too" enum:"on|off"`
 }
 
 // Log says what is logged and how.
@@ -112,11 +136,11 @@ func Default() *Config {
 	return &Config{
 		Discovery: Discovery{Schedule: daily},
 		Store:     Store{Path: "/var/lib/rotate/rotate.db", IdentityFile: "/etc/rotate/store.key"},
-		Control:   Control{Socket: "/run/rotate/rotate.sock", ChangeGroup: "rotate", ViewGroup: "rotate-view"},
+		Control:   Control{Socket: "/run/rotate/rotate.sock", ChangeGroup: "rotate", ViewGroup: "rotate-view", Export: "on"},
 		Schedule:  hourly,
 		Workers:   4,
 		Log:       Log{Level: "info", Format: "text"},
-		Metrics:   Metrics{PerApp: true},
+		Metrics:   Metrics{PerApp: true, PerAppLimit: 10_000},
 		Defaults:  Defaults{Policy: DefaultPolicy()},
 		Notify:    Notify{ExpiryStages: DefaultExpiryStages()},
 	}
@@ -189,6 +213,85 @@ func (c *Config) paths() []*string {
 	return append(out, c.Notify.paths()...)
 }
 
+// secretPaths are those of [Config.paths] whose files hold a secret. Tokens of a platform
+// are not among them: it decides who may read them, and makes them anew.
+func (c *Config) secretPaths() []string {
+	out := []string{c.Page.TLS.KeyFile, c.Notify.Heartbeat.URLFile}
+	if c.Page.Login != nil {
+		out = append(out, c.Page.Login.ClientSecretFile)
+	}
+	for i := range c.Tenants {
+		if id := c.Tenants[i].Identity; id != nil {
+			out = append(out, id.ClientSecretFile, id.CertificateFile, id.PasswordFile)
+		}
+	}
+	for i := range c.Notify.Channels {
+		out = append(out, c.Notify.Channels[i].secretPaths()...)
+	}
+	return out
+}
+
+// holdsSecret reports whether the file itself holds a secret.
+func (c *Config) holdsSecret() bool {
+	inChannel := func(ch Channel) bool { return len(ch.inline()) > 0 }
+	if c.Notify.Heartbeat.URL.value != nil || slices.ContainsFunc(c.Notify.Channels, inChannel) {
+		return true
+	}
+	return slices.ContainsFunc(c.Tenants, func(t Tenant) bool {
+		return t.Identity != nil && (!t.Identity.ClientSecret.IsZero() || !t.Identity.Password.IsZero())
+	})
+}
+
+// Guard refuses files that somebody besides root and the user who runs the daemon could
+// change, or read where they hold a secret: the configuration in path, what it
+// names, profiles, and the programs of hooks and channels. The store looks at its own
+// files. Errors are [*guard.Error], joined.
+func (c *Config) Guard(path string, uid int) error {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	secrets := c.secretPaths()
+	if c.holdsSecret() {
+		errs = append(errs, guard.Secret(path, uid))
+	} else {
+		errs = append(errs, guard.Deciding(path, uid))
+	}
+	done := map[string]bool{"": true, c.Store.Path: true, c.Store.IdentityFile: true, c.Control.Socket: true, c.Metrics.Textfile: true}
+	for _, p := range c.paths() {
+		if done[*p] || !filepath.IsAbs(*p) {
+			continue
+		}
+		done[*p] = true
+		if slices.Contains(secrets, *p) {
+			errs = append(errs, guard.Secret(*p, uid))
+		} else {
+			errs = append(errs, guard.Deciding(*p, uid))
+		}
+	}
+	if c.Profiles != "" {
+		profiles, err := filepath.Glob(filepath.Join(c.Profiles, "*.yaml"))
+		errs = append(errs, err)
+		for _, p := range profiles {
+			errs = append(errs, guard.Deciding(p, uid))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Hooks)) {
+		if err := guard.Program(c.Hooks[name].Command, uid); err != nil {
+			errs = append(errs, fmt.Errorf("hooks.%s: %w", name, err))
+		}
+	}
+	for i := range c.Notify.Channels {
+		if e := c.Notify.Channels[i].Exec; e != nil {
+			if err := guard.Program(e.Command, uid); err != nil {
+				errs = append(errs, fmt.Errorf("channel %s: %w", c.Notify.Channels[i].Name, err))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // Files returns the files and folders that the configuration names, programs included. The
 // store's path ends with "*": what it makes beside itself begins with that name.
 func (c *Config) Files() []string {
@@ -199,6 +302,7 @@ func (c *Config) Files() []string {
 		}
 	}
 	add(c.Store.Path + "*")
+	add(c.Backup.Path)
 	for _, p := range c.paths() {
 		add(*p)
 	}

@@ -15,6 +15,8 @@ type Metrics struct {
 	Textfile string `yaml:"textfile" about:"file for node_exporter's textfile collector, written once a minute; empty is none"`
 	// PerApp tells that each app has series of its own.
 	PerApp bool `yaml:"per_app" about:"series for each app; false leaves sums only"`
+	// PerAppLimit is how many apps have them at most, at least 1.
+	PerAppLimit Count `yaml:"per_app_limit" about:"so many apps have series of their own at most; of more there are sums only"`
 }
 
 // OTLP says where traces of rotations go.
@@ -28,6 +30,9 @@ const unixPrefix = "unix:"
 func (c *checker) metrics(m Metrics) {
 	if m.Textfile != "" && !strings.HasSuffix(m.Textfile, ".prom") {
 		c.add("metrics.textfile", "%q does not end in .prom; node_exporter reads no other files", m.Textfile)
+	}
+	if m.PerAppLimit < 1 {
+		c.add("metrics.per_app_limit", "%d is not a number of apps; for no series of single apps write per_app: false", m.PerAppLimit)
 	}
 	if m.Listen == "" {
 		return

@@ -21,7 +21,7 @@ type Channel struct {
 
 	ChannelKinds `yaml:",inline"`
 
-	Filter Filter `yaml:"filter,omitempty" about:"what it is told; absent is everything"`
+	Filter Filter `yaml:"filter,omitempty" about:"which events it gets; absent: mail and chats leave out rotation_started, rotated and certificate_removed, programs get everything"`
 	// Fallback is the name of another channel; empty: none.
 	Fallback string `yaml:"fallback,omitempty" about:"another channel, which takes over what this one refuses for good or does not take for half an hour"`
 }
@@ -61,7 +61,7 @@ func DefaultExpiryStages() []Duration {
 func EventKinds() []string {
 	return []string{
 		"expiring", "rotation_started", "rotated", "rotation_failed", "rolled_back", "handoff_ready", "handoff_overdue",
-		"foreign_credential", "certificate_missing", "renewal_at_risk", "no_delivery", "old_certificate_in_use", "removal_unconfirmed", "certificate_removed", "key_id_unknown", "tenant_fact_changed", "recovered", "stopped", "channel_failing", "store_failing", "test",
+		"foreign_credential", "certificate_missing", "renewal_at_risk", "no_delivery", "old_certificate_in_use", "removal_unconfirmed", "certificate_removed", "key_id_unknown", "tenant_fact_changed", "keys_taken", "inspection_overdue", "recovered", "stopped", "channel_failing", "store_failing", "test",
 	}
 }
 

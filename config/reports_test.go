@@ -122,7 +122,7 @@ func TestS17Depth(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "nested more than 100 deep") {
 			t.Errorf("%s: Load = %.200v", name, err)
 		}
-		if took := time.Since(began); took > time.Second {
+		if took := time.Since(began); took > time.Minute {
 			t.Errorf("%s: it took %v", name, took)
 		}
 	}

@@ -19,24 +19,51 @@ const (
 	toRead need = "read"
 	// toChange means: something is changed, here or in Entra, or Entra is asked.
 	toChange need = "change"
+	// toBackUp means: the whole store leaves it, sealed to the recovery recipient; to
+	// whom else is [toTake].
+	toBackUp need = "back up"
+	// toTake means: private keys leave the store in a form that the peer can open.
+	toTake need = "take keys"
 )
 
 // Access says who is served besides root and the daemon's own user. The zero
 // value is nobody.
 type Access struct {
-	// ChangeGroup is a group by name or number whose members may do everything.
-	// Empty or unknown on this host: none.
+	// ChangeGroup is a group by name or number whose members may do everything but
+	// take keys. Empty or unknown on this host: none.
 	ChangeGroup string
 	// ViewGroup is one whose members may read.
 	ViewGroup string
+	// KeysGroup is one whose members may take keys, make backups and read. The
+	// daemon's own user is not among them by itself: hooks run as that user.
+	KeysGroup string
+	// NoExport refuses exports and backups to other recipients to everybody, root
+	// too. Packages of hand-offs are not concerned: there is no other way.
+	NoExport bool
 }
 
 // isShared reports whether anybody else may be served: then everybody may
 // connect, so that a refusal can name the group, and the peer decides.
 func (a Access) isShared() bool {
-	_, change := groupID(a.ChangeGroup)
-	_, view := groupID(a.ViewGroup)
-	return change || view
+	return slices.ContainsFunc(a.groups(toRead), func(group string) bool {
+		_, known := groupID(group)
+		return known
+	})
+}
+
+// groups whose members may do what the need says; the first one is named to who is
+// not in it.
+func (a Access) groups(needs need) []string {
+	switch needs {
+	case toRead:
+		return []string{a.ViewGroup, a.ChangeGroup, a.KeysGroup}
+	case toBackUp:
+		return []string{a.ChangeGroup, a.KeysGroup}
+	case toTake:
+		return []string{a.KeysGroup}
+	case toChange:
+	}
+	return []string{a.ChangeGroup}
 }
 
 // groupID finds a group; false if this host has none of that name.
@@ -58,18 +85,20 @@ func (a Access) may(p peer, uid int, needs need) error {
 	if p.err != nil {
 		return fmt.Errorf("%w: who asks is unknown: %w", ErrForbidden, p.err)
 	}
-	if p.uid == 0 || int64(p.uid) == int64(uid) || p.local {
+	if p.uid == 0 || p.local || int64(p.uid) == int64(uid) && needs != toTake {
 		return nil
 	}
-	if p.isIn(a.ChangeGroup) || needs == toRead && p.isIn(a.ViewGroup) {
+	groups := a.groups(needs)
+	if slices.ContainsFunc(groups, p.isIn) {
 		return nil
 	}
-	group := a.ChangeGroup
-	if needs == toRead {
-		group = a.ViewGroup
+	group := groups[0]
+	_, known := groupID(group)
+	if needs == toTake {
+		return refuseKeys(p, group, known)
 	}
 	self := UserName(uint32(uid)) //nolint:gosec // a uid
-	if _, known := groupID(group); !known {
+	if !known {
 		return &Error{
 			Code:    "forbidden",
 			Message: fmt.Sprintf("%s is not allowed: this daemon serves root and %s only", p.by, self),
@@ -85,6 +114,29 @@ func (a Access) may(p peer, uid int, needs need) error {
 		refusal.Next = "you were added to the group " + group + " after you logged in: log in again"
 	}
 	return refusal
+}
+
+// refuseKeys is the refusal of [toTake]; group is "", or not known, where only root may.
+func refuseKeys(p peer, group string, known bool) error {
+	refusal := &Error{
+		Code:    "forbidden",
+		Message: fmt.Sprintf("%s may not take keys: that is for root only", p.by),
+		Next:    "run the command as root; control.keys_group in the configuration names a group that may too",
+	}
+	if known {
+		refusal.Message = fmt.Sprintf("%s may not take keys: that is for root and members of group %s", p.by, group)
+		refusal.Next = fmt.Sprintf("run the command as root, or join the group: sudo usermod -aG %s %s, then log in again", group, p.login())
+	}
+	return refusal
+}
+
+// errNoExport is the refusal where [Access.NoExport] is set.
+func errNoExport() error {
+	return &Error{
+		Code:    "refused",
+		Message: "control.export is off: nobody takes keys from this store",
+		Next:    "\"rotate backup FILE\" without --to seals to the recovery recipient; root can change the configuration",
+	}
 }
 
 // isIn reports whether the peer's process is in the group.

@@ -19,8 +19,12 @@ func TestNeeds(t *testing.T) {
 	reads := 0
 	for pattern, needs := range control.Needs() {
 		isGet := strings.HasPrefix(pattern, "GET ")
-		if isGet != (needs == "read") {
-			t.Errorf("%s needs %s: a GET only reads, anything else may change", pattern, needs)
+		asksEntra := strings.HasPrefix(pattern, "GET /v1/discover") || strings.HasSuffix(pattern, "/signins")
+		if isGet && !asksEntra != (needs == "read") {
+			t.Errorf("%s needs %s: a GET only reads, anything else may change, and readers do not ask Entra (S8)", pattern, needs)
+		}
+		if isKeys := strings.HasSuffix(pattern, "/export") || strings.HasSuffix(pattern, "/package"); isKeys != (needs == "take keys") {
+			t.Errorf("%s needs %s, and gives keys away: %t", pattern, needs, isKeys)
 		}
 		if isGet {
 			reads++
@@ -35,10 +39,17 @@ func TestNeeds(t *testing.T) {
 const (
 	changers = "64001"
 	viewers  = "64002"
+	takers   = "64003"
 )
 
 // askAs asks the socket as a process of user 65534 in the given groups.
 func askAs(t *testing.T, socket, method, path string, groups ...uint32) string {
+	t.Helper()
+	return sendAs(t, socket, method, path, "", groups...)
+}
+
+// sendAs is askAs with a body.
+func sendAs(t *testing.T, socket, method, path, body string, groups ...uint32) string {
 	t.Helper()
 	self, err := os.ReadFile("/proc/self/exe")
 	if err != nil {
@@ -52,7 +63,7 @@ func askAs(t *testing.T, socket, method, path string, groups ...uint32) string {
 	}
 	ask := exec.Command(helper, "-test.run=TestHelperAsk", "-test.v")
 	ask.Dir = "/"
-	ask.Env = append(os.Environ(), "ROTATE_TEST_SOCKET="+socket, "ROTATE_TEST_METHOD="+method, "ROTATE_TEST_PATH="+path)
+	ask.Env = append(os.Environ(), "ROTATE_TEST_SOCKET="+socket, "ROTATE_TEST_METHOD="+method, "ROTATE_TEST_PATH="+path, "ROTATE_TEST_BODY="+body)
 	ask.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: other, Gid: other, Groups: groups}}
 	out, err := ask.CombinedOutput()
 	if err != nil {

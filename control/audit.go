@@ -87,10 +87,11 @@ func (c *Client) Audit(ctx context.Context, app string, since time.Time) iter.Se
 }
 
 // ProveAudit follows the hash chain of the audit trail and looks for the line
-// with a hash, unless that is empty.
-func (c *Client) ProveAudit(ctx context.Context, expect string) (AuditProof, error) {
+// with a hash, unless that is empty. report, unless it is nil, is called with how far
+// that is.
+func (c *Client) ProveAudit(ctx context.Context, expect string, report func(Progress)) (AuditProof, error) {
 	var proof AuditProof
-	return proof, c.do(ctx, http.MethodGet, "/v1/audit/proof?"+url.Values{"expect": {expect}}.Encode(), nil, &proof)
+	return proof, c.long(ctx, "/v1/audit/proof?"+url.Values{"expect": {expect}}.Encode(), &proof, report)
 }
 
 // audit streams lines, one JSON object each, and {"end": true} last.
@@ -126,13 +127,13 @@ func (s *Server) audit(w http.ResponseWriter, r *http.Request) {
 	}{true})
 }
 
-func (s *Server) proveAudit(c call) (int, any, error) {
+func (s *Server) proveAudit(c call, report reporter) (any, error) {
 	vault, err := s.vault()
 	if err != nil {
-		return 0, nil, err
+		return nil, err
 	}
-	proof, err := vault.ProveAudit(c.Context(), c.URL.Query().Get("expect"))
-	return http.StatusOK, auditProofOf(proof), err
+	proof, err := vault.ProveAudit(c.Context(), c.URL.Query().Get("expect"), report)
+	return auditProofOf(proof), err
 }
 
 func auditProofOf(p rotator.AuditProof) AuditProof {

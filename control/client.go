@@ -49,13 +49,6 @@ func (c *Client) Status(ctx context.Context, names ...string) (Status, error) {
 	return status, c.do(ctx, http.MethodGet, "/v1/status?"+url.Values{"app": names}.Encode(), nil, &status)
 }
 
-// Apps returns all tracked apps.
-func (c *Client) Apps(ctx context.Context) ([]App, error) {
-	var apps Apps
-	err := c.do(ctx, http.MethodGet, "/v1/apps", nil, &apps)
-	return apps.Apps, err
-}
-
 // App returns one tracked app.
 func (c *Client) App(ctx context.Context, name string) (App, error) {
 	var app App
@@ -131,13 +124,6 @@ func (c *Client) Check(ctx context.Context) (CheckReport, error) {
 	return report, c.do(ctx, http.MethodPost, "/v1/check", nil, &report)
 }
 
-// Plan tells what the next check would do.
-func (c *Client) Plan(ctx context.Context) ([]PlanItem, error) {
-	var plan Plan
-	err := c.do(ctx, http.MethodGet, "/v1/plan", nil, &plan)
-	return plan.Items, err
-}
-
 // History returns rotations, newest first: of one app or, with an empty name, of
 // all. A limit of 0 means all.
 func (c *Client) History(ctx context.Context, app string, limit int) ([]Rotation, error) {
@@ -162,8 +148,10 @@ func (c *Client) Resume(ctx context.Context, app string, holdDiffering bool) ([]
 
 // Reload has the daemon read its configuration again. An error means that the one
 // before stays in force.
-func (c *Client) Reload(ctx context.Context) error {
-	return c.do(ctx, http.MethodPost, "/v1/reload", nil, nil)
+func (c *Client) Reload(ctx context.Context) (Reloaded, error) {
+	var answer Reloaded
+	err := c.do(ctx, http.MethodPost, "/v1/reload", nil, &answer)
+	return answer, err
 }
 
 // RebindTenant accepts the tenant's present login and Graph hosts.
@@ -229,7 +217,7 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) error
 		return err
 	}
 	defer func() { _ = response.Body.Close() }() // it was read
-	if out == nil {
+	if out == nil || response.StatusCode == http.StatusNoContent {
 		return nil
 	}
 	if err := json.NewDecoder(response.Body).Decode(out); err != nil {

@@ -41,6 +41,9 @@ func (c *Client) Export(ctx context.Context, name string, request ExportRequest)
 }
 
 func (s *Server) export(c call) (int, any, error) {
+	if s.access().NoExport {
+		return 0, nil, errNoExport()
+	}
 	var wire ExportRequest
 	if err := c.decode(&wire); err != nil {
 		return 0, nil, err

@@ -5,6 +5,11 @@ func MayAsk(peerUID uint32, uid int) error {
 	return Access{}.may(peer{uid: peerUID, by: UserName(peerUID)}, uid, toRead)
 }
 
+// MayTake reports why a daemon that runs as uid gives no keys to a peer.
+func MayTake(a Access, peerUID uint32, uid int) error {
+	return a.may(peer{uid: peerUID, by: UserName(peerUID)}, uid, toTake)
+}
+
 // WireError sends an error over the wire and back.
 func WireError(err error) (*Error, int) {
 	wire := errorOf(err)

@@ -54,7 +54,7 @@ func handOffOf(h rotator.HandOff) HandOff {
 		Deadline: instant(h.Deadline), Confirmed: h.Confirmed,
 	}
 	if c != nil {
-		wire.ConfirmCode = c.ThumbprintSHA256[:min(confirmCodeDigits, len(c.ThumbprintSHA256))]
+		wire.ConfirmCode = c.ThumbprintSHA1[:min(confirmCodeDigits, len(c.ThumbprintSHA1))]
 	}
 	if h.Fetched != nil {
 		wire.FetchedAt, wire.FetchedBy = instant(h.Fetched.At), h.Fetched.By

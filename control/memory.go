@@ -58,17 +58,21 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		_ = read.CloseWithError(err) // never fails
 		return nil, err
 	}
+	// As over a socket, who gives up reads no more, also where the handler goes on.
+	attached := context.AfterFunc(req.Context(), func() {
+		_ = read.CloseWithError(req.Context().Err()) // never fails
+	})
 	return &http.Response{
 		Status: fmt.Sprintf("%d %s", w.status, http.StatusText(w.status)), StatusCode: w.status,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: w.sent, Body: &body{read, cancel}, ContentLength: -1, Request: req,
+		Header: w.sent, Body: &body{read, func() { attached(); cancel() }}, ContentLength: -1, Request: req,
 	}, nil
 }
 
 // body cancels the request when its reader is closed.
 type body struct {
 	*io.PipeReader
-	cancel context.CancelFunc
+	cancel func()
 }
 
 func (b *body) Close() error {

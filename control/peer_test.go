@@ -57,7 +57,7 @@ func TestHelperAsk(t *testing.T) {
 		return
 	}
 	transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", path) }}
-	request, err := http.NewRequestWithContext(t.Context(), cmp.Or(os.Getenv("ROTATE_TEST_METHOD"), http.MethodGet), "http://rotate"+cmp.Or(os.Getenv("ROTATE_TEST_PATH"), "/v1/status"), http.NoBody)
+	request, err := http.NewRequestWithContext(t.Context(), cmp.Or(os.Getenv("ROTATE_TEST_METHOD"), http.MethodGet), "http://rotate"+cmp.Or(os.Getenv("ROTATE_TEST_PATH"), "/v1/status"), strings.NewReader(os.Getenv("ROTATE_TEST_BODY")))
 	if err != nil {
 		t.Fatal(err)
 	}

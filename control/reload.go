@@ -48,14 +48,24 @@ func (s *Server) access() Access {
 func (s *Server) warnings() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.live == nil {
-		return s.Warnings
+	all := slices.Clone(s.Warnings)
+	if s.live != nil {
+		all = slices.Clone(s.live.warnings)
+		if s.live.refused != "" {
+			all = append(all, s.live.refused)
+		}
 	}
-	all := slices.Clone(s.live.warnings)
-	if s.live.refused != "" {
-		all = append(all, s.live.refused)
+	if s.backupFailure != "" {
+		all = append(all, s.backupFailure)
 	}
 	return all
+}
+
+// NoteBackup says in every status why the last scheduled backup failed; empty: it did not.
+func (s *Server) NoteBackup(why string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.backupFailure = why
 }
 
 // share lets everybody connect where members of groups are served: the kernel
@@ -78,9 +88,19 @@ func (s *Server) shareFile(path string) error {
 	return nil
 }
 
+// Reloaded is the answer to a reload.
+type Reloaded struct {
+	// RestartNeeded are settings that differ and are read at start only.
+	RestartNeeded []string `json:"restart_needed"`
+}
+
 func (s *Server) reload(c call) (int, any, error) {
 	if s.Reload == nil {
 		return 0, nil, fmt.Errorf("no daemon is running, so there is nothing to reload: %w", rotator.ErrUsage)
 	}
-	return http.StatusNoContent, nil, s.Reload(c.Context(), c.by)
+	restart, err := s.Reload(c.Context(), c.by)
+	if len(restart) == 0 {
+		return http.StatusNoContent, nil, err
+	}
+	return http.StatusOK, Reloaded{list(restart)}, err
 }

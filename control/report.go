@@ -129,7 +129,7 @@ func (s *Server) makeReport(ctx context.Context, year int, now time.Time) (Repor
 		b.line(line)
 	}
 	// A trail that does not hold together is the first thing an auditor must know.
-	proof, err := vault.ProveAudit(ctx, "")
+	proof, err := vault.ProveAudit(ctx, "", nil)
 	if err != nil {
 		return Report{}, errors.Join(errors.New("the audit trail does not hold together, so there is no proof"), err)
 	}

@@ -82,7 +82,8 @@ func (r *Rotation) AwaitsRemovals() bool {
 	return slices.ContainsFunc(r.Unconfirmed, func(c Credential) bool { return c.RemovalConfirmedFrom != nil })
 }
 
-// confirmCodeDigits is how much of the SHA-256 thumbprint a person types.
+// confirmCodeDigits is how much of the SHA-1 thumbprint a person types: the one that the portal
+// and Windows show.
 const confirmCodeDigits = 8
 
 func rotationOf(r rotator.Rotation) Rotation {
@@ -115,7 +116,7 @@ func rotationOf(r rotator.Rotation) Rotation {
 			asked = wire.Old
 		}
 		if asked != nil {
-			wire.ConfirmCode = asked.ThumbprintSHA256[:min(confirmCodeDigits, len(asked.ThumbprintSHA256))]
+			wire.ConfirmCode = asked.ThumbprintSHA1[:min(confirmCodeDigits, len(asked.ThumbprintSHA1))]
 		}
 	}
 	for _, c := range r.Told {

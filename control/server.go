@@ -46,12 +46,17 @@ type Server struct {
 	// Access is who is served; [Server.Reconfigure] changes it.
 	Access Access
 	// Reload reads the configuration again; nil: there is no daemon that could.
-	// An error means that the one before stays in force.
-	Reload func(ctx context.Context, by string) error
+	// An error means that the one before stays in force; restart names settings that
+	// differ and need a restart, while all others are in force.
+	Reload func(ctx context.Context, by string) (restart []string, err error)
 
 	refused refusals
+	backups backups
+	costly  oneByOne
 	mu      sync.Mutex
 	live    *live // guarded by mu; nil: Access and Warnings
+	// backupFailure is why the last scheduled one failed; guarded by mu.
+	backupFailure string
 }
 
 // Serve answers on l until ctx is done; then it ends the streams, lets other
@@ -131,20 +136,14 @@ type route struct {
 	answer func(call) (int, any, error)
 }
 
-// routes is who may do what: members of the view group what is [toRead], those of
-// the change group everything.
+// routes is who may do what: see [Access].
 func (s *Server) routes() []route {
 	return []route{
-		{toRead, "GET /v1/status", maxBodyBytes, s.status},
-		{toRead, "GET /v1/apps", maxBodyBytes, s.apps},
 		{toRead, "GET /v1/apps/{name}", maxBodyBytes, s.app},
 		{toRead, "GET /v1/apps/{name}/handoff", maxBodyBytes, s.handOff},
-		{toRead, "GET /v1/apps/{name}/signins", maxBodyBytes, s.signIns},
+		{toChange, "GET /v1/apps/{name}/signins", maxBodyBytes, s.signIns},
 		{toRead, "GET /v1/rotations/{id}", maxBodyBytes, s.rotation},
-		{toRead, "GET /v1/store/check", maxBodyBytes, s.checkStore},
-		{toRead, "GET /v1/audit/proof", maxBodyBytes, s.proveAudit},
-		{toRead, "GET /v1/report", maxBodyBytes, s.report},
-		{toRead, "GET /v1/plan", maxBodyBytes, s.plan},
+		{toRead, "GET /v1/report", maxBodyBytes, s.reportInTurn},
 		{toRead, "GET /v1/alerts", maxBodyBytes, s.alerts},
 		{toRead, "GET /v1/history", maxBodyBytes, s.history},
 		{toChange, "POST /v1/apps", maxAddBytes, s.add},
@@ -153,7 +152,7 @@ func (s *Server) routes() []route {
 		{toChange, "POST /v1/apps/{name}/test", maxBodyBytes, s.test},
 		{toChange, "POST /v1/apps/{name}/rotations", maxBodyBytes, s.start},
 		{toChange, "POST /v1/apps/{name}/confirm", maxBodyBytes, s.confirm},
-		{toChange, "POST /v1/apps/{name}/handoff/package", maxBodyBytes, s.handOver},
+		{toTake, "POST /v1/apps/{name}/handoff/package", maxBodyBytes, s.handOver},
 		{toChange, "POST /v1/apps/{name}/registration", maxBodyBytes, s.create},
 		{toChange, "POST /v1/apps/{name}/registration/delete", maxBodyBytes, s.deleteCreated},
 		{toChange, "POST /v1/apps/{name}/rollback", maxBodyBytes, s.rollBack},
@@ -169,8 +168,8 @@ func (s *Server) routes() []route {
 		{toRead, "GET /v1/tenants/{name}/facts", maxBodyBytes, s.facts},
 		{toChange, "POST /v1/tenants/{name}/rebind", maxBodyBytes, s.rebind},
 		{toChange, "POST /v1/tenants/{name}/watch", maxBodyBytes, s.watch},
-		{toChange, "POST /v1/apps/{name}/export", maxBodyBytes, s.export},
-		{toChange, "POST /v1/backup/done", maxBodyBytes, s.backupDone},
+		{toTake, "POST /v1/apps/{name}/export", maxBodyBytes, s.export},
+		{toBackUp, "POST /v1/backup/done", maxBodyBytes, s.backupDone},
 	}
 }
 
@@ -185,10 +184,56 @@ type stream struct {
 func (s *Server) streams() []stream {
 	return []stream{
 		{toRead, "GET /v1/rotations/{id}/events", s.events},
-		{toRead, "GET /v1/discover", s.discover},
+		{toChange, "GET /v1/discover", s.discover},
+		{toRead, "GET /v1/status", s.status},
+		{toRead, "GET /v1/apps", s.apps},
+		{toRead, "GET /v1/plan", s.plan},
+		{toRead, "GET /v1/store/check", s.inTurn(long(s.checkStore))},
+		{toRead, "GET /v1/audit/proof", s.inTurn(long(s.proveAudit))},
 		{toRead, "GET /v1/audit", func(_ context.Context, w http.ResponseWriter, r *http.Request) { s.audit(w, r) }},
 		{toChange, "POST /v1/tenants/{name}/verify", s.verifyTenant},
-		{toChange, "POST /v1/backup", func(_ context.Context, w http.ResponseWriter, r *http.Request) { s.backup(w, r) }},
+		{toBackUp, "POST /v1/backup", func(_ context.Context, w http.ResponseWriter, r *http.Request) { s.backup(w, r) }},
+	}
+}
+
+// inTurn has readers wait for each other where an answer costs much: many of them side by
+// side would take the processor from rotations.
+func (s *Server) inTurn(answer func(context.Context, http.ResponseWriter, *http.Request)) func(context.Context, http.ResponseWriter, *http.Request) {
+	return func(stop context.Context, w http.ResponseWriter, r *http.Request) {
+		leave, err := s.costly.enter(r.Context()) //nolint:contextcheck // the answer ends with its reader
+		if err != nil {
+			writeError(w, err)
+			return
+		}
+		defer leave()
+		answer(stop, w, r)
+	}
+}
+
+// reportInTurn is the same for the report of a year.
+func (s *Server) reportInTurn(c call) (int, any, error) {
+	leave, err := s.costly.enter(c.Context())
+	if err != nil {
+		return 0, nil, err
+	}
+	defer leave()
+	return s.report(c)
+}
+
+// oneByOne lets one in at a time. The zero value is free.
+type oneByOne struct {
+	once sync.Once
+	free chan struct{}
+}
+
+// enter waits for its turn; leave ends it.
+func (o *oneByOne) enter(ctx context.Context) (leave func(), err error) {
+	o.once.Do(func() { o.free = make(chan struct{}, 1) })
+	select {
+	case o.free <- struct{}{}:
+		return func() { <-o.free }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
 }
 
@@ -240,26 +285,6 @@ func serve(route route, w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	writeJSON(w, status, value)
-}
-
-func (s *Server) status(c call) (int, any, error) {
-	status, err := s.Rotator.Status(c.Context(), c.URL.Query()["app"]...)
-	if err != nil {
-		return 0, nil, err
-	}
-	wire := statusOf(status)
-	wire.Warnings = append(wire.Warnings, s.warnings()...)
-	wire.Problems = append(wire.Problems, s.problems(c.Context())...)
-	return http.StatusOK, wire, s.addBackups(c.Context(), &wire)
-}
-
-func (s *Server) apps(c call) (int, any, error) {
-	status, err := s.Rotator.Status(c.Context())
-	apps := Apps{Apps: make([]App, len(status.Apps))}
-	for i, a := range status.Apps {
-		apps.Apps[i] = appOf(a.App, &a.Policy)
-	}
-	return http.StatusOK, apps, err
 }
 
 func (s *Server) add(c call) (int, any, error) {
@@ -385,11 +410,6 @@ func (s *Server) apply(c call) (int, any, error) {
 func (s *Server) check(c call) (int, any, error) {
 	report, err := s.Rotator.Check(c.Context(), c.by)
 	return http.StatusOK, checkReportOf(report), err
-}
-
-func (s *Server) plan(c call) (int, any, error) {
-	items, err := s.Rotator.Plan(c.Context())
-	return http.StatusOK, planOf(items), err
 }
 
 func (s *Server) history(c call) (int, any, error) {

@@ -110,7 +110,8 @@ func (w *world) noSecrets(t *testing.T, c *control.Client) {
 	keep(apps, err)
 	history, err := c.History(ctx, "", 0)
 	keep(history, err)
-	plan, err := c.Plan(ctx)
+	var plan []control.PlanItem
+	err = c.Plan(ctx, 0, func(item control.PlanItem) error { plan = append(plan, item); return nil })
 	keep(plan, err)
 	checks, err := c.Test(ctx, "app-1")
 	keep(checks, err)
@@ -328,10 +329,10 @@ func TestFollowCancelled(t *testing.T) {
 // complete before anybody looked.
 func TestAnswersInMemoryAtOnce(t *testing.T) {
 	w := newWorld(t, 0)
-	w.server.Reload = func(context.Context, string) error { return nil }
+	w.server.Reload = func(context.Context, string) ([]string, error) { return nil, nil }
 	c := w.memory(t)
 	for i := range 20_000 {
-		if err := c.Reload(t.Context()); err != nil {
+		if _, err := c.Reload(t.Context()); err != nil {
 			t.Fatalf("call %d: %v", i+1, err)
 		}
 	}

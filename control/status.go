@@ -8,8 +8,10 @@ import (
 
 // Status is what is due, running, waiting and failing.
 type Status struct {
-	At   time.Time   `json:"at"`
-	Apps []AppStatus `json:"apps"`
+	At time.Time `json:"at"`
+	// Counts of all apps, or of those that were named.
+	Counts Counts      `json:"counts"`
+	Apps   []AppStatus `json:"apps"`
 	// PausedUntil stops all apps; null: not paused.
 	PausedUntil *time.Time `json:"paused_until"`
 	// Stopped is why nothing starts before a person resumes; null: not stopped.
@@ -31,6 +33,16 @@ type Status struct {
 	KeysNotInBackup int        `json:"keys_not_in_backup"`
 	NewestKey       *time.Time `json:"newest_key"`
 	Warnings        []string   `json:"warnings"`
+}
+
+// Counts are the numbers of apps.
+type Counts struct {
+	Apps int `json:"apps"`
+	// Attention counts those that a person should look at, Open those with a rotation
+	// that has not ended, Due those whose rotation should have started.
+	Attention int `json:"attention"`
+	Open      int `json:"open"`
+	Due       int `json:"due"`
 }
 
 // AppStatus is one app's.
@@ -88,7 +100,7 @@ type AppStatus struct {
 
 func statusOf(s rotator.Status) Status {
 	wire := Status{
-		At: s.At.UTC(), Apps: make([]AppStatus, len(s.Apps)),
+		At: s.At.UTC(), Counts: Counts(s.Counts), Apps: make([]AppStatus, len(s.Apps)),
 		PausedUntil: instant(s.PausedUntil), Stopped: present(s.Stopped), ReadOnly: s.ReadOnly,
 		LastCheck: instant(s.LastCheck), LastCheckError: present(s.LastCheckError),
 		LastGoodCheck: instant(s.LastGoodCheck), Problems: list(s.Problems),
@@ -156,12 +168,8 @@ type PlanItem struct {
 	Held *string `json:"held"`
 }
 
-func planOf(items []rotator.PlanItem) Plan {
-	wire := Plan{Items: make([]PlanItem, len(items))}
-	for i, p := range items {
-		wire.Items[i] = PlanItem{p.App, p.Action, instant(p.At), instant(p.LastSafeStart), string(p.Mode), present(p.Held)}
-	}
-	return wire
+func planItemOf(p rotator.PlanItem) PlanItem {
+	return PlanItem{p.App, p.Action, instant(p.At), instant(p.LastSafeStart), string(p.Mode), present(p.Held)}
 }
 
 // CheckReport is what one check found and did.

@@ -1,13 +1,18 @@
 package control
 
 import (
+	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"net/http"
+	"os"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/seed-f0abd057/rotate/rotator"
@@ -18,45 +23,51 @@ import (
 type Vault interface {
 	// ID of the store.
 	ID() string
+	// Recovery recipient of the store; empty: none.
+	Recovery() string
 	// Backup returns a complete copy, sealed to the recipients or, without any,
-	// to the recovery recipient; and to check, unless that is empty, which
-	// nobody is told about.
-	Backup(ctx context.Context, to []string, check string) (io.ReadCloser, error)
-	// BackupDone notes one that was written and read again.
+	// to the recovery recipient. It was read again, and every key pair in it opened.
+	// report, here and below, is called with how far it is.
+	Backup(ctx context.Context, to []string, report func(what string, done, total uint64)) (io.ReadCloser, rotator.BackupProof, error)
+	// BackupDone notes one that was written.
 	BackupDone(ctx context.Context, at time.Time, to []string, sealed uint64, entry rotator.AuditEntry) error
 	// Backups tells when the newest one was made and how many key pairs are
 	// newer, the last one of newest.
 	Backups(ctx context.Context) (last time.Time, newer uint64, newest time.Time, err error)
 	// Findings of a check of everything.
-	Findings(ctx context.Context) (faults, notes []string, err error)
+	Findings(ctx context.Context, report func(what string, done, total uint64)) (faults, notes []string, err error)
 	// AuditLines yields the audit trail.
 	AuditLines(ctx context.Context, app string, since time.Time) iter.Seq2[rotator.AuditLine, error]
 	// ProveAudit follows its hash chain and looks for the line with a hash.
-	ProveAudit(ctx context.Context, expect string) (rotator.AuditProof, error)
+	ProveAudit(ctx context.Context, expect string, report func(what string, done, total uint64)) (rotator.AuditProof, error)
 	// SpareIdentities counts identities that the store does not use.
 	SpareIdentities() int
 }
 
-// backupTimeout bounds sending a backup.
-const backupTimeout = 30 * time.Minute
-
 // BackupRequest asks for a backup.
 type BackupRequest struct {
-	// To are age recipients; empty: the store's recovery recipient.
+	// To are age recipients; empty: the store's recovery recipient. Others than that
+	// one are for who may take keys.
 	To []string `json:"to,omitempty"`
-	// Check is one more recipient, whose key lives in the memory of whoever asks
-	// and who reads the backup again with it.
-	Check string `json:"check,omitempty"`
 }
 
-// BackupNote tells that a backup was written and read again.
-type BackupNote struct {
+// BackupProof is what the daemon found when it read a backup again, before it sent it: the
+// result before its bytes.
+type BackupProof struct {
 	StoreID string    `json:"store_id"`
 	At      time.Time `json:"at"`
 	To      []string  `json:"to"`
-	// Sealed is what the backup says about the number of sealed keys.
-	Sealed uint64 `json:"sealed"`
+	Apps    int       `json:"apps"`
+	Keys    int       `json:"keys"`
+	// Counts tells that its keys count as backed up: the recovery key opens it.
+	Counts bool `json:"counts"`
 	// SHA256 of the file, lower-case hex.
+	SHA256 string `json:"sha256"`
+}
+
+// BackupNote tells that a backup was written: what is in the file has the hash of what
+// the daemon sent.
+type BackupNote struct {
 	SHA256 string `json:"sha256"`
 }
 
@@ -69,13 +80,36 @@ type StoreReport struct {
 	Notes []string `json:"notes"`
 }
 
-// Backup returns a backup, sealed; the caller closes it.
-func (c *Client) Backup(ctx context.Context, request BackupRequest) (io.ReadCloser, error) {
-	response, err := c.send(ctx, http.MethodPost, "/v1/backup", request)
+// Backup returns a backup, sealed, and what it holds; the caller closes it. It is whole
+// before the first byte comes; report, unless it is nil, is called with how far that is.
+func (c *Client) Backup(ctx context.Context, request BackupRequest, report func(Progress)) (io.ReadCloser, BackupProof, error) {
+	var proof BackupProof
+	response, err := c.send(ctx, http.MethodPost, "/v1/backup", request) //nolint:bodyclose // the caller closes it
 	if err != nil {
-		return nil, err
+		return nil, proof, err
 	}
-	return response.Body, nil
+	body := &bufferedBody{bufio.NewReader(response.Body), response.Body}
+	for {
+		line, err := nextLine(ctx, body.Reader, report)
+		if err == nil && line.Error != nil {
+			err = line.Error
+		}
+		if err == nil && line.Result != nil {
+			err = json.Unmarshal(line.Result, &proof)
+		}
+		if err != nil {
+			return nil, proof, errors.Join(fmt.Errorf("backup: %w", err), body.Close())
+		}
+		if line.Result != nil {
+			return body, proof, nil // the rest are its bytes
+		}
+	}
+}
+
+// bufferedBody is the body of an answer of which the first lines were read.
+type bufferedBody struct {
+	*bufio.Reader
+	io.Closer
 }
 
 // BackupDone notes a backup.
@@ -83,10 +117,11 @@ func (c *Client) BackupDone(ctx context.Context, note BackupNote) error {
 	return c.do(ctx, http.MethodPost, "/v1/backup/done", note, nil)
 }
 
-// CheckStore checks the whole store.
-func (c *Client) CheckStore(ctx context.Context) (StoreReport, error) {
-	var report StoreReport
-	return report, c.do(ctx, http.MethodGet, "/v1/store/check", nil, &report)
+// CheckStore checks the whole store. report, unless it is nil, is called with how far
+// that is.
+func (c *Client) CheckStore(ctx context.Context, report func(Progress)) (StoreReport, error) {
+	var found StoreReport
+	return found, c.long(ctx, "/v1/store/check", &found, report)
 }
 
 // ErrNoVault says that the server keeps no store of its own.
@@ -99,45 +134,90 @@ func (s *Server) vault() (Vault, error) {
 	return s.Vault, nil
 }
 
-// backup streams one. That it was taken is in the audit trail before the first
-// byte leaves: whoever has it and a recipient's key has all keys.
+// backup streams one: lines that say how far it is, one with its result, and then its
+// bytes. That it was taken is in the audit trail before the first byte leaves: whoever
+// has it and a recipient's key has all keys.
 func (s *Server) backup(w http.ResponseWriter, r *http.Request) {
 	c := call{r, peerOf(r.Context()).by, http.MaxBytesReader(w, r.Body, maxBodyBytes)}
-	sealed, err := s.makeBackup(c) //nolint:contextcheck // the request in c carries it
-	if err != nil {
+	lines := &longAnswer{w: w}
+	sealed, proof, err := s.makeBackup(c, lines.report) //nolint:contextcheck // the request in c carries it
+	var result json.RawMessage
+	if err == nil {
+		result, err = json.Marshal(proof)
+	}
+	switch {
+	case err != nil && lines.begun:
+		lines.write(longLine{Error: errorOf(err)})
+		return
+	case err != nil:
 		writeError(w, err)
 		return
 	}
 	defer func() { _ = sealed.Close() }() // only read from
-	control := http.NewResponseController(w)
-	_ = control.SetWriteDeadline(time.Now().Add(backupTimeout)) // not in memory
-	w.Header().Set("Content-Type", "application/age")
-	_, _ = io.Copy(w, sealed) // the reader finds out that it was cut off
+	lines.write(longLine{Result: result})
+	_, _ = io.Copy(&patientWriter{w, http.NewResponseController(w)}, sealed) // the reader finds out that it was cut off
 }
 
-func (s *Server) makeBackup(c call) (io.ReadCloser, error) {
+// stalled is how long a reader of a backup may take for its next part. There is no limit
+// for all of it.
+const stalled = 10 * time.Minute
+
+// patientWriter gives the reader time for each write.
+type patientWriter struct {
+	io.Writer
+	control *http.ResponseController
+}
+
+func (p *patientWriter) Write(data []byte) (int, error) {
+	_ = p.control.SetWriteDeadline(time.Now().Add(stalled)) // not in memory
+	return p.Writer.Write(data)
+}
+
+func (s *Server) makeBackup(c call, report reporter) (_ io.ReadCloser, proof BackupProof, err error) {
 	vault, err := s.vault()
 	if err != nil {
-		return nil, err
+		return nil, proof, err
 	}
 	var wire BackupRequest
 	if err := c.decode(&wire); err != nil {
-		return nil, err
+		return nil, proof, err
 	}
-	to := "the recovery recipient"
-	if len(wire.To) > 0 {
-		to = strings.Join(wire.To, ", ")
+	isOther := func(recipient string) bool { return recipient != vault.Recovery() }
+	toOthers := slices.ContainsFunc(wire.To, isOther)
+	if toOthers {
+		if err := s.mayTake(c); err != nil {
+			return nil, proof, err
+		}
 	}
 	// It is made first: what is no recipient, such as a private key given by
 	// mistake, must not get into the audit trail.
-	sealed, err := vault.Backup(c.Context(), wire.To, wire.Check)
+	sealed, made, err := vault.Backup(c.Context(), wire.To, report)
 	if err != nil {
-		return nil, err
+		return nil, proof, err
 	}
-	if err := s.Rotator.Record(c.Context(), rotator.AuditEntry{By: c.by, What: "backup taken", Note: "sealed to " + to}); err != nil {
-		return nil, errors.Join(err, sealed.Close())
+	entry := rotator.AuditEntry{By: c.by, What: "backup taken", Note: "sealed to " + strings.Join(made.To, ", ") + "; SHA-256 " + made.SHA256}
+	if toOthers {
+		err = s.Rotator.RecordTaken(c.Context(), entry)
+	} else {
+		err = s.Rotator.Record(c.Context(), entry)
 	}
-	return sealed, nil
+	if err != nil {
+		return nil, proof, errors.Join(err, sealed.Close())
+	}
+	s.backups.add(made)
+	return sealed, BackupProof{made.StoreID, made.At, made.To, made.Apps, made.Pairs, made.Counts, made.SHA256}, nil
+}
+
+// mayTake is the check of [toTake] where the body of a request decides.
+func (s *Server) mayTake(c call) error {
+	access := s.access()
+	if err := access.may(peerOf(c.Context()), os.Geteuid(), toTake); err != nil {
+		return s.refuse(c.Request, err)
+	}
+	if access.NoExport {
+		return errNoExport()
+	}
+	return nil
 }
 
 func (s *Server) backupDone(c call) (int, any, error) {
@@ -149,23 +229,50 @@ func (s *Server) backupDone(c call) (int, any, error) {
 	if err := c.decode(&wire); err != nil {
 		return 0, nil, err
 	}
-	if wire.StoreID != vault.ID() {
-		return 0, nil, fmt.Errorf("backup of store %s: this is store %s: %w", wire.StoreID, vault.ID(), rotator.ErrUsage)
+	made, ok := s.backups.find(wire.SHA256)
+	if !ok {
+		return 0, nil, fmt.Errorf("backup: none with this SHA-256 was made since the daemon started: make another one: %w", rotator.ErrUsage)
 	}
 	entry := rotator.AuditEntry{
 		At: time.Now().UTC(), By: c.by, What: "backup written and read again",
-		Note: "sealed to " + strings.Join(wire.To, ", ") + "; SHA-256 " + wire.SHA256,
+		Note: "sealed to " + strings.Join(made.To, ", ") + "; SHA-256 " + made.SHA256,
 	}
-	return http.StatusNoContent, nil, vault.BackupDone(c.Context(), wire.At, wire.To, wire.Sealed, entry)
+	return http.StatusNoContent, nil, vault.BackupDone(c.Context(), made.At, made.To, made.Sealed, entry)
 }
 
-func (s *Server) checkStore(c call) (int, any, error) {
+// maxBackups is how many are remembered until they are written.
+const maxBackups = 16
+
+// backups are those that were made last. What was written is looked up here: who asked
+// for one is not believed what it holds. It is safe for concurrent use.
+type backups struct {
+	mu   sync.Mutex
+	made []rotator.BackupProof // guarded by mu; oldest first
+}
+
+func (b *backups) add(made rotator.BackupProof) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.made = append(b.made[max(0, len(b.made)-maxBackups+1):], made)
+}
+
+func (b *backups) find(sum string) (rotator.BackupProof, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	i := slices.IndexFunc(b.made, func(made rotator.BackupProof) bool { return made.SHA256 == sum })
+	if i < 0 {
+		return rotator.BackupProof{}, false
+	}
+	return b.made[i], true
+}
+
+func (s *Server) checkStore(c call, report reporter) (any, error) {
 	vault, err := s.vault()
 	if err != nil {
-		return 0, nil, err
+		return nil, err
 	}
-	faults, notes, err := vault.Findings(c.Context())
-	return http.StatusOK, StoreReport{vault.ID(), list(faults), list(notes)}, err
+	faults, notes, err := vault.Findings(c.Context(), report)
+	return StoreReport{vault.ID(), list(faults), list(notes)}, err
 }
 
 // addBackups tells in a status what a backup would save.

@@ -61,7 +61,7 @@ func newWorld(t *testing.T, overlap time.Duration) *world {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	paths := store.InitOptions{Path: filepath.Join(dir, "data", "rotate.db"), IdentityFile: filepath.Join(dir, "keys", "store.key")}
+	paths := store.InitOptions{Path: filepath.Join(dir, "data", "rotate.db"), IdentityFile: filepath.Join(dir, "keys", "store.key"), Recovery: recipientOf(t)}
 	if _, err := store.Init(t.Context(), paths); err != nil {
 		t.Fatal(err)
 	}

@@ -98,21 +98,21 @@ func (d *Deliverer) Deliver(ctx context.Context, delivery rotator.Delivery, p ro
 	return about(app, unknownKind(delivery))
 }
 
-// Holds returns the thumbprint of the certificate in the target file, empty if
+// Holds returns the certificate in the target file and which file that is; zero if
 // there is no file (or no folder) yet. It follows no symbolic link and tries the
 // passwords in turn, then the empty one.
 //
 // It returns [rotator.ErrCannotTell] for the kinds exec and handoff, and a [*rotator.Failure] of
 // class fix for a file that cannot be read or opened.
-func (d *Deliverer) Holds(_ context.Context, delivery rotator.Delivery, passwords []string) (rotator.Thumbprint, error) {
+func (d *Deliverer) Holds(_ context.Context, delivery rotator.Delivery, passwords []string) (rotator.Target, error) {
 	switch delivery.Kind {
 	case rotator.DeliverFile:
-		thumbprint, err := d.fileHolds(delivery, passwords)
-		return thumbprint, about(delivery.Name(), err)
+		target, err := d.fileHolds(delivery, passwords)
+		return target, about(delivery.Name(), err)
 	case rotator.DeliverExec, rotator.DeliverHandOff:
-		return "", fmt.Errorf("%s: %w", delivery.Name(), rotator.ErrCannotTell)
+		return rotator.Target{}, fmt.Errorf("%s: %w", delivery.Name(), rotator.ErrCannotTell)
 	}
-	return "", unknownKind(delivery)
+	return rotator.Target{}, unknownKind(delivery)
 }
 
 // Confirm runs a hook with ROTATE_EVENT=confirm and returns nil if it exits 0. Any

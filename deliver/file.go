@@ -16,10 +16,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"unicode"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/seed-f0abd057/rotate/config/guard"
 	"github.com/seed-f0abd057/rotate/rotator"
 )
 
@@ -140,7 +142,7 @@ func groupID(name string) (int, error) {
 
 // mayGive reports why files in the folder could not get the group.
 func (t *target) mayGive(f *folder) error {
-	_, folderGID := owner(f.info)
+	_, folderGID := guard.Owner(f.info)
 	if t.gid < 0 || os.Geteuid() == 0 || t.gid == os.Getegid() ||
 		(t.gid == folderGID && f.info.Mode()&fs.ModeSetgid != 0) {
 		return nil
@@ -255,7 +257,7 @@ func (t *target) place(f *folder, name string, content []byte) (*occupied, error
 		}
 		return p, nil
 	}
-	uid, gid := owner(there.info)
+	uid, gid := guard.Owner(there.info)
 	kept := []fs.FileMode{0o600, 0o640, 0o400, 0o440}
 	if mode := there.info.Mode().Perm(); t.mode == 0 && slices.Contains(kept, mode) {
 		p.mode = mode // who could read the old file reads the new one
@@ -279,7 +281,7 @@ func (t *target) place(f *folder, name string, content []byte) (*occupied, error
 // may enter the folder, and the file gets it. Else a consumer of another user would
 // find a file that it cannot read.
 func (t *target) byFolder(p *placement) {
-	_, gid := owner(p.folder.info)
+	_, gid := guard.Owner(p.folder.info)
 	mode := p.folder.info.Mode()
 	if mode&0o010 == 0 || t.gid >= 0 && t.gid != gid {
 		return
@@ -519,41 +521,51 @@ func (d *Deliverer) readBack(p *placement, pair rotator.KeyPair) error {
 	}
 }
 
-func (d *Deliverer) fileHolds(delivery rotator.Delivery, passwords []string) (rotator.Thumbprint, error) {
+func (d *Deliverer) fileHolds(delivery rotator.Delivery, passwords []string) (rotator.Target, error) {
 	t, err := newTarget(delivery)
 	if err != nil {
-		return "", err
+		return rotator.Target{}, err
 	}
 	if err := d.permit(filepath.Join(actual(filepath.Dir(t.path)), filepath.Base(t.path))); err != nil {
-		return "", err // said before anything is uploaded
+		return rotator.Target{}, err // said before anything is uploaded
 	}
 	root, err := os.OpenRoot(filepath.Dir(t.path))
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
+		return rotator.Target{}, nil
 	}
 	if err != nil {
-		return "", system("open folder "+filepath.Dir(t.path), err)
+		return rotator.Target{}, system("open folder "+filepath.Dir(t.path), err)
 	}
 	f := &folder{path: filepath.Dir(t.path), root: root}
 	defer f.close()
 	there, err := f.look(filepath.Base(t.path))
 	if err != nil || there.info == nil {
-		return "", err
+		return rotator.Target{}, err
 	}
 	if err := replaceable(t.path); err != nil {
-		return "", err // said before anything is uploaded, and by app test
+		return rotator.Target{}, err // said before anything is uploaded, and by app test
 	}
 	if there.unreadable != nil {
-		return "", there.unreadable
+		return rotator.Target{}, there.unreadable
 	}
 	if known, _, ok := d.remembered(there.data, passwords); ok {
-		return known, nil
+		return rotator.Target{Thumbprint: known, File: identityOf(there.info)}, nil
 	}
 	opened, err := d.decode(there, passwords)
 	if err != nil {
-		return "", fixf("find out who wrote it; if it may be overwritten: "+overwrite("APP", t.path), "%s holds %v", t.path, err)
+		return rotator.Target{}, fixf("find out who wrote it; if it may be overwritten: "+overwrite("APP", t.path), "%s holds %v", t.path, err)
 	}
-	return opened.pair.Thumbprint(), nil
+	return rotator.Target{Thumbprint: opened.pair.Thumbprint(), File: identityOf(there.info)}, nil
+}
+
+// identityOf names this very file: another one in its place, or one that was written
+// since, has another name, also with the same content.
+func identityOf(info fs.FileInfo) string {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return ""
+	}
+	return fmt.Sprintf("%d/%d/%d/%s", stat.Dev, stat.Ino, stat.Size, changedAt(stat))
 }
 
 // maxRemembered bounds how many opened files are remembered.

@@ -33,14 +33,14 @@ func TestFile(t *testing.T) {
 				t.Fatal(err)
 			}
 			checkNames(t, dir) // Check made nothing
-			if got, err := d.Holds(t.Context(), delivery, []string{password}); got != "" || err != nil {
+			if got, err := d.Holds(t.Context(), delivery, []string{password}); got != (rotator.Target{}) || err != nil {
 				t.Errorf("Holds = %q, %v before the first delivery", got, err)
 			}
 			for _, p := range []rotator.Package{packOld(), pack(), pack()} {
 				if err := d.Deliver(t.Context(), delivery, p); err != nil {
 					t.Fatal(err)
 				}
-				if got, err := d.Holds(t.Context(), delivery, []string{"no", password}); got != p.Pair.Thumbprint() || err != nil {
+				if got, err := d.Holds(t.Context(), delivery, []string{"no", password}); got.Thumbprint != p.Pair.Thumbprint() || err != nil {
 					t.Errorf("Holds = %q, %v, want %q", got, err, p.Pair.Thumbprint())
 				}
 				if encoding == "modern" && !bytes.Equal(read(t, path), p.Pair.Encoded["modern"]) {
@@ -359,7 +359,7 @@ func TestFileNotOurs(t *testing.T) {
 				if err := d.Deliver(t.Context(), delivery, pack()); err != nil {
 					t.Fatalf("with Replace: %v", err)
 				}
-				if got, err := d.Holds(t.Context(), delivery, []string{password}); got != newPair().Thumbprint() || err != nil {
+				if got, err := d.Holds(t.Context(), delivery, []string{password}); got.Thumbprint != newPair().Thumbprint() || err != nil {
 					t.Errorf("Holds = %q, %v with Replace", got, err)
 				}
 			}

@@ -8,10 +8,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/seed-f0abd057/rotate/config/guard"
 	"github.com/seed-f0abd057/rotate/rotator"
 )
 
@@ -20,10 +20,6 @@ const (
 	maxFileBytes = 1 << 20
 	// tempPrefix begins the names of files that are not yet in place.
 	tempPrefix = ".rotate-"
-	// maxLinks is how many symbolic links a path may lead through, as in Linux.
-	maxLinks = 40
-
-	othersWrite = 0o022
 )
 
 // folder is an open folder that only root and the service can write to, reached
@@ -51,7 +47,7 @@ func openFolder(path string, uid int) (*folder, error) {
 	case !info.IsDir():
 		return nil, fixf("choose a path in a folder", "%s is not a folder", path)
 	}
-	if problem := guarded(actual, info, uid); problem != "" {
+	if problem := guard.Problem(actual, info, uid); problem != "" {
 		return nil, fixf(folderRecipe(actual, uid), "%s", problem)
 	}
 	root, err := os.OpenRoot(actual)
@@ -86,96 +82,23 @@ func (f *folder) writable() error {
 	return nil
 }
 
-// resolve follows a path to what it names, symbolic links included, and returns the
-// path without them. It refuses with a failure every folder on the way in which
-// somebody other than root and uid could exchange what comes next: one that belongs
-// to somebody else, or that others can write to unless its sticky bit keeps them
-// from touching what is not theirs (/tmp). What the path leads to is not judged.
+// resolve is [guard.Resolve] with failures.
 func resolve(path string, uid int) (string, fs.FileInfo, error) {
-	current := "/"
-	info, err := os.Lstat(current)
-	if err != nil {
-		return "", nil, system("look at "+current, err)
+	actual, info, err := guard.Resolve(path, uid)
+	refused, isRefused := errors.AsType[*guard.Error](err)
+	at, isAt := errors.AsType[*fs.PathError](err)
+	switch {
+	case err == nil:
+	case isRefused:
+		err = fixf(refused.Fix, "%s", refused.Problem)
+	case isAt && errors.Is(err, fs.ErrNotExist):
+		err = fmt.Errorf("look at %s: %w", at.Path, err)
+	case isAt:
+		err = system("look at "+at.Path, err)
+	default:
+		err = system("look at "+path, err)
 	}
-	rest := strings.Split(path, "/")
-	for links := 0; len(rest) > 0; {
-		name := rest[0]
-		rest = rest[1:]
-		if name == "" || name == "." {
-			continue
-		}
-		if !info.IsDir() {
-			return "", nil, fixf("", "%s is not a folder", current)
-		}
-		sticky := info.Mode()&fs.ModeSticky != 0 && info.Mode()&othersWrite != 0
-		if problem := guarded(current, info, uid); problem != "" && (!sticky || !trusted(info, uid)) {
-			return "", nil, fixf("chown root "+current+"; chmod go-w "+current+"; or choose another path",
-				"%s, and %s is reached through it", problem, path)
-		}
-		next := filepath.Join(current, name) // ".." is the folder above: current has no links in it
-		if info, err = os.Lstat(next); err != nil {
-			if errors.Is(err, fs.ErrNotExist) {
-				return "", nil, fmt.Errorf("look at %s: %w", next, err)
-			}
-			return "", nil, system("look at "+next, err)
-		}
-		if info.Mode().Type() != fs.ModeSymlink {
-			current = next
-			continue
-		}
-		if sticky && !trusted(info, uid) {
-			return "", nil, fixf("choose another path",
-				"the symbolic link %s belongs to %s, and %s is reached through it", next, ownerName(info), path)
-		}
-		if links++; links > maxLinks {
-			return "", nil, fixf("choose another path", "%s leads through too many symbolic links", path)
-		}
-		destination, err := os.Readlink(next)
-		if err != nil {
-			return "", nil, system("look at "+next, err)
-		}
-		if filepath.IsAbs(destination) {
-			current = "/"
-		}
-		if info, err = os.Lstat(current); err != nil {
-			return "", nil, system("look at "+current, err)
-		}
-		rest = append(strings.Split(destination, "/"), rest...)
-	}
-	return current, info, nil
-}
-
-// guarded says how somebody other than root and uid could change a file or folder;
-// empty: nobody can.
-func guarded(path string, info fs.FileInfo, uid int) string {
-	switch mode := info.Mode().Perm(); {
-	case !trusted(info, uid):
-		return fmt.Sprintf("%s belongs to %s instead of %s or root", path, ownerName(info), userName(uid))
-	case mode&0o002 != 0:
-		return fmt.Sprintf("everybody can write to %s (mode %04o)", path, mode)
-	case mode&0o020 != 0:
-		_, gid := owner(info)
-		return fmt.Sprintf("group %s can write to %s (mode %04o)", groupName(gid), path, mode)
-	}
-	return ""
-}
-
-func trusted(info fs.FileInfo, uid int) bool {
-	u, _ := owner(info)
-	return u == 0 || u == uid
-}
-
-func ownerName(info fs.FileInfo) string {
-	u, _ := owner(info)
-	return userName(u)
-}
-
-// owner returns uid and gid; -1 if the system does not tell, which is nobody's.
-func owner(info fs.FileInfo) (uid, gid int) {
-	if s, ok := info.Sys().(*syscall.Stat_t); ok {
-		return int(s.Uid), int(s.Gid)
-	}
-	return -1, -1
+	return actual, info, err
 }
 
 // found is what lies under a name in a folder.
@@ -280,7 +203,7 @@ func settle(file *os.File, uid, gid int, mode fs.FileMode) error {
 	if err != nil {
 		return err
 	}
-	hasUID, hasGID := owner(info)
+	hasUID, hasGID := guard.Owner(info)
 	if (uid >= 0 && uid != hasUID) || (gid >= 0 && gid != hasGID) {
 		if err := file.Chown(uid, gid); err != nil {
 			return err

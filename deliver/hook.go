@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/seed-f0abd057/rotate/config/guard"
 	"github.com/seed-f0abd057/rotate/rotator"
 )
 
@@ -123,15 +124,11 @@ func (d *Deliverer) checkProgram(h Hook) error {
 	case !info.Mode().IsRegular():
 		return fixf("correct the command", "%s is not a program but %s", path, kindOf(info.Mode()))
 	}
-	if problem := guarded(path, info, d.uid()); problem != "" {
-		return fixf(fmt.Sprintf("chown root %s; chmod go-w %[1]s", path), "%s", problem)
-	}
-	dir := filepath.Dir(path)
-	if info, err = os.Lstat(dir); err != nil {
-		return system("look at "+dir, err)
-	}
-	if problem := guarded(dir, info, d.uid()); problem != "" {
-		return fixf(fmt.Sprintf("move the program, or chown root %s; chmod go-w %[1]s", dir), "%s", problem)
+	if err := guard.Program(h.Command, d.uid()); err != nil {
+		if refused, ok := errors.AsType[*guard.Error](err); ok {
+			return fixf(refused.Fix, "%s", refused.Problem)
+		}
+		return system("look at "+path, err)
 	}
 	if err := unix.Faccessat(unix.AT_FDCWD, path, unix.X_OK, unix.AT_EACCESS); err != nil {
 		f := fixf("chmod 0755 "+path, "user %s may not execute %s", userName(os.Geteuid()), path)

@@ -3,6 +3,8 @@ package deliver
 import (
 	"errors"
 	"io/fs"
+
+	"github.com/seed-f0abd057/rotate/config/guard"
 )
 
 // keep gives the file that is to be replaced a second, temporary name, so that the
@@ -15,7 +17,7 @@ func (p *placement) keep() error {
 	name := randomName(tempPrefix)
 	err = p.folder.root.Link(p.name, name)
 	if err != nil && there.unreadable == nil { // a file system without links
-		uid, gid := owner(there.info)
+		uid, gid := guard.Owner(there.info)
 		name, err = p.folder.stage(there.data, uid, gid, there.info.Mode().Perm())
 	}
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/seed-f0abd057/rotate/config/guard"
 	"github.com/seed-f0abd057/rotate/rotator"
 )
 
@@ -77,7 +78,7 @@ func (d *Deliverer) openRuntime(create bool) (*folder, error) {
 	if err != nil {
 		return nil, err
 	}
-	if uid, _ := owner(f.info); private && uid != os.Geteuid() {
+	if uid, _ := guard.Owner(f.info); private && uid != os.Geteuid() {
 		f.close()
 		return nil, fixf("remove it", "%s belongs to %s", path, userName(uid))
 	}

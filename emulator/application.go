@@ -93,14 +93,31 @@ func (t *Tenant) createApplication(c *call) (*response, *graphError) {
 			message: "Another object with the same value for property uniqueName already exists.",
 		}
 	}
-	keys, _ := c.object["keyCredentials"].([]any)
-	for _, k := range keys {
-		// https://stackoverflow.com/questions/79463224
-		if entry, _ := k.(map[string]any); entry["keyId"] != nil {
-			return nil, badRequest("The property KeyId is not supported for Create Application flow.")
-		}
+	if err := refuseKeyIDs(c.object); err != nil {
+		return nil, err
 	}
 	return t.create(c, o)
+}
+
+// refuseKeyIDs refuses the keyIds of a new app that comes with a secret. With
+// certificates alone a keyId is accepted and kept: the Azure CLI sends one, and its
+// recording of 2022-05-07 has the answer of a tenant.
+//
+// https://stackoverflow.com/questions/79463224
+// https://github.com/ansible-collections/azure/issues/2248
+// https://github.com/Azure/azure-cli, role/tests/latest/recordings/test_create_for_rbac_create_cert.yaml
+func refuseKeyIDs(sent map[string]any) *graphError {
+	secrets, _ := sent["passwordCredentials"].([]any)
+	if len(secrets) == 0 {
+		return nil
+	}
+	keys, _ := sent["keyCredentials"].([]any)
+	for _, item := range slices.Concat(secrets, keys) {
+		if entry, _ := item.(map[string]any); entry["keyId"] != nil {
+			return badRequest("The property KeyId is not supported for Create Application flow.")
+		}
+	}
+	return nil
 }
 
 // createServicePrincipal makes the service principal of an app of this tenant.

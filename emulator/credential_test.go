@@ -248,9 +248,32 @@ func TestNewKeyRules(t *testing.T) {
 			}
 		})
 	}
-	a := c.want(400, "POST", "applications", map[string]any{"displayName": "x", "keyCredentials": []any{with(next.entry(), map[string]any{"keyId": uuid.NewString()})}})
-	if a.message() != "The property KeyId is not supported for Create Application flow." {
-		t.Errorf("keyId at creation: %s", a.raw)
+}
+
+// TestL1KeyIDOfANewApp: the keyId that comes with the certificate of a new app is
+// kept, and refused where a secret comes with it.
+func TestL1KeyIDOfANewApp(t *testing.T) {
+	tenant := newTenant(t)
+	c := newClient(t, tenant).as(addAdmin(t, tenant, "Application.ReadWrite.All"))
+	next := fresh(t, 1)
+	id := uuid.NewString()
+	key := with(next.entry(), map[string]any{"keyId": id})
+	a := c.want(201, "POST", "applications", map[string]any{"displayName": "x", "keyCredentials": []any{key}})
+	list, _ := a.body["keyCredentials"].([]any)
+	if len(list) != 1 {
+		t.Fatalf("the new app has %v", list)
+	}
+	if got, _ := list[0].(map[string]any); got["keyId"] != id {
+		t.Errorf("the new app has %v, want the keyId %s", list, id)
+	}
+	for name, body := range map[string]map[string]any{
+		"of the certificate": {"keyCredentials": []any{key}, "passwordCredentials": []any{map[string]any{"displayName": "s"}}},
+		"of the secret":      {"passwordCredentials": []any{map[string]any{"keyId": id}}},
+	} {
+		body["displayName"] = "x"
+		if a := c.want(400, "POST", "applications", body); a.message() != "The property KeyId is not supported for Create Application flow." {
+			t.Errorf("%s, with a secret: %s", name, a.raw)
+		}
 	}
 }
 

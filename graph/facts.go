@@ -82,6 +82,17 @@ func (c *Client) noteAdded(k call, e models.KeyCredentialable) {
 	})
 }
 
+// noteProof notes the forms of a proof that were refused for one request, and the one
+// that was accepted then.
+func (c *Client) noteProof(k call, refused []rotator.ProofForm, accepted rotator.ProofForm) {
+	c.note(k.Tenant, func(f *rotator.TenantFacts) {
+		for _, form := range refused {
+			f.Counted(rotator.CountProofRefused + "_" + string(form))
+		}
+		f.Counted(rotator.CountProofAccepted + "_" + string(accepted))
+	})
+}
+
 // customIDForm tells how customKeyIdentifier was written. The SDK decodes it as
 // base64, which 40 hex digits happen to be.
 func customIDForm(decoded []byte) string {

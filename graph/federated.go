@@ -103,8 +103,12 @@ func (c *Client) federatedOf(ctx context.Context, t *tenant, k call, each func(r
 	k.what = readFederated
 	for _, version := range versions() {
 		found = map[rotator.ObjectID][]rotator.FoundCredential{}
+		kept := 0
 		err = c.pages(ctx, t, k, federatedList, version, "/applications?$select=id&$expand=federatedIdentityCredentials&$top=999", func(p rotator.InventoryPage) error {
 			for _, r := range p.Found {
+				if kept += sizeOf(&r); kept > maxFederatedBytes {
+					return k.fix(nil, "", "the tenant holds more than %d MiB of federated credentials", maxFederatedBytes>>20)
+				}
 				found[r.ObjectID] = r.Credentials
 			}
 			if p.Waiting > 0 {

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"strings"
 	"time"
+	"unsafe"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/google/uuid"
@@ -23,10 +24,17 @@ import (
 const listRegistered = "list app registrations"
 
 const (
-	// maxPageBytes bounds one page of an inventory: 999 objects of 64 KiB.
-	maxPageBytes = 64 << 20
-	// maxPages bounds an inventory, should Graph send links for ever.
-	maxPages = 10_000
+	// maxPageBytes bounds one page of an inventory, of which one object at a time is in
+	// memory: 999 objects of 32 KiB.
+	maxPageBytes = 32 << 20
+	// maxObjectBytes bounds one object of it: an app may have some 1,200 entries.
+	maxObjectBytes = 512 << 10
+	// maxKeptBytes bounds what is kept of one page, as it lies in memory.
+	maxKeptBytes = 8 << 20
+	// maxFederatedBytes bounds what is kept of all federated credentials of a tenant.
+	maxFederatedBytes = 32 << 20
+	// maxPages bounds an inventory, should Graph send links for ever: two million apps.
+	maxPages = 2_000
 	// pageTries is how often one page is asked for while Graph throttles or does
 	// not answer.
 	pageTries = 8
@@ -152,6 +160,9 @@ func (c *Client) page(ctx context.Context, t *tenant, k call, kind, address stri
 			got, err = readPage(limited, x, address, token.Token, kind)
 		}
 		failure := c.failure(k, by, x, err)
+		if much, ok := errors.AsType[tooMuch](err); ok {
+			failure = &rotator.Failure{Class: rotator.ClassWait, Reason: rotator.ReasonOther, Message: k.prefix() + "the answer is not read: " + much.Error(), Err: much}
+		}
 		if failure != nil && spoils(failure, x) {
 			c.forget(by)
 		}
@@ -159,6 +170,12 @@ func (c *Client) page(ctx context.Context, t *tenant, k call, kind, address stri
 	})
 	return got, err
 }
+
+// tooMuch is what is wrong with an answer that would take too much memory. It is not asked
+// for again at once.
+type tooMuch string
+
+func (e tooMuch) Error() string { return string(e) }
 
 func readPage(ctx context.Context, x *exchange, address, token, kind string) (page, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
@@ -182,7 +199,9 @@ func readPage(ctx context.Context, x *exchange, address, token, kind string) (pa
 // than one object of it.
 func decodePage(body io.Reader, kind string) (page, error) {
 	var p page
-	d := json.NewDecoder(body)
+	part := &part{Reader: body}
+	d := json.NewDecoder(part)
+	kept := 0
 	if err := expect(d, json.Delim('{')); err != nil {
 		return page{}, err
 	}
@@ -200,19 +219,24 @@ func decodePage(body io.Reader, kind string) (page, error) {
 			}
 			for d.More() {
 				var o object
-				if err := d.Decode(&o); err != nil {
+				if err := part.decode(d, &o); err != nil {
 					return page{}, err
 				}
 				p.Read++
-				if found, ok := o.registered(kind); ok {
-					p.Found = append(p.Found, found)
+				found, ok := o.registered(kind)
+				if !ok {
+					continue
 				}
+				if kept += sizeOf(&found); kept > maxKeptBytes {
+					return page{}, tooMuch(fmt.Sprintf("one page holds more than %d MiB of names and credentials", maxKeptBytes>>20))
+				}
+				p.Found = append(p.Found, found)
 			}
 			err = expect(d, json.Delim(']'))
 		case "@odata.nextLink":
-			err = d.Decode(&p.next)
+			err = part.decode(d, &p.next)
 		default:
-			err = d.Decode(new(json.RawMessage))
+			err = part.decode(d, new(json.RawMessage))
 		}
 		if err != nil {
 			return page{}, err
@@ -225,6 +249,44 @@ func decodePage(body io.Reader, kind string) (page, error) {
 		return page{}, errors.New("the answer holds no list")
 	}
 	return p, nil
+}
+
+// part reads a body whose values have a bound each: a decoder holds one whole value
+// before it gives it.
+type part struct {
+	io.Reader
+	read int64
+}
+
+// Read implements [io.Reader].
+func (p *part) Read(b []byte) (int, error) {
+	if p.read > maxObjectBytes {
+		return 0, tooMuch(fmt.Sprintf("one object is larger than %d KiB", maxObjectBytes>>10))
+	}
+	n, err := p.Reader.Read(b)
+	p.read += int64(n)
+	return n, err
+}
+
+func (p *part) decode(d *json.Decoder, into any) error {
+	p.read = 0
+	return d.Decode(into)
+}
+
+// sizeOf is about what an object takes in memory.
+func sizeOf(r *rotator.Registered) int {
+	size := int(unsafe.Sizeof(*r)) + len(r.DisplayName)
+	for _, owner := range r.Owners {
+		size += int(unsafe.Sizeof(owner)) + len(owner)
+	}
+	for i := range r.Credentials {
+		c := &r.Credentials[i]
+		size += int(unsafe.Sizeof(*c)) + len(c.DisplayName) + len(c.Issuer) + len(c.Subject) + len(c.KeyID)
+		for _, audience := range c.Audiences {
+			size += int(unsafe.Sizeof(audience)) + len(audience)
+		}
+	}
+	return size
 }
 
 func expect(d *json.Decoder, want json.Delim) error {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -202,3 +203,37 @@ func (a answering) RoundTrip(r *http.Request) (*http.Response, error) {
 type readCloser struct{ *bytes.Reader }
 
 func (readCloser) Close() error { return nil }
+
+// TestS8Pages: of what a hostile tenant sends, one object at a time is in memory, and what
+// is kept of a page is bounded, whatever it is made of.
+func TestS8Pages(t *testing.T) {
+	many := func(one string, n int) string { return `{"value":[` + strings.Repeat(one+",", n) + one + `]}` }
+	for name, test := range map[string]struct{ body, want string }{
+		"one long name":           {`{"value":[{"displayName":"` + strings.Repeat("x", 1<<20) + `"}]}`, "one object is larger than 512 KiB"},
+		"a long name of a field":  {`{"` + strings.Repeat("x", 1<<20) + `":1}`, "one object is larger than 512 KiB"},
+		"a long field":            {`{"odd":"` + strings.Repeat("x", 1<<20) + `","value":[]}`, "one object is larger than 512 KiB"},
+		"spaces":                  {`{"value":[` + strings.Repeat(" ", 1<<20) + `]}`, "one object is larger than 512 KiB"},
+		"very many apps":          {many(`{}`, 1<<20), "one page holds more than 8 MiB"},
+		"very many keys":          {many(`{"keyCredentials":[`+strings.Repeat("{},", 1000)+`{}]}`, 500), "one page holds more than 8 MiB"},
+		"64 MiB of ordinary apps": {many(`{"id":"x","unknown":"`+strings.Repeat("x", 64<<10)+`"}`, 1024), "32 MiB"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, func(_ *emulator.Tenant, c *graph.Config) {
+					c.Tenants[0].Cloud.Transport = answering{c.Tenants[0].Cloud.Transport, test.body}
+				})
+				runtime.GC()
+				var before, after runtime.MemStats
+				runtime.ReadMemStats(&before)
+				found, _, _, err := inventory(t.Context(), w.client)
+				runtime.ReadMemStats(&after)
+				if err == nil || !strings.Contains(err.Error(), test.want) {
+					t.Errorf("%d found, %.300v; want %q", len(found), err, test.want)
+				}
+				if took := (after.Sys - before.Sys) >> 20; after.Sys > before.Sys && took > 200 {
+					t.Errorf("it took %d MiB from the system", took)
+				}
+			})
+		})
+	}
+}

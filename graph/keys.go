@@ -166,25 +166,24 @@ func sha1Hint(id []byte) string {
 // https://learn.microsoft.com/graph/api/application-addkey
 func (c *Client) AddKey(ctx context.Context, as rotator.Access, proof rotator.KeyPair, add rotator.NewKey) (rotator.KeyID, error) {
 	k := call{Access: as, what: addKey, write: true, proof: true}
-	signed, err := k.sign(proof)
-	if err != nil {
-		return "", err
-	}
 	add.KeyID = ""
-	body := addKeyBody{KeyCredential: newEntry(add), Proof: signed}
 	var added rotator.KeyID
-	_, err = c.do(ctx, k, func(ctx context.Context, a *khttp.NetHttpRequestAdapter) error {
-		r, err := newWrite(kiota.POST, item(a, k.ObjectID).AddKey().BaseRequestBuilder, body)
-		if err != nil {
+	err := c.proven(k, proof, func(signed string) error {
+		body := addKeyBody{KeyCredential: newEntry(add), Proof: signed}
+		_, err := c.do(ctx, k, func(ctx context.Context, a *khttp.NetHttpRequestAdapter) error {
+			r, err := newWrite(kiota.POST, item(a, k.ObjectID).AddKey().BaseRequestBuilder, body)
+			if err != nil {
+				return err
+			}
+			answer, err := a.Send(ctx, r, models.CreateKeyCredentialFromDiscriminatorValue, errorAnswers())
+			if e, ok := answer.(models.KeyCredentialable); ok {
+				added = keyID(e.GetKeyId())
+				c.noteAdded(k, e)
+			} else if err == nil {
+				c.noteAdded(k, nil)
+			}
 			return err
-		}
-		answer, err := a.Send(ctx, r, models.CreateKeyCredentialFromDiscriminatorValue, errorAnswers())
-		if e, ok := answer.(models.KeyCredentialable); ok {
-			added = keyID(e.GetKeyId())
-			c.noteAdded(k, e)
-		} else if err == nil {
-			c.noteAdded(k, nil)
-		}
+		})
 		return err
 	})
 	if err != nil {
@@ -197,31 +196,29 @@ func (c *Client) AddKey(ctx context.Context, as rotator.Access, proof rotator.Ke
 // https://learn.microsoft.com/graph/api/application-removekey
 func (c *Client) RemoveKey(ctx context.Context, as rotator.Access, proof rotator.KeyPair, id rotator.KeyID) error {
 	k := call{Access: as, what: removeKey, write: true, proof: true}
-	signed, err := k.sign(proof)
-	if err != nil {
-		return err
-	}
 	parsed, err := uuid.Parse(string(id))
 	if err != nil {
 		return k.fix(nil, "", "the KeyID %q is not a GUID", id)
 	}
-	body := removeKeyBody{KeyID: string(keyID(&parsed)), Proof: signed}
-	_, err = c.do(ctx, k, func(ctx context.Context, a *khttp.NetHttpRequestAdapter) error {
-		r, err := newWrite(kiota.POST, item(a, k.ObjectID).RemoveKey().BaseRequestBuilder, body)
-		if err != nil {
-			return err
-		}
-		return a.SendNoContent(ctx, r, errorAnswers())
+	return c.proven(k, proof, func(signed string) error {
+		body := removeKeyBody{KeyID: string(keyID(&parsed)), Proof: signed}
+		_, err := c.do(ctx, k, func(ctx context.Context, a *khttp.NetHttpRequestAdapter) error {
+			r, err := newWrite(kiota.POST, item(a, k.ObjectID).RemoveKey().BaseRequestBuilder, body)
+			if err != nil {
+				return err
+			}
+			return a.SendNoContent(ctx, r, errorAnswers())
+		})
+		return err
 	})
-	return err
 }
 
 // sign makes the proof of a call.
-func (k call) sign(pair rotator.KeyPair) (string, error) {
+func (k call) sign(pair rotator.KeyPair, form rotator.ProofForm) (string, error) {
 	if err := k.needObjectID(); err != nil {
 		return "", err
 	}
-	signed, err := newProof(k.ObjectID, pair, time.Now())
+	signed, err := newProof(k.ObjectID, pair, form, time.Now())
 	if err != nil {
 		return "", k.fix(nil, "", "%s", clean(err.Error()))
 	}

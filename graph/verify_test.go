@@ -465,3 +465,74 @@ func TestVerify(t *testing.T) {
 		}
 	})
 }
+
+// TestVerifyAsAdministrator runs a verification as an application administrator who
+// signed in with a device code: the tenant's identity has no right at all.
+func TestVerifyAsAdministrator(t *testing.T) {
+	keys()
+	synctest.Test(t, func(t *testing.T) {
+		w, run, j := newVerification(t, func(tenant *emulator.Tenant) {
+			tenant.Users = []emulator.User{{Name: "admin@contoso.example", Roles: []string{emulator.ApplicationAdministrator}}}
+		})
+		for _, p := range []string{"Application.ReadWrite.OwnedBy", "Policy.Read.All", "AuditLog.Read.All"} {
+			if err := w.tenant.Withdraw(w.admin.ClientID, p); err != nil {
+				t.Fatal(err)
+			}
+		}
+		token, err := w.client.AdminToken(t.Context(), "contoso", graph.AdminDevice, func(text string) {
+			code := regexp.MustCompile(`code ([A-Z0-9-]+)`).FindStringSubmatch(text)
+			if code == nil {
+				t.Fatalf("no code in %q", text)
+			}
+			q, err := http.NewRequestWithContext(t.Context(), http.MethodGet, entraURL+"/common/oauth2/deviceauth?login_hint=admin%40contoso.example&otc="+code[1], nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a, err := w.tenant.Transport().RoundTrip(q)
+			if err != nil || a.StatusCode != http.StatusOK {
+				t.Fatalf("the code was not taken: %v", err)
+			}
+			a.Body.Close()
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if run.Tenant, err = w.client.Raw("contoso", token); err != nil {
+			t.Fatal(err)
+		}
+		report, err := run.Do(t.Context())
+		if err != nil || report.Ended != "" || !j.cleared {
+			t.Fatalf("%v, ended with %q, journal cleared: %v", err, report.Ended, j.cleared)
+		}
+		if report.Worst() == verify.Fails || report.Value("cleaned_up") != "purged" {
+			t.Errorf("worst is %s, cleaned up: %s", report.Worst(), report.Value("cleaned_up"))
+		}
+		if err := w.tenant.Grant(w.admin.ClientID, "Application.ReadWrite.OwnedBy"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Hour) // until the identity's token without the right has ended
+		if left := w.leftBehind(t); len(left) > 0 {
+			t.Errorf("left behind %v", left)
+		}
+	})
+}
+
+// TestVerifyTime has every answer take so long that a run does not end within an hour:
+// it ends there, and cleans up.
+func TestVerifyTime(t *testing.T) {
+	keys()
+	synctest.Test(t, func(t *testing.T) {
+		w, run, j := newVerification(t, nil)
+		w.sent.fail(func(emulator.Request) *emulator.Fault { return &emulator.Fault{Delay: 25 * time.Second} })
+		report, err := run.Do(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(report.Ended, "the longest a run may take") || !j.cleared {
+			t.Errorf("ended with %q, journal cleared: %v", report.Ended, j.cleared)
+		}
+		if left := w.leftBehind(t); len(left) > 0 {
+			t.Errorf("left behind %v", left)
+		}
+	})
+}

@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -25,7 +26,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	s.collect(ch)
 	c.m.whole.collect(ch)
 	c.m.whole.collectCheck(ch)
-	if !c.m.PerApp {
+	perApp := c.m.PerApp && len(c.m.apps) <= cmp.Or(c.m.PerAppLimit, DefaultPerAppLimit)
+	gauge(ch, describe("rotate_app_series", "1 if each app has series of its own; 0: metrics.per_app is off, or there are more apps than metrics.per_app_limit."), flag(perApp))
+	if !perApp {
 		return
 	}
 	d := newAppDescs()

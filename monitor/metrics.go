@@ -59,9 +59,15 @@ type Options struct {
 	// PerApp tells that each app has series of its own. Without it only sums are
 	// told, however many apps there are.
 	PerApp bool
+	// PerAppLimit is how many apps have series of their own at most; of more only sums
+	// are told, and that. 0: [DefaultPerAppLimit].
+	PerAppLimit int
 	// Version of the program, and the commit it was built from.
 	Version, Revision string
 }
+
+// DefaultPerAppLimit is more apps than a scrape can bring within its time.
+const DefaultPerAppLimit = 10_000
 
 // appFailure names one series.
 type appFailure struct {

@@ -247,6 +247,46 @@ func TestTextfile(t *testing.T) {
 	}
 }
 
+// TestC10SumsOnlyAboveLimit leaves the series of single apps out where there are more than
+// allowed, and says so: the answer must not grow with the number of apps.
+func TestC10SumsOnlyAboveLimit(t *testing.T) {
+	t.Parallel()
+	size := map[int]int{}
+	for _, apps := range []int{3, 4, 400} {
+		w := newWorld()
+		for i := range apps {
+			w.add(fmt.Sprintf("app-%06d", i), time.Now().Add(time.Hour))
+		}
+		m := monitor.New(monitor.Options{Store: w, PerApp: true, PerAppLimit: 3})
+		path := filepath.Join(t.TempDir(), "rotate.prom")
+		if err := m.WriteFile(t.Context(), path); err != nil {
+			t.Fatal(err)
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		size[apps] = len(data)
+		text := string(data)
+		want := apps <= 3
+		if got := strings.Contains(text, `app="app-000000"`); got != want {
+			t.Errorf("%d apps of at most 3: series of single apps: %v, want %v", apps, got, want)
+		}
+		if says := fmt.Sprintf("\nrotate_app_series %d\n", map[bool]int{true: 1}[want]); !strings.Contains(text, says) {
+			t.Errorf("%d apps: no line %q", apps, says)
+		}
+		if !strings.Contains(text, fmt.Sprintf("\nrotate_apps %d\n", apps)) {
+			t.Errorf("%d apps are not counted", apps)
+		}
+	}
+	if size[400] > size[4]+10 {
+		t.Errorf("the answer has %d bytes with 4 apps, %d with 400", size[4], size[400])
+	}
+	if monitor.DefaultPerAppLimit != 10_000 {
+		t.Errorf("the limit is %d apps where nobody sets it", monitor.DefaultPerAppLimit)
+	}
+}
+
 // BenchmarkScrape asks for the metrics of a full store in which little changes.
 func BenchmarkScrape(b *testing.B) {
 	for _, perApp := range []bool{true, false} {
@@ -255,7 +295,7 @@ func BenchmarkScrape(b *testing.B) {
 			for i := range 100_000 {
 				w.add(fmt.Sprintf("app-%06d", i), time.Now().Add(time.Hour))
 			}
-			m := monitor.New(monitor.Options{Store: w, PerApp: perApp})
+			m := monitor.New(monitor.Options{Store: w, PerApp: perApp, PerAppLimit: 1_000_000})
 			path := filepath.Join(b.TempDir(), "rotate.prom")
 			if err := m.WriteFile(b.Context(), path); err != nil {
 				b.Fatal(err)

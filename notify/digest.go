@@ -12,48 +12,60 @@ import (
 // maxSubjectRunes keeps subjects readable on a phone.
 const maxSubjectRunes = 120
 
-// subject says in one line what a message is about.
-func subject(m Message) string {
-	worst := rotator.SeverityInfo
-	critical, app, kind := 0, m.Events[0].App, m.Events[0].Kind
+// maxNameRunes leaves room for what happened beside the name of an app.
+const maxNameRunes = 60
+
+// subject says in one line what a message is about: the worst event by name, and how
+// many others there are.
+func subject(m Message) string { return headline(m, maxSubjectRunes) }
+
+// mailSubject is subject with the date, which stays when the rest is cut.
+func mailSubject(m Message) string {
+	date := ""
+	if !m.At.IsZero() {
+		date = " (" + m.At.UTC().Format(time.DateOnly) + ")"
+	}
+	return headline(m, maxSubjectRunes-len(date)) + date
+}
+
+func headline(m Message, runes int) string {
+	first := slices.MaxFunc(m.Events, func(a, b rotator.Event) int {
+		return rank(a.Severity) - rank(b.Severity) // the first of those that are equal
+	})
+	sameKind, sameApp := 0, true
 	for _, e := range m.Events {
-		worst = worse(worst, e.Severity)
-		if e.Severity == rotator.SeverityCritical {
-			critical++
-		}
-		if e.App != app {
-			app = ""
-		}
-		if e.Kind != kind {
-			kind = ""
+		if e.Kind == first.Kind && e.Severity == first.Severity {
+			sameKind++
+			sameApp = sameApp && e.App == first.App
 		}
 	}
-	var about string
-	switch n := len(m.Events); {
-	case n == 1 && app == "":
-		about = title(kind)
-	case n == 1:
-		about = app + ": " + lowerFirst(title(kind))
-	case kind != "" && app != "":
-		about = fmt.Sprintf("%s: %s, %d times", app, lowerFirst(title(kind)), n)
-	case kind != "":
-		about = fmt.Sprintf("%s, %d times", title(kind), n)
-	case app != "":
-		about = fmt.Sprintf("%s: %d alerts", app, n)
-	case critical > 0 && critical < n:
-		about = fmt.Sprintf("%d alerts, %d of them critical", n, critical)
-	default:
-		about = fmt.Sprintf("%d alerts", n)
+	about, app := title(first.Kind), cut(first.App, maxNameRunes)
+	switch {
+	case sameApp && first.App != "" && sameKind > 1:
+		about = fmt.Sprintf("%s: %s, %d times", app, lowerFirst(about), sameKind)
+	case sameApp && first.App != "":
+		about = app + ": " + lowerFirst(about)
+	case sameKind > 1:
+		about = fmt.Sprintf("%s, %d times", about, sameKind)
+	}
+	if others := len(m.Events) - sameKind; others > 0 {
+		about += fmt.Sprintf(", and %d more", others)
 	}
 	word := ""
-	switch worst {
+	switch first.Severity {
 	case rotator.SeverityInfo:
 	case rotator.SeverityWarning:
 		word = "Warning: "
 	case rotator.SeverityCritical:
 		word = "Critical: "
 	}
-	return cut("[rotate] "+word+oneLine(about), maxSubjectRunes)
+	return cut("[rotate] "+word+oneLine(about), runes)
+}
+
+// worstFirst are the events of a message as people should read them: the worst first,
+// each severity in the order of time.
+func worstFirst(m Message) []rotator.Event {
+	return slices.SortedStableFunc(slices.Values(m.Events), func(a, b rotator.Event) int { return rank(b.Severity) - rank(a.Severity) })
 }
 
 // worst returns the highest severity of a message.
@@ -131,7 +143,7 @@ func ends(e rotator.Event) string {
 	}
 	switch days := *e.Days; {
 	case days < 0:
-		return text + " (ended)"
+		return text + " (expired)"
 	case days == 0:
 		return text + " (in less than a day)"
 	case days == 1:

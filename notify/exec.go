@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/seed-f0abd057/rotate/config/guard"
 )
 
 // Exec hands messages to a program of this host: the JSON of [Payload] on standard
@@ -74,6 +76,9 @@ func (x *Exec) Send(ctx context.Context, m Message) (string, error) {
 	}
 	if !canKillGroups {
 		return "", &Error{Op: "run " + x.Command[0], Permanent: true, Err: &notSent{text: "programs are run on Linux only, and this is " + runtime.GOOS}}
+	}
+	if err := guard.Program(x.Command, os.Geteuid()); err != nil {
+		return "", &Error{Op: "run " + x.Command[0], Err: &notSent{text: "it is not run, because others could change it: " + err.Error()}}
 	}
 	out := &lastBytes{}
 	err = x.run(limited, env, append(body, '\n'), out)

@@ -143,3 +143,26 @@ func TestExecCancelled(t *testing.T) {
 		t.Errorf("Send = %v; want it interrupted", err)
 	}
 }
+
+// A program that others could change, or one behind a shell, is not run; it comes again.
+func TestS9Channel(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "program")
+	if err := os.WriteFile(path, []byte("#!/bin/sh\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	commands := [][]string{{path}, {"/bin/sh", path}}
+	for _, command := range commands {
+		if _, err := (&notify.Exec{Command: command}).Send(t.Context(), message(failed(hostile))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chmod(path, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range commands {
+		_, err := (&notify.Exec{Command: command}).Send(t.Context(), message(failed(hostile)))
+		if wrong, ok := errors.AsType[*notify.Error](err); !ok || wrong.Permanent || !strings.Contains(err.Error(), "everybody can write to "+path) {
+			t.Errorf("%v with mode 0777: %v, want that it is not run and comes again", command, err)
+		}
+	}
+}

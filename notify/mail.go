@@ -4,6 +4,7 @@ import (
 	"embed"
 	"fmt"
 	"net/mail"
+	"net/url"
 	"os"
 	"slices"
 	"strconv"
@@ -19,6 +20,8 @@ var mailTemplates embed.FS
 const (
 	// maxEvents of one mail are shown in full, the rest by name and title.
 	maxEvents = 25
+	// maxInfos is how many of a mail without warnings are shown in full.
+	maxInfos = 3
 	// maxMore is how many are named after those.
 	maxMore = 2000
 	// maxTemplateBytes is more than any template has.
@@ -28,7 +31,9 @@ const (
 // MailTemplates make the bodies of mails. It is made by [LoadMailTemplates].
 type MailTemplates struct {
 	// Host is named as the sender; may be empty.
-	Host       string
+	Host string
+	// Page is the URL of the web page as browsers know it; empty: there is none.
+	Page       string
 	text, html *template
 }
 
@@ -74,10 +79,10 @@ func mailFields() known {
 	return known{
 		texts: []string{
 			"subject", "headline", "preheader", "tally", "count", "more_count", "worst", "worst_color",
-			"message_id", "message_time", "host",
+			"message_id", "message_time", "host", "page",
 		},
 		lists: map[string]known{
-			"events": {texts: append(slices.Clone(brief), "next", "rotation", "owner", "tags", "stage", "ends", "repeat", "channel",
+			"events": {texts: append(slices.Clone(brief), "next", "rotation", "owner", "tags", "stage", "ends", "repeat", "channel", "link",
 				"old_thumbprint", "old_thumbprint_sha256", "old_not_after", "old_key_id",
 				"new_thumbprint", "new_thumbprint_sha256", "new_not_after", "new_key_id")},
 			"more": {texts: brief},
@@ -92,15 +97,12 @@ type content struct {
 
 // content fills the templates.
 func (t *MailTemplates) content(m Message) content {
-	about := subject(m)
-	shown, rest := m.Events, []rotator.Event(nil)
-	if len(shown) > maxEvents {
-		shown, rest = shown[:maxEvents], shown[maxEvents:]
-	}
+	about := mailSubject(m)
+	shown, rest := inFull(worstFirst(m))
 	f := fields{
 		texts: map[string]string{
 			"subject": about, "headline": strings.TrimPrefix(about, "[rotate] "), "preheader": oneLine(shown[0].Summary),
-			"count": strconv.Itoa(len(m.Events)), "worst": severityWord(worst(m)), "worst_color": severityColor(worst(m)),
+			"page": oneLine(t.Page), "count": strconv.Itoa(len(m.Events)), "worst": severityWord(worst(m)), "worst_color": severityColor(worst(m)),
 			"message_id": oneLine(m.ID), "message_time": instantText(m.At), "host": oneLine(t.Host), "tally": "", "more_count": "",
 		},
 		lists: map[string][]fields{},
@@ -122,6 +124,7 @@ func (t *MailTemplates) content(m Message) content {
 		if e.Repeat > 0 {
 			texts["repeat"] = strconv.Itoa(e.Repeat)
 		}
+		texts["link"] = t.link(e)
 		credentialFields(texts, "old", e.Old)
 		credentialFields(texts, "new", e.New)
 		f.lists["events"] = append(f.lists["events"], fields{texts: texts})
@@ -130,6 +133,24 @@ func (t *MailTemplates) content(m Message) content {
 		f.lists["more"] = append(f.lists["more"], fields{texts: briefFields(e)})
 	}
 	return content{about, t.text.render(f), t.html.render(f)}
+}
+
+// inFull chooses the events that a mail shows in full; the others are named. Where
+// anything asks for attention, information is only named.
+func inFull(events []rotator.Event) (shown, rest []rotator.Event) {
+	n := min(len(events), maxEvents)
+	for n > 1 && events[n-1].Severity == rotator.SeverityInfo && (events[0].Severity != rotator.SeverityInfo || n > maxInfos) {
+		n--
+	}
+	return events[:n], events[n:]
+}
+
+// link is the page of the event's app; empty without a page or an app.
+func (t *MailTemplates) link(e rotator.Event) string {
+	if t.Page == "" || e.App == "" {
+		return ""
+	}
+	return strings.TrimSuffix(t.Page, "/") + "/apps/" + url.PathEscape(e.App)
 }
 
 func briefFields(e rotator.Event) map[string]string {

@@ -96,6 +96,13 @@ func Sample(kind rotator.EventKind) (Message, bool) {
 	case rotator.EventTenantFactChanged:
 		e.Summary = "tenant contoso: sign in after was 7s when it was verified on 2026-01-12, and is 4m10s now; the fact is not used any more"
 		e.Next = "rotate tenant verify contoso"
+	case rotator.EventInspectionOverdue:
+		whole()
+		e.Summary = "tenant contoso was last inspected on 2026-02-27 04:41 UTC, so credentials that appeared since are not noticed: tenant contoso: it was not read to its end within 4h0m0s"
+		e.Next = "find out why the tenant does not answer: rotate discover --tenant contoso"
+	case rotator.EventKeysTaken:
+		e.Summary = "alice (uid 1000) took the private key of contoso-sync (key pair exported; certificate 3A6F0B8B1C0E4D5F9A7B2C3D4E5F60718293A4B5)"
+		e.Next = "if no administrator expected that, replace the key: rotate now contoso-sync --compromised current"
 	case rotator.EventRecovered:
 		ends()
 		e.Severity, e.Summary = rotator.SeverityInfo, "the rotation works again; it had failed since 2026-03-01 22:17 UTC"

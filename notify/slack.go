@@ -80,7 +80,7 @@ func slackOf(m Message) slackMessage {
 	if len(m.Events) > 1 {
 		blocks = append(blocks, slackContext(tally(m.Events)))
 	}
-	shown := m.Events[:min(len(m.Events), maxSlackEvents)]
+	shown := worstFirst(m)[:min(len(m.Events), maxSlackEvents)]
 	for _, e := range shown {
 		blocks = append(blocks, slackEvent(e, len(m.Events) > 1)...)
 	}

@@ -610,8 +610,8 @@ func TestMailSubjects(t *testing.T) {
 		"one":               {[]rotator.Event{failed("contoso-sync")}, "[rotate] Critical: contoso-sync: rotation failed"},
 		"good news":         {[]rotator.Event{event(rotator.EventRotated, "contoso-sync", func(e *rotator.Event) { e.Severity = rotator.SeverityInfo })}, "[rotate] contoso-sync: rotated"},
 		"without app":       {[]rotator.Event{event(rotator.EventStopped, "")}, "[rotate] Warning: Stopped"},
-		"one app":           {[]rotator.Event{failed("a"), event(rotator.EventExpiring, "a")}, "[rotate] Critical: a: 2 alerts"},
-		"several, some bad": {[]rotator.Event{failed("a"), event(rotator.EventExpiring, "b")}, "[rotate] Critical: 2 alerts, 1 of them critical"},
+		"one app":           {[]rotator.Event{failed("a"), event(rotator.EventExpiring, "a")}, "[rotate] Critical: a: rotation failed, and 1 more"},
+		"several, some bad": {[]rotator.Event{failed("a"), event(rotator.EventExpiring, "b")}, "[rotate] Critical: a: rotation failed, and 1 more"},
 		"a storm":           {storm, "[rotate] Critical: Rotation failed, 1000 times"},
 		"hostile":           {[]rotator.Event{event(rotator.EventExpiring, "x\r\nBcc: y@z.example")}, "[rotate] Warning: x Bcc: y@z.example: expiring"},
 	}
@@ -627,8 +627,8 @@ func TestMailSubjects(t *testing.T) {
 				t.Fatal(err)
 			}
 			got, err := new(mime.WordDecoder).DecodeHeader(mail.Header.Get("Subject"))
-			if err != nil || got != test.want {
-				t.Errorf("Subject %q, %v; want %q", got, err, test.want)
+			if want := test.want + " (" + message(test.events...).At.Format(time.DateOnly) + ")"; err != nil || got != want {
+				t.Errorf("Subject %q, %v; want %q", got, err, want)
 			}
 			if name == "a storm" && (len(raw) > 400<<10 || !bytes.Contains(raw, []byte("app-0999"))) {
 				t.Errorf("the mail about 1000 apps has %d bytes, or lacks the last app", len(raw))

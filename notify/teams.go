@@ -119,7 +119,7 @@ func teamsOf(m Message, shown int) teamsMessage {
 	if len(m.Events) > 1 {
 		elements = append(elements, teamsElement{Type: "TextBlock", Text: markdown(cut(tally(m.Events), maxCardText)), Wrap: true, IsSubtle: true, Spacing: "None"})
 	}
-	for _, e := range m.Events[:shown] {
+	for _, e := range worstFirst(m)[:shown] {
 		elements = append(elements, teamsEvent(e, len(m.Events) > 1))
 	}
 	if rest := len(m.Events) - shown; rest > 0 {

@@ -312,7 +312,7 @@ func TestWebhook(t *testing.T) {
 	}
 	want := notify.Payload{
 		Type: "rotate.alerts", Version: 1, ID: m.ID, Timestamp: m.At,
-		Data: notify.PayloadData{Summary: "[rotate] Critical: 2 alerts, 1 of them critical", Events: m.Events},
+		Data: notify.PayloadData{Summary: "[rotate] Critical: contoso Bcc: thief@evil.example <script>alert(1)</scrip…: rotation failed, and 1 more", Events: m.Events},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("the body (-want +got):\n%s", diff)

@@ -10,9 +10,6 @@ import (
 	"github.com/seed-f0abd057/rotate/rotator"
 )
 
-// codeDigits is how much of a thumbprint a person types to confirm it.
-const codeDigits = 8
-
 // handoff is what somebody at the consumer's side has to do, and what the person at
 // this host types.
 func (s *site) handoff(r *http.Request) (string, error) {
@@ -103,7 +100,7 @@ func (s *site) handOffSteps(h *rotator.HandOff, packaged bool) nodes {
 			file = d.Path
 		}
 	}
-	confirm := "rotate confirm " + h.App.Name + " " + string(h.Credential.ThumbprintSHA256[:min(codeDigits, len(h.Credential.ThumbprintSHA256))])
+	confirm := "rotate confirm " + h.App.Name
 	put := strings.NewReplacer("{app}", h.App.Name, "{file}", file, "{client_id}", string(h.App.ClientID),
 		"{tenant_id}", cmp.Or(s.TenantIDs[h.App.Tenant], h.App.Tenant))
 	list := h.App.HandOff.Steps

@@ -39,7 +39,7 @@ func TestHandOff(t *testing.T) {
 		"the thumbprint":         h.Credential.ThumbprintSHA1,
 		"the owner":              "backup-team@contoso.example",
 		"how to fetch it":        "rotate handoff mike --out DIR",
-		"how to confirm it":      "rotate confirm mike " + string(h.Credential.ThumbprintSHA256[:8]),
+		"how to confirm it":      "rotate confirm mike</code>",
 		"that it needs somebody": `class="answer alarm"`,
 	} {
 		if !strings.Contains(body, want) {

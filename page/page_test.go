@@ -272,7 +272,7 @@ func TestReport(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer answer.Body.Close()
-	if got := answer.Header.Get("Content-Disposition"); !strings.HasPrefix(got, "attachment") {
+	if got := answer.Header.Get("Content-Disposition"); !strings.HasPrefix(got, "inline") {
 		t.Errorf("Content-Disposition %q", got)
 	}
 	if got := s.get("/report/2001"); got != "proof of 2001" {

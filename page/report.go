@@ -9,8 +9,8 @@ import (
 	"github.com/seed-f0abd057/rotate/rotator"
 )
 
-// report hands out the proof of a year as a file: it carries its own style, which a
-// page of this site must not.
+// report shows the report of a year. It carries its own style, which a page of this site
+// must not, so it has a policy of its own: that style, and nothing else.
 func (s *site) report(w http.ResponseWriter, r *http.Request) {
 	year, err := strconv.Atoi(r.PathValue("year"))
 	if err != nil || year < 2000 || year > time.Now().Year() {
@@ -29,6 +29,7 @@ func (s *site) report(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Header().Set("Content-Disposition", `attachment; filename="rotate-report-`+strconv.Itoa(year)+`.html"`)
+	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; sandbox; frame-ancestors 'none'")
+	w.Header().Set("Content-Disposition", `inline; filename="rotate-report-`+strconv.Itoa(year)+`.html"`)
 	_, _ = io.WriteString(w, document) // the visitor has gone
 }

@@ -162,7 +162,7 @@ func TestS6HiddenRounds(t *testing.T) {
 		if p != nil || !errors.Is(err, pfx.ErrUnsupported) && !errors.Is(err, pfx.ErrFormat) {
 			t.Errorf("%d rounds: Decode = %v, %v", rounds, p, err)
 		}
-		if took := time.Since(began); took > 10*time.Second {
+		if took := time.Since(began); took > time.Minute {
 			t.Errorf("%d rounds: it took %v", rounds, took)
 		}
 	}

@@ -2,7 +2,6 @@ package rotator
 
 import (
 	"context"
-	"time"
 )
 
 // RecordAct writes a line to the audit trail about something that changes no app:
@@ -12,7 +11,7 @@ func (r *Rotator) RecordAct(ctx context.Context, by, what, note, result string) 
 	ctx, cancel := lasting(ctx)
 	defer cancel()
 	return r.write(ctx, "", func(rec *Records) error {
-		rec.Audit = append(rec.Audit, AuditEntry{At: time.Now().UTC(), By: by, What: what, Note: note, Result: result})
+		rec.Audit = append(rec.Audit, AuditEntry{At: r.now().UTC(), By: by, What: what, Note: note, Result: result})
 		return nil
 	})
 }

@@ -31,7 +31,7 @@ func (r *Rotator) Add(ctx context.Context, spec AppSpec, by string) (Added, erro
 	if err != nil {
 		return Added{}, err
 	}
-	now := time.Now().UTC()
+	now := r.now().UTC()
 	app.AddedAt, app.AddedBy = now, by
 	err = r.change(ctx, app.Name, func(rec *Records) error {
 		what := "app added"
@@ -168,7 +168,7 @@ func (r *Rotator) appOf(spec AppSpec) (App, error) {
 		return App{}, err
 	}
 	return App{
-		Evidence: spec.Evidence, Verify: spec.Verify, CorrelationID: string(newGUID()),
+		Evidence: spec.Evidence, Verify: spec.Verify, CorrelationID: string(r.newGUID()),
 		Name: spec.Name, Tenant: spec.Tenant, Mode: spec.Mode,
 		ClientID: ClientID(strings.ToLower(string(spec.ClientID))), ObjectID: ObjectID(strings.ToLower(string(spec.ObjectID))),
 		Permissions: spec.Permissions, Tags: spec.Tags, Owner: spec.Owner, Policy: spec.Policy,
@@ -286,7 +286,7 @@ func (r *Rotator) openAdopted(ctx context.Context, app *App, spec AppSpec, added
 		}
 	}
 	added.Warnings = append(added.Warnings, changesFrom(app, pair)...)
-	now := time.Now()
+	now := r.now()
 	switch {
 	case now.After(current.NotAfter) && app.Mode == ModeSelf:
 		return KeyPair{}, fix(ReasonExpired,
@@ -298,7 +298,12 @@ func (r *Rotator) openAdopted(ctx context.Context, app *App, spec AppSpec, added
 	case now.Before(current.NotBefore):
 		return KeyPair{}, usagef("app %s: the certificate is valid from %s only; look at the host's clock", app.Name, current.NotBefore.Format(time.RFC3339))
 	}
-	got, err := r.settings().Entra.SignIn(ctx, app.registration(), pair, nil)
+	const young = true // nobody knows how long it has been there
+	var got SignIn
+	err = askAgain(ctx, young, func() (err error) {
+		got, err = r.settings().Entra.SignIn(ctx, app.registration(), pair, nil)
+		return err
+	})
 	switch {
 	case reasonOf(err) == ReasonBlocked:
 		added.Warnings = append(added.Warnings, "Conditional Access lets the app sign in only from elsewhere: rotate cannot prove a new certificate from this host, its consumer must confirm")
@@ -363,7 +368,11 @@ func (r *Rotator) locate(ctx context.Context, app *App, pair KeyPair, added *Add
 	if app.Mode == ModeSelf {
 		as.As = pair
 	}
-	listing, err := r.settings().Entra.Keys(ctx, as, true)
+	var listing Listing
+	err := askAgain(ctx, app.Mode == ModeManaged, func() (err error) {
+		listing, err = r.settings().Entra.Keys(ctx, as, true)
+		return err
+	})
 	if err != nil {
 		unreadable := app.Mode == ModeSelf && (reasonOf(err) == ReasonForbidden || reasonOf(err) == ReasonBlocked)
 		if !unreadable {
@@ -398,7 +407,7 @@ func (r *Rotator) locate(ctx context.Context, app *App, pair KeyPair, added *Add
 		added.Found = append(added.Found, "key ID "+string(e.KeyID)+" found by the certificate")
 		return nil
 	}
-	if time.Now().After(app.Current.NotAfter) {
+	if r.now().After(app.Current.NotAfter) {
 		added.Warnings = append(added.Warnings, "the expired certificate is no longer listed on the app")
 		return nil
 	}
@@ -446,7 +455,7 @@ func (r *Rotator) recall(ctx context.Context, app *App, listing Listing, added *
 	}
 	newest := -1
 	for i, c := range app.Former {
-		if time.Now().Before(c.NotAfter) && (newest < 0 || c.NotAfter.After(app.Former[newest].NotAfter)) {
+		if r.now().Before(c.NotAfter) && (newest < 0 || c.NotAfter.After(app.Former[newest].NotAfter)) {
 			newest = i
 		}
 	}
@@ -483,7 +492,8 @@ func (r *Rotator) journalled(ctx context.Context, app *App) (map[Thumbprint]bool
 // targetAtAdoption warns about a target that the first delivery would find
 // changed hands.
 func (r *Rotator) targetAtAdoption(ctx context.Context, app *App, d Delivery, pair KeyPair) string {
-	held, err := r.settings().Deliverer.Holds(ctx, d, []string{pair.Password})
+	target, err := r.settings().Deliverer.Holds(ctx, d, []string{pair.Password})
+	held := target.Thumbprint
 	switch {
 	case errors.Is(err, ErrCannotTell), d.Replace:
 		return ""
@@ -504,7 +514,7 @@ func (r *Rotator) Remove(ctx context.Context, name string, req RemoveRequest, by
 		return Removed{}, err
 	}
 	defer release()
-	now := time.Now().UTC()
+	now := r.now().UTC()
 	var removed Removed
 	err = r.change(ctx, name, func(rec *Records) error {
 		if rec.App == nil {

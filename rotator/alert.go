@@ -98,7 +98,7 @@ func (r *Rotator) settle(rec *Records, alerts []Alert, now time.Time, ofApp bool
 			if ofApp {
 				app = rec.App
 			}
-			e := newEvent(app, nil, EventRecovered, SeverityInfo, text, "")
+			e := r.newEvent(app, nil, EventRecovered, SeverityInfo, text, "")
 			if app != nil {
 				e.dated(app.Current, now)
 			}
@@ -379,7 +379,7 @@ func (r *Rotator) expiring(rec *Records, now time.Time) (Event, bool) {
 		summary += ": " + rec.State.Stopped
 		next = "rotate resume --all"
 	}
-	e := newEvent(app, rot, EventExpiring, severity, summary, next)
+	e := r.newEvent(app, rot, EventExpiring, severity, summary, next)
 	e.Stage = stage
 	return e, true
 }
@@ -404,7 +404,7 @@ func (r *Rotator) overdue(rec *Records, now time.Time) (Event, bool) {
 	if slices.ContainsFunc(app.Alerts, func(a Alert) bool { return a.Kind == EventHandOffOverdue }) {
 		return Event{}, false
 	}
-	return newEvent(app, rot, EventHandOffOverdue, SeverityCritical,
+	return r.newEvent(app, rot, EventHandOffOverdue, SeverityCritical,
 		fmt.Sprintf("nobody has confirmed that the new certificate is in use, and the one in service ends on %s", rot.Old.NotAfter.Format(time.DateOnly)),
 		"bring the new pair to the consumer, then: rotate confirm "+app.Name+" CODE"), true
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -27,7 +28,7 @@ type OpenAlert struct {
 // Alerts lists what lasts and needs somebody, the most severe and then the oldest
 // first, and the apps that are snoozed without any.
 func (r *Rotator) Alerts(ctx context.Context) ([]OpenAlert, map[string]time.Time, error) {
-	now := time.Now().UTC()
+	now := r.now().UTC()
 	state, err := r.Store.State(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -37,12 +38,10 @@ func (r *Rotator) Alerts(ctx context.Context) ([]OpenAlert, map[string]time.Time
 		open = append(open, OpenAlert{Alert: state.Alerts[i], NextAt: r.tellAt(&state.Alerts[i], nil, nil)})
 	}
 	snoozed := map[string]time.Time{}
-	apps, err := r.Store.Apps(ctx, "", 0)
-	if err != nil {
-		return nil, nil, err
-	}
-	for i := range apps {
-		app := &apps[i]
+	for app, err := range r.eachApp(ctx) {
+		if err != nil {
+			return nil, nil, err
+		}
 		if len(app.Alerts) == 0 && !now.Before(app.SnoozedUntil) {
 			continue
 		}
@@ -71,6 +70,29 @@ func (r *Rotator) Alerts(ctx context.Context) ([]OpenAlert, map[string]time.Time
 		return a.Since.Compare(b.Since)
 	})
 	return open, snoozed, nil
+}
+
+// eachApp yields all apps by name, a few in memory at a time. It ends with the first
+// error.
+func (r *Rotator) eachApp(ctx context.Context) iter.Seq2[*App, error] {
+	return func(yield func(*App, error) bool) {
+		for after := ""; ; {
+			apps, err := r.Store.Apps(ctx, after, surveyBatch)
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			for i := range apps {
+				if !yield(&apps[i], nil) {
+					return
+				}
+			}
+			if len(apps) < surveyBatch {
+				return
+			}
+			after = apps[len(apps)-1].Name
+		}
+	}
 }
 
 // openOf reads the app's open rotation; nil if there is none.
@@ -128,7 +150,7 @@ func (r *Rotator) Ack(ctx context.Context, what, by string) ([]Acked, error) {
 				}
 				alerts = rec.App.Alerts
 			}
-			now := time.Now().UTC()
+			now := r.now().UTC()
 			for i := range alerts {
 				a := &alerts[i]
 				if !matches(name, a) {
@@ -153,7 +175,7 @@ func (r *Rotator) Ack(ctx context.Context, what, by string) ([]Acked, error) {
 // the app's last safe date: a later end is refused. An instant that is not in the
 // future ends a snooze.
 func (r *Rotator) Snooze(ctx context.Context, app string, until time.Time, by string) error {
-	now := time.Now().UTC()
+	now := r.now().UTC()
 	return r.change(ctx, app, func(rec *Records) error {
 		if rec.App == nil {
 			return fmt.Errorf("app %s: %w", app, ErrNotFound)
@@ -195,7 +217,7 @@ func checkAllowed(s Schedule, last time.Time) time.Time {
 
 // problems says what keeps the daemon or an app from being well, one line each; it
 // does not speak of single apps that fail in time.
-func (r *Rotator) problems(s *Status, state *State, now time.Time) []string {
+func (r *Rotator) problems(ctx context.Context, s *Status, state *State, now time.Time) ([]string, error) {
 	var all []string
 	if why, since := r.storeTrouble(); why != "" {
 		all = append(all, fmt.Sprintf("the store cannot be written since %s: %s", since.Format(time.RFC3339), why))
@@ -205,9 +227,13 @@ func (r *Rotator) problems(s *Status, state *State, now time.Time) []string {
 	}
 	last := state.LastGoodCheck
 	if last.IsZero() {
-		for _, a := range s.Apps {
-			if last.IsZero() || a.App.AddedAt.Before(last) {
-				last = a.App.AddedAt
+		apps, err := r.Store.Apps(ctx, "", surveyBatch) // the first ones: it is about the age of the store
+		if err != nil {
+			return nil, err
+		}
+		for i := range apps {
+			if last.IsZero() || apps[i].AddedAt.Before(last) {
+				last = apps[i].AddedAt
 			}
 		}
 	}
@@ -233,19 +259,26 @@ func (r *Rotator) problems(s *Status, state *State, now time.Time) []string {
 		}
 	}
 	if len(late) > 0 {
-		all = append(all, "late: "+someNames(late))
+		all = append(all, "late: "+someNames(late, len(late)))
 	}
-	if len(look) > 0 {
-		all = append(all, "needs a look: "+someNames(look))
+	switch n := s.Counts.Attention - len(late); {
+	case len(look) > 0:
+		all = append(all, "needs a look: "+someNames(look, max(n, len(look))))
+	case n > 0:
+		all = append(all, fmt.Sprintf("%d more need a look", n))
 	}
-	return all
+	return all, nil
 }
 
-// someNames lists names, only the first of many.
-func someNames(names []string) string {
-	const most = 5
-	if len(names) <= most {
-		return strings.Join(names, ", ")
+// someNamesMost is how many names are said of many.
+const someNamesMost = 5
+
+// someNames lists names, only the first of many; of is how many there are.
+func someNames(names []string, of int) string {
+	names = names[:min(len(names), someNamesMost)]
+	text := strings.Join(names, ", ")
+	if of > len(names) {
+		text += fmt.Sprintf(" and %d more", of-len(names))
 	}
-	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+	return text
 }

@@ -226,10 +226,10 @@ func TestWithdrawnPermission(t *testing.T) {
 
 // TestClock sets the two clocks apart, sets one back, and suspends the daemon.
 func TestClock(t *testing.T) {
-	for name, skew := range map[string]time.Duration{
+	for name, skew := range some(t, 1, map[string]time.Duration{
 		"entra is behind": -10 * time.Minute, "entra is ahead": 10 * time.Minute,
 		"so little that sign-ins still work": 7 * time.Minute,
-	} {
+	}) {
 		o := options{defaults: fast()}
 		o.defaults.Overlap = new(2 * time.Hour)
 		bubble(t, name, o, func(w *world, r *rotator.Rotator) {
@@ -268,11 +268,12 @@ func TestClock(t *testing.T) {
 func TestCompromise(t *testing.T) {
 	slow := fast()
 	slow.Overlap, slow.ReloadWithin = new(48*time.Hour), new(time.Hour)
-	for name, test := range map[string]struct {
+	type line struct {
 		which  string
 		cut    bool
 		during rotator.Phase // "" : no rotation is open
-	}{
+	}
+	for name, test := range some(t, 3, map[string]line{
 		"current":                         {"current", false, ""},
 		"current, cut now":                {"current", true, ""},
 		"current while delivered":         {"current", false, rotator.PhaseDelivered},
@@ -280,7 +281,7 @@ func TestCompromise(t *testing.T) {
 		"next while delivered":            {"next", false, rotator.PhaseDelivered},
 		"next while delivered, cut now":   {"next", true, rotator.PhaseDelivered},
 		"next while confirmed (in place)": {"next", false, rotator.PhaseConfirmed},
-	} {
+	}) {
 		bubble(t, name, options{defaults: slow}, func(w *world, r *rotator.Rotator) {
 			t := w.t
 			var stop func()

@@ -55,6 +55,9 @@ type Credential struct {
 	// GivenUp tells that a person called the private key compromised. Such a
 	// pair is never delivered nor rolled back to.
 	GivenUp bool `json:"given_up,omitempty"`
+	// CutNow tells that the person accepted the outage: it goes as soon as another one
+	// is proven.
+	CutNow bool `json:"cut_now,omitempty"`
 	// AddedAt is when it was last sent to be added; zero: long ago, or not by us.
 	AddedAt time.Time `json:"added_at,omitzero"`
 	// RemovalSentAt is when its removal was first sent; zero: it was not. From then
@@ -108,6 +111,9 @@ type App struct {
 	Owner       string         `json:"owner,omitempty"`
 	Policy      PolicyOverride `json:"policy"`
 	Deliveries  []Delivery     `json:"deliveries,omitempty"`
+	// Consumers are who gets the app's pairs, and what each may hold; see
+	// [keepConsumers].
+	Consumers []Consumer `json:"consumers,omitempty"`
 	// Probe are Graph paths below /v1.0 that are asked with GET to prove a pair.
 	Probe   []string     `json:"probe,omitempty"`
 	Confirm Confirmation `json:"confirm"`
@@ -260,6 +266,18 @@ func (a *App) ConfirmRule() string {
 		return rule
 	}
 	return ConfirmPerson
+}
+
+// givenUp returns a certificate that a person gave up, that is still accepted as far as
+// is known, and that no removal is under way for; nil: there is none. While there is, the
+// app is due.
+func (a *App) givenUp(at time.Time) *Credential {
+	for _, e := range ledgerOf(a, nil, &Policy{}, false).list {
+		if e.GivenUp && !e.isLeaving() && at.Before(e.NotAfter) {
+			return &e.Credential
+		}
+	}
+	return nil
 }
 
 // handsOff reports whether a person brings the app's pairs to its consumer.

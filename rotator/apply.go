@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -69,11 +71,11 @@ func (r *Rotator) Edit(ctx context.Context, name string, edit Edit, by string) (
 		next.Trouble = nil
 		rec.App, app = &next, next
 		if rec.Rotation != nil {
-			rec.Rotation.WakeAt = time.Now().UTC() // the edit may be what it waited for
+			rec.Rotation.WakeAt = r.now().UTC() // the edit may be what it waited for
 			rec.Rotation.Unreadable = false
 			rec.Rotation.Seq++
 		}
-		rec.Audit = append(rec.Audit, AuditEntry{At: time.Now().UTC(), By: by, What: "app edited", App: name, Note: strings.Join(fields, "; ")})
+		rec.Audit = append(rec.Audit, AuditEntry{At: r.now().UTC(), By: by, What: "app edited", App: name, Note: strings.Join(fields, "; ")})
 		return nil
 	})
 	r.wake()
@@ -218,12 +220,53 @@ func differences(old, next *App) []string {
 // plain prints a value for people; an empty one is "-".
 func plain(v any) string {
 	text, _ := json.Marshal(v) // plain structs, strings and numbers always marshal
-	switch s := string(text); s {
-	case `""`, "null", "[]", "{}":
-		return "-"
-	default:
-		return strings.Trim(s, `"`)
+	var value any
+	if err := json.Unmarshal(text, &value); err != nil {
+		return string(text)
 	}
+	return readable("", value)
+}
+
+// readable writes a value of JSON as people do: "file /srv/a/app.pfx, mode 0640".
+func readable(name string, value any) string {
+	var parts []string
+	switch v := value.(type) {
+	case string:
+		if v != "" {
+			return v
+		}
+	case bool:
+		return strconv.FormatBool(v)
+	case float64:
+		if v >= float64(time.Millisecond) && name != "" { // every such number is a length of time
+			return days(time.Duration(v))
+		}
+		return strconv.FormatFloat(v, 'f', -1, 64)
+	case []any:
+		for _, one := range v {
+			parts = append(parts, readable("", one))
+		}
+	case map[string]any:
+		first := []string{"kind", "rule", "path", "hook"}
+		var lead []string
+		for _, key := range first {
+			if text, _ := v[key].(string); text != "" {
+				lead = append(lead, text)
+			}
+		}
+		if len(lead) > 0 {
+			parts = append(parts, strings.Join(lead, " "))
+		}
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			if !slices.Contains(first, key) {
+				parts = append(parts, strings.ReplaceAll(key, "_", " ")+" "+readable(key, v[key]))
+			}
+		}
+	}
+	if len(parts) == 0 {
+		return "none"
+	}
+	return strings.Join(parts, ", ")
 }
 
 // Apply makes the store agree with the specs: an app that is not tracked is

@@ -28,7 +28,7 @@ func (r *Rotator) state(ctx context.Context) (State, error) {
 // empty name of all, until the instant. It ends by itself before the last safe
 // date of each app; alerts go on.
 func (r *Rotator) Pause(ctx context.Context, app string, until time.Time, by string) error {
-	now := time.Now().UTC()
+	now := r.now().UTC()
 	if !until.After(now) {
 		return usagef("pause until %s: that is not in the future", until.Format(time.RFC3339))
 	}
@@ -86,7 +86,7 @@ func (r *Rotator) Resume(ctx context.Context, app string, holdDiffering bool, by
 	err = r.change(ctx, "", func(rec *Records) error {
 		rec.State.PausedUntil, rec.State.Stopped, rec.State.ReadOnly = time.Time{}, "", false
 		rec.State.StoppedAt, rec.State.FixStreak = time.Time{}, nil
-		rec.Audit = append(rec.Audit, AuditEntry{At: time.Now().UTC(), By: by, What: "resumed", Note: state.Stopped})
+		rec.Audit = append(rec.Audit, AuditEntry{At: r.now().UTC(), By: by, What: "resumed", Note: state.Stopped})
 		return nil
 	})
 	if err != nil {
@@ -109,7 +109,7 @@ func (r *Rotator) resumeApp(ctx context.Context, name, by string) ([]string, err
 			return nil, refusedf("%v; app remove, then app add with the file that the consumer uses", err)
 		}
 	}
-	now := time.Now().UTC()
+	now := r.now().UTC()
 	err = r.change(ctx, name, func(rec *Records) error {
 		if rec.App == nil {
 			return fmt.Errorf("app %s: %w", name, ErrNotFound)
@@ -153,7 +153,7 @@ func (r *Rotator) holdDiffering(ctx context.Context, d mismatch, by string) erro
 			return nil // it was removed meanwhile
 		}
 		rec.App.Differs = "it differed from Entra when the store was resumed: " + d.err.Error()
-		rec.Audit = append(rec.Audit, AuditEntry{At: time.Now().UTC(), By: by, What: "held", App: d.app, Note: d.err.Error()})
+		rec.Audit = append(rec.Audit, AuditEntry{At: r.now().UTC(), By: by, What: "held", App: d.app, Note: d.err.Error()})
 		return nil
 	})
 }
@@ -165,7 +165,7 @@ func (a *App) differsNext() string {
 
 // wakeHeld lets every open rotation go on that a pause or a stop held.
 func (r *Rotator) wakeHeld(ctx context.Context) error {
-	now := time.Now().UTC()
+	now := r.now().UTC()
 	open, err := r.Store.Due(ctx, WakeOpen, now.Add(100*365*day), 0)
 	for _, w := range open {
 		err = errors.Join(err, r.change(ctx, w.App, func(rec *Records) error {
@@ -182,20 +182,19 @@ func (r *Rotator) wakeHeld(ctx context.Context) error {
 // verifyAll compares every app's stored pair with Entra. What was held before and
 // agrees now goes on with the others.
 func (r *Rotator) verifyAll(ctx context.Context) (seen []string, differing []mismatch, err error) {
-	apps, err := r.Store.Apps(ctx, "", 0)
-	if err != nil {
-		return nil, nil, err
-	}
-	for i := range apps {
-		name := apps[i].Name
-		if err := r.verify(ctx, &apps[i]); err != nil {
+	for app, err := range r.eachApp(ctx) {
+		if err != nil {
+			return seen, nil, err
+		}
+		name := app.Name
+		if err := r.verify(ctx, app); err != nil {
 			if ctx.Err() != nil {
 				return seen, nil, ctx.Err() // says nothing about the app
 			}
 			differing = append(differing, mismatch{name, err})
 			continue
 		}
-		if apps[i].Differs != "" {
+		if app.Differs != "" {
 			err := r.change(ctx, name, func(rec *Records) error {
 				if rec.App != nil {
 					rec.App.Differs = ""
@@ -239,6 +238,9 @@ func (r *Rotator) verify(ctx context.Context, app *App) error {
 	if err != nil {
 		return fmt.Errorf("app %s: read its certificates: %w", app.Name, err)
 	}
+	if err := r.comeBack(ctx, app, listing.shows); err != nil {
+		return err
+	}
 	return t.strangers(ctx, listing)
 }
 
@@ -256,7 +258,7 @@ func (r *Rotator) RebindTenant(ctx context.Context, tenant, by string) error {
 		before := bound.Hosts
 		bound.Hosts = hosts
 		rec.Audit = append(rec.Audit, AuditEntry{
-			At: time.Now().UTC(), By: by, What: "tenant rebound",
+			At: r.now().UTC(), By: by, What: "tenant rebound",
 			Note: fmt.Sprintf("%s: login %s → %s, graph %s → %s", tenant, before.Login, hosts.Login, before.Graph, hosts.Graph),
 		})
 		return nil
@@ -265,7 +267,7 @@ func (r *Rotator) RebindTenant(ctx context.Context, tenant, by string) error {
 
 // wakeRules counts changes of what the due index follows from, so that an index
 // of an older version is built anew.
-const wakeRules = 1
+const wakeRules = 2
 
 // defaultsDigest tells whether the due index was built with other defaults.
 func (r *Rotator) defaultsDigest() string {

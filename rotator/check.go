@@ -10,7 +10,9 @@ import (
 // scheduledCheck is the check of a cron tick. It returns the apps to start. It has
 // failed if the store could not be read or written, be it at one point only.
 func (r *Rotator) scheduledCheck(ctx context.Context) (due []string, failed bool) {
-	report, due, err := r.check(ctx)
+	renewed, stale := r.refreshWakes(ctx)
+	r.renewing = !renewed && stale == nil
+	report, due, err := r.check(ctx, stale)
 	if err != nil && ctx.Err() == nil {
 		r.log().ErrorContext(ctx, "check failed", "err", err)
 	}
@@ -20,13 +22,30 @@ func (r *Rotator) scheduledCheck(ctx context.Context) (due []string, failed bool
 	return due, err != nil
 }
 
+// renew goes on renewing the due index, a while in each round of the loop, and has a
+// check made when that is done.
+func (r *Rotator) renew(ctx context.Context) {
+	if !r.renewing {
+		return
+	}
+	done, err := r.refreshWakes(ctx)
+	if r.renewing = !done && err == nil; r.renewing {
+		r.wake()
+		return
+	}
+	if err != nil && ctx.Err() == nil {
+		r.log().ErrorContext(ctx, "the due index is not renewed", "err", err) // the check tries again
+	}
+	r.recheck.Store(true)
+	r.wake()
+}
+
 // check finds what is due and what needs a look, and deletes keys whose time
-// has passed. It returns the apps to start. If the due index cannot be brought up to
-// the policy in force, what is due by the one before is still found.
-func (r *Rotator) check(ctx context.Context) (CheckReport, []string, error) {
-	now := time.Now().UTC()
+// has passed. It returns the apps to start. If the due index could not be brought up to
+// the policy in force, which stale says, what is due by the one before is still found.
+func (r *Rotator) check(ctx context.Context, stale error) (CheckReport, []string, error) {
+	now := r.now().UTC()
 	report := CheckReport{At: now, Held: map[string]string{}, Attention: map[string]string{}}
-	stale := r.refreshWakes(ctx)
 	due, err := r.due(ctx, now)
 	err = errors.Join(stale, err, r.forget(ctx, now), r.review(ctx, now, &report))
 	if n, countErr := r.Store.CountApps(ctx); countErr == nil {
@@ -180,13 +199,14 @@ func (t *turn) needsLook(now time.Time) bool {
 	case WaitingDelivery, WaitingReload, WaitingCommand, WaitingPerson, WaitingOverlap, WaitingEvidence, WaitingPause, WaitingWindow:
 		return now.Sub(t.rot.LookedAt) >= lookEvery && (t.rot.WakeAt.IsZero() || t.rot.WakeAt.Sub(now) >= lookEvery)
 	}
-	return false
+	// No other wait is as long: it was recorded by a clock that was set back since.
+	return t.rot.WakeAt.Sub(now) > day+time.Hour
 }
 
 // Check does what a tick of the schedule does: it starts what is due and looks
 // at what is open. It does not wait for the ends.
 func (r *Rotator) Check(ctx context.Context, by string) (CheckReport, error) {
-	report, due, err := r.check(ctx)
+	report, due, err := r.check(ctx, r.renewWakes(ctx))
 	for _, app := range due {
 		_, release, ok := r.tryClaim(app)
 		if !ok {
@@ -216,7 +236,7 @@ func (r *Rotator) Check(ctx context.Context, by string) (CheckReport, error) {
 
 // late lists apps that are held or cannot start, from the due index.
 func (r *Rotator) late(ctx context.Context) (map[string]string, error) {
-	wakes, err := r.Store.Due(ctx, WakeStart, time.Now(), 0)
+	wakes, err := r.Store.Due(ctx, WakeStart, r.now(), 0)
 	late := map[string]string{}
 	for _, w := range wakes {
 		app, appErr := r.Store.App(ctx, w.App)
@@ -240,10 +260,10 @@ func (r *Rotator) late(ctx context.Context) (map[string]string, error) {
 // on everything that is open. Failures of single apps are joined; the others
 // start.
 func (r *Rotator) StartDue(ctx context.Context, by string) ([]Rotation, error) {
-	if err := r.refreshWakes(ctx); err != nil { // as a check does
+	if err := r.renewWakes(ctx); err != nil { // as a check does
 		return nil, err
 	}
-	now := time.Now()
+	now := r.now()
 	open, err := r.Store.Due(ctx, WakeOpen, now.Add(100*365*day), 0)
 	if err != nil {
 		return nil, err

@@ -1,8 +1,11 @@
 package rotator
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -20,13 +23,19 @@ func (t *turn) confirm(ctx context.Context) (*wait, error) {
 		return w, nil
 	}
 	rule := t.rule()
-	expired := t.rot.Old != nil && time.Now().After(t.rot.Old.NotAfter)
+	expired := t.rot.Old != nil && t.now().After(t.rot.Old.NotAfter)
 	if expired && rule != ConfirmAutomatic {
 		if done, err := t.closeExpired(ctx); done || err != nil {
 			return nil, err
 		}
 	}
 	w, err := t.ask(ctx, rule)
+	if expired && w != nil && w.what == WaitingPerson && rule == ConfirmAutomatic {
+		// A consumer whose delivery was taken away: nobody says what it uses.
+		if done, err := t.closeExpired(ctx); done || err != nil {
+			return nil, err
+		}
+	}
 	if expired && err != nil && failureOf(err).Class == ClassFix {
 		if done, closeErr := t.closeExpired(ctx); done {
 			return nil, closeErr
@@ -37,7 +46,7 @@ func (t *turn) confirm(ctx context.Context) (*wait, error) {
 
 // ask asks by the app's rule whether the consumer uses the new pair.
 func (t *turn) ask(ctx context.Context, rule string) (*wait, error) {
-	now := time.Now().UTC()
+	now := t.now().UTC()
 	if err := t.redeliver(ctx, &t.rot.New); err != nil {
 		return nil, err
 	}
@@ -62,15 +71,42 @@ func (t *turn) ask(ctx context.Context, rule string) (*wait, error) {
 		t.confirmed(ctx, rule, time.Time{})
 		return nil, nil //nolint:nilnil // the next step may run
 	}
-	if at := t.readBy(t.rot.PhaseAt[PhaseDelivered]); now.Before(at) {
+	if at := t.ledger().readBy(); now.Before(at) {
 		return &wait{WaitingReload, at}, nil
 	}
 	at, err := t.stillWorks(ctx)
 	if err != nil {
 		return nil, err
 	}
+	if err := t.date(ctx); err != nil {
+		return nil, err
+	}
+	if _, r := t.ledger().confirmedAt(t.rot.New.ThumbprintSHA256, t.sighting()); r != nil {
+		return t.refused(r), nil
+	}
 	t.confirmed(ctx, rule, at)
 	return nil, nil //nolint:nilnil // the next step may run
+}
+
+// refused is the wait that a guard's refusal leads to, by this host's clock, which only
+// decides when to look again.
+func (t *turn) refused(r *refusal) *wait {
+	if w := t.deliverable(); w != nil && r.what == WaitingPerson {
+		return w
+	}
+	now := t.now().UTC()
+	t.log.Debug("waits", "because", r.why)
+	w := &wait{r.what, now.Add(max(r.until.Sub(t.entraNow()), time.Second))}
+	if w.what == "" {
+		w.what = WaitingRetry
+	}
+	switch {
+	case w.what == WaitingPerson:
+		w.until = t.personWake(now)
+	case r.until.IsZero():
+		w.until = now.Add(absentEvery)
+	}
+	return w
 }
 
 // rule is the confirmation rule in force. What cannot be proven from this host
@@ -98,55 +134,28 @@ func (t *turn) personWake(now time.Time) time.Time {
 // redeliver makes sure that every target still holds the pair. When a person
 // asked, it brings the pair again; else another certificate stops the rotation.
 func (t *turn) redeliver(ctx context.Context, c *Credential) error {
-	err := t.astray(ctx, c, t.rot.Deliveries)
-	strayed := err != nil && reasonOf(err) == ReasonTargetChanged
-	if strayed {
-		if err := t.strayed(ctx); err != nil {
-			return err
-		}
-	}
-	if !t.rot.Redeliver {
+	again, err := t.astray(ctx, c)
+	if errors.Is(err, errRecord) || err != nil && !t.rot.Redeliver {
 		return err
 	}
-	pkg, err := t.packageOf(ctx, c)
+	if !again && !t.rot.Redeliver {
+		return nil
+	}
+	if w, err := t.mayDeliver(ctx, c); w != nil || err != nil {
+		return cmp.Or(err, error(&Failure{Class: ClassWait, Reason: ReasonOther, Message: "app " + t.app.Name + ": the certificate is not accepted and listed just now, so it is not delivered again"}))
+	}
+	delivered, err := t.bring(ctx, c, t.rot.Redeliver)
 	if err != nil {
 		return err
 	}
-	keep := func(rec *Records, results []DeliveryResult) { rec.Rotation.Deliveries = results }
-	results, err := t.bring(ctx, pkg, nil, keep)
-	if err != nil {
-		return err
-	}
-	return t.record(ctx, "delivered again", func(rec *Records) {
-		rec.Rotation.Redeliver, rec.Rotation.Deliveries = false, results
-		if strayed {
-			t.restart(rec, time.Now().UTC())
-		}
+	err = t.record(ctx, "delivered again", func(rec *Records) {
+		delivered(rec)
+		rec.Rotation.Redeliver = false
 	})
-}
-
-// strayed notes that a target holds something else than what was delivered. It is
-// durable before the target is written again: a consumer may hold the other pair.
-func (t *turn) strayed(ctx context.Context) error {
-	return t.record(ctx, "", func(rec *Records) { t.restart(rec, time.Now().UTC()) })
-}
-
-// restart begins the consumer's times anew: to read its files, and the overlap.
-func (t *turn) restart(rec *Records, now time.Time) {
-	rot := rec.Rotation
-	rot.StrayedAt = now
-	if again := now.Add(t.policy.ReloadWithin + t.policy.Overlap); !rot.RetiresAt.IsZero() && again.After(rot.RetiresAt) {
-		rot.RetiresAt = again
+	if err != nil {
+		return err
 	}
-}
-
-// readBy is until when the consumer has time to read its files, given when they
-// were delivered.
-func (t *turn) readBy(delivered time.Time) time.Time {
-	if t.rot.StrayedAt.After(delivered) {
-		delivered = t.rot.StrayedAt
-	}
-	return delivered.Add(t.policy.ReloadWithin)
+	return t.holdsNow(ctx)
 }
 
 // stillWorks asks once more that the new pair signs in and passes what it
@@ -175,7 +184,7 @@ func (t *turn) stillWorks(ctx context.Context) (time.Time, error) {
 			return time.Time{}, fmt.Errorf("app %s: probe %s no longer works with the new certificate: %w", t.app.Name, p.Path, p.Err)
 		}
 	}
-	t.signIn, t.signedIn = got, time.Now()
+	t.signIn, t.signedIn = got, t.now()
 	return got.At, nil
 }
 
@@ -208,15 +217,14 @@ func promote(rec *Records) {
 	app.Hold, app.Trouble = "", nil
 }
 
-// closeExpired ends a rotation that nobody confirmed once Entra itself calls the
-// old certificate's time over: there is nothing left to protect, and the next
-// rotation must be able to start.
+// closeExpired ends a rotation that nobody confirmed once nothing is left to protect,
+// see [ledger.neverConfirmed]: the next rotation must be able to start.
 func (t *turn) closeExpired(ctx context.Context) (bool, error) {
 	at, err := t.entraTime(ctx)
 	if err != nil {
 		return false, err
 	}
-	if !at.After(t.rot.Old.NotAfter) {
+	if !at.After(t.rot.Old.NotAfter) || !t.ledger().neverConfirmed(t.rot.New.ThumbprintSHA256, at) {
 		return false, nil
 	}
 	return true, t.enter(ctx, PhaseConfirmed, func(rec *Records) {
@@ -253,11 +261,11 @@ func (t *turn) entraTime(ctx context.Context) (time.Time, error) {
 			Next:    "see whether a proxy removes the Date header",
 		}
 	}
-	if off := clockError(time.Now(), got.At); off.Abs() > maxClockError {
+	if off := clockError(t.now(), got.At); off.Abs() > maxClockError {
 		return time.Time{}, &Failure{
 			Class: ClassClock, Reason: ReasonOther, ServerTime: got.At,
 			Message: fmt.Sprintf("app %s: this host's clock is %s off Entra's (%s here, %s there), so nothing is retired",
-				t.app.Name, off.Abs(), time.Now().UTC().Format(time.RFC3339), got.At.UTC().Format(time.RFC3339)),
+				t.app.Name, off.Abs(), t.now().UTC().Format(time.RFC3339), got.At.UTC().Format(time.RFC3339)),
 			Next: "set the clock (timedatectl, chronyc tracking); the rotation goes on by itself",
 		}
 	}
@@ -301,7 +309,15 @@ func (r *Rotator) Confirm(ctx context.Context, app, code, note, by string) (Rota
 	if !t.mayHave(next.ThumbprintSHA256) {
 		return Rotation{}, refusedf("app %s: nobody has fetched this key pair yet, so the consumer cannot be using it; fetch it: rotate handoff %s --out DIR", app, app)
 	}
-	now := time.Now().UTC()
+	now := t.now().UTC()
+	word := func(rec *Records) {
+		rec.App.eachConsumer(func(c *Consumer) {
+			if c.byWord() {
+				c.mayHold(next.ThumbprintSHA256)
+				c.Said, c.SaidAt = next.ThumbprintSHA256, time.Time{} // the next step dates it
+			}
+		})
+	}
 	said := AuditEntry{At: now, By: by, What: "confirmed by a person", App: app, Rotation: t.rot.ID, Thumbprint: next.ThumbprintSHA256, Note: note}
 	switch t.rot.Phase {
 	case PhaseDelivered:
@@ -311,6 +327,7 @@ func (r *Rotator) Confirm(ctx context.Context, app, code, note, by string) (Rota
 		err = t.enter(ctx, PhaseConfirmed, func(rec *Records) {
 			rec.Rotation.Confirmation, rec.Rotation.ConfirmedBy = ConfirmPerson, by
 			rec.Rotation.Note = note
+			word(rec)
 			promote(rec)
 			rec.Audit = append(rec.Audit, said)
 		})
@@ -319,19 +336,26 @@ func (r *Rotator) Confirm(ctx context.Context, app, code, note, by string) (Rota
 			return Rotation{}, refusedf("app %s: the previous certificate has not been delivered yet", app)
 		}
 		err = t.record(ctx, "", func(rec *Records) {
-			rec.Rotation.Back.Confirmed = now
+			back := *rec.Rotation.Back
+			back.Confirmed = now
+			rec.Rotation.Back = &back
+			word(rec)
 			rec.Rotation.WakeAt, rec.Rotation.WaitingFor = now, ""
 			rec.Audit = append(rec.Audit, said)
 		})
 	case PhaseConfirmed:
-		if e := t.rot.Evidence; e == nil || e.Result != EvidenceUsed {
+		used := t.rot.Evidence != nil && t.rot.Evidence.Result == EvidenceUsed
+		unsaid := func(c Consumer) bool { return c.byWord() && c.Said != next.ThumbprintSHA256 }
+		if !used && !slices.ContainsFunc(t.app.Consumers, unsaid) {
 			return t.rot, nil
 		}
-		// Sign-ins with the old certificate before now do not count any more.
 		err = t.record(ctx, "", func(rec *Records) {
-			again := *rec.Rotation.Evidence
-			again.Since, again.Result, again.Note = now, "", "a person confirmed the new certificate again"
-			rec.Rotation.Evidence = &again
+			word(rec)
+			if used { // sign-ins with the old certificate before now do not count any more
+				again := *rec.Rotation.Evidence
+				again.Since, again.Result, again.Note = now, "", "a person confirmed the new certificate again"
+				rec.Rotation.Evidence = &again
+			}
 			rec.Rotation.WakeAt, rec.Rotation.WaitingFor = now, ""
 			rec.Audit = append(rec.Audit, said)
 		})

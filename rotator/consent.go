@@ -66,7 +66,7 @@ func (c *creator) test(ctx context.Context) error {
 		return err
 	}
 	for range testTries {
-		c.out.Checks = TestConnection(ctx, c.r.settings().Entra, c.r.Encoder, Connection{App: c.app, Pair: c.pair, Policy: c.policy})
+		c.out.Checks = TestConnection(ctx, c.r.settings().Entra, c.r.Encoder, Connection{App: c.app, Pair: c.pair, Policy: c.policy, Now: c.r.Now})
 		if !slices.ContainsFunc(c.out.Checks, func(t TestCheck) bool { return t.Result == CheckFailed }) || pause(ctx, testEvery) != nil {
 			break
 		}
@@ -83,7 +83,7 @@ func (c *creator) track(ctx context.Context) error {
 		return err
 	}
 	credential.KeyID = c.rec.KeyID
-	now := time.Now().UTC()
+	now := c.r.now().UTC()
 	made := c.rec
 	c.app.Current, c.app.Created = &credential, &made
 	c.app.AddedAt, c.app.AddedBy = now, c.by
@@ -118,6 +118,7 @@ func (c *creator) finish() {
 // until asks again while an answer shows that Entra has not spread a change yet, or
 // that it passes by itself.
 func (c *creator) until(ctx context.Context, what string, ask func() error) error {
+	few := 1 // tries of a refusal that passes, or means what it says
 	for wait := time.Second; ; wait = min(2*wait, 15*time.Second) {
 		err := ask()
 		if err == nil {
@@ -125,8 +126,14 @@ func (c *creator) until(ctx context.Context, what string, ask func() error) erro
 		}
 		f := failureOf(err)
 		passes := errors.Is(err, ErrNotFound) || f.Reason == ReasonAppNotFound || f.Class == ClassWait || f.Class == ClassRetry && f.Reason == ReasonNetwork
+		if !passes && few < transientTries && (f.Transient || f.Reason == ReasonForbidden && c.rec.ObjectID != "") {
+			passes, few = true, few+1
+		}
 		if !passes || errors.Is(err, errRecord) {
 			return err
+		}
+		if f.Transient {
+			wait = 15 * time.Second
 		}
 		if pause(ctx, max(wait, f.RetryAfter)) != nil {
 			return c.notYet(what)

@@ -1,7 +1,5 @@
 package rotator
 
-import "time"
-
 // lacksDelivery reports whether rotate has no way to bring a new pair to the
 // app's consumer: no delivery, and no person said that there is no consumer. Such
 // an app would be locked out by its own rotation: nothing would show that its
@@ -47,7 +45,7 @@ func (t *turn) deliverable() *wait {
 	if !t.r.lacksDelivery(&t.app) {
 		return nil
 	}
-	return &wait{WaitingDelivery, time.Now().UTC().Add(day)}
+	return &wait{WaitingDelivery, t.now().UTC().Add(day)}
 }
 
 // undelivered makes the event of an app without a delivery; false if it has one,
@@ -57,7 +55,7 @@ func (r *Rotator) undelivered(rec *Records) (Event, bool) {
 	if !r.lacksDelivery(app) || app.isAlerted(EventNoDelivery) {
 		return Event{}, false
 	}
-	return newEvent(app, nil, EventNoDelivery, SeverityWarning,
+	return r.newEvent(app, nil, EventNoDelivery, SeverityWarning,
 		"app "+app.Name+" is not rotated: it has no delivery, so its consumer would never get the new key", deliveryNext(app.Name)), true
 }
 

@@ -2,5 +2,5 @@
 
 package rotator_test
 
-// everyLine has each line of the crash table run, which takes minutes.
+// everyLine has each line of each table run, which takes minutes.
 const everyLine = true

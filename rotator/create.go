@@ -316,7 +316,7 @@ func (c *creator) again(ctx context.Context, tracked App) (Created, error) {
 }
 
 func (c *creator) audit(what string) AuditEntry {
-	return AuditEntry{At: time.Now().UTC(), By: c.by, What: what, App: c.app.Name, Thumbprint: c.rec.Thumbprint, Note: "client ID " + string(c.rec.ClientID)}
+	return AuditEntry{At: c.r.now().UTC(), By: c.by, What: what, App: c.app.Name, Thumbprint: c.rec.Thumbprint, Note: "client ID " + string(c.rec.ClientID)}
 }
 
 // journal writes the creation's record.

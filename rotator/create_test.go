@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -251,6 +252,50 @@ func createCrashAt(t *testing.T, lag time.Duration, plain bool, at int, after bo
 		}
 	})
 	return reached
+}
+
+// TestDeleteLooks: a registration is called deleted when five reads over two minutes do
+// not show it, whatever the answer to the request was; it is sent again while it is
+// shown, and nothing is forgotten here before it is gone.
+func TestDeleteLooks(t *testing.T) {
+	for name, ignored := range map[string]int32{"lag": 0, "once without effect": 1, "never with effect": 1000} {
+		bubble(t, name, options{mode: rotator.ModeManaged}, func(w *world, r *rotator.Rotator) {
+			t := w.t
+			admin := administrator(t, w)
+			token := signedIn(t, w, admin)
+			if _, err := r.Create(t.Context(), creation(rotator.ModeManaged, token), "ann"); err != nil {
+				t.Fatal(err)
+			}
+			var n atomic.Int32
+			w.refuse(func(q emulator.Request) *emulator.Fault {
+				if q.Method == http.MethodDelete && n.Add(1) <= ignored {
+					return &emulator.Fault{Status: http.StatusNoContent}
+				}
+				return nil
+			})
+			w.tenant.Configure(func(e *emulator.Tenant) { e.ReadLag = 20 * time.Second })
+			begun := time.Now()
+			steps, err := r.Delete(t.Context(), "new-app", token, "ann")
+			took := time.Since(begun)
+			left := len(named(w, "CloudM Continuity"))
+			if ignored > 1 {
+				f, ok := errors.AsType[*rotator.Failure](err)
+				if !ok || f.Class != rotator.ClassWait || !strings.Contains(f.Message, "reads still show the registration") || left != 1 {
+					t.Errorf("%v, %d left; want it to say that it is still there", err, left)
+				}
+				if _, err := r.Store.App(t.Context(), "new-app"); err != nil {
+					t.Errorf("it was forgotten: %v", err)
+				}
+				return
+			}
+			if err != nil || left != 0 || took < 2*time.Minute || !strings.Contains(strings.Join(steps, "\n"), "5 reads over 2m0s do not show it any more") {
+				t.Errorf("%v after %s, %d left: %q", err, took, left, steps)
+			}
+			if _, err := r.Store.App(t.Context(), "new-app"); !errors.Is(err, rotator.ErrNotFound) {
+				t.Errorf("it is still tracked: %v", err)
+			}
+		})
+	}
 }
 
 // TestCreateFaults: what keeps an app from being created has one clear message, and

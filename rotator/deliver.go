@@ -1,9 +1,9 @@
 package rotator
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 )
@@ -22,83 +22,188 @@ func (t *turn) deliver(ctx context.Context) (*wait, error) {
 			return nil, err
 		}
 	}
-	pkg, err := t.packageOf(ctx, &t.rot.New)
+	if w, err := t.mayDeliver(ctx, &t.rot.New); w != nil || err != nil {
+		return w, err
+	}
+	delivered, err := t.bring(ctx, &t.rot.New, false)
 	if err != nil {
 		return nil, err
 	}
-	if t.rot.Reach.IsZero() {
-		// From here on a consumer may hold the new pair.
-		err := t.record(ctx, "delivery begun", func(rec *Records) { rec.Rotation.Reach = time.Now().UTC() })
-		if err != nil {
-			return nil, err
-		}
-	}
-	results, err := t.bring(ctx, pkg, t.rot.Deliveries, func(rec *Records, results []DeliveryResult) { rec.Rotation.Deliveries = results })
-	if err != nil {
-		return nil, err
-	}
-	delivered := func(rec *Records) {
-		rec.Rotation.Deliveries = results
+	done := func(rec *Records) {
+		delivered(rec)
 		t.askPerson(rec, &t.rot.New)
 	}
 	if slices.ContainsFunc(t.app.Deliveries, func(d Delivery) bool { return d.Kind != DeliverFile }) {
 		// What a program or a person did cannot be looked at.
-		return nil, t.enter(ctx, PhaseDelivered, delivered)
+		return nil, t.enter(ctx, PhaseDelivered, done)
 	}
-	t.reach(ctx, PhaseDelivered, delivered)
+	t.reach(ctx, PhaseDelivered, done)
 	return nil, nil //nolint:nilnil // the next step may run
 }
 
-// bring makes every target hold the package's pair. done are the results of an
-// earlier attempt: a hook that ran for this very pair is not run again. keep
-// stores results as they come.
-func (t *turn) bring(ctx context.Context, pkg Package, done []DeliveryResult, keep func(*Records, []DeliveryResult)) ([]DeliveryResult, error) {
-	wanted := pkg.Credential.ThumbprintSHA256
-	deliveries := t.app.Deliveries // an edit holds from the next attempt on
-	results := make([]DeliveryResult, len(deliveries))
-	for i, d := range deliveries {
-		results[i] = DeliveryResult{Name: d.Name()}
-		if i < len(done) && done[i].Name == d.Name() {
-			results[i] = done[i]
+// mayDeliver waits until a pair may be brought to consumers, see [ledger.canDeliver].
+func (t *turn) mayDeliver(ctx context.Context, c *Credential) (*wait, error) {
+	if !t.rot.Proof.Unprovable && !t.isRecent(t.accepts[c.ThumbprintSHA256]) {
+		pair, err := t.pair(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := t.cold(ctx, pair, nil); err != nil && reasonOf(err) != ReasonBlocked {
+			return nil, err
 		}
 	}
-	if err := t.settle(ctx); err != nil {
+	s := t.sighting()
+	if t.rot.Proof.Unprovable {
+		s.accepted = append(s.accepted, c.ThumbprintSHA256) // as far as this host can know
+	}
+	if r := t.ledger().canDeliver(c.ThumbprintSHA256, s); r != nil {
+		t.log.DebugContext(ctx, "nothing is delivered yet", "because", r.why)
+		return &wait{WaitingPropagation, t.now().UTC().Add(absentEvery)}, nil
+	}
+	return nil, nil //nolint:nilnil // it may
+}
+
+// bring makes every target hold the pair, and returns what the next record notes of
+// it. What it brought before, and is still there, is brought again only if a person asked. Before the
+// first byte it is durable that consumers may hold the pair, and that whatever they had
+// got is uncertain: a write whose record is lost is done again, and its time begins
+// again.
+func (t *turn) bring(ctx context.Context, c *Credential, again bool) (done func(rec *Records), err error) {
+	pkg, err := t.packageOf(ctx, c)
+	if err != nil {
 		return nil, err
 	}
-	for i, d := range deliveries {
-		held, err := t.r.settings().Deliverer.Holds(ctx, d, pkg.Passwords)
-		cannotTell := errors.Is(err, ErrCannotTell)
-		if (held == wanted || cannotTell) && results[i].Thumbprint == wanted {
+	wanted := c.ThumbprintSHA256
+	deliveries := t.app.Deliveries // an edit holds from the next attempt on
+	var rest []Delivery
+	changes := again
+	for _, d := range deliveries {
+		if d.Kind == DeliverHandOff {
+			rest = append(rest, d)
 			continue
 		}
-		for j := i + 1; j < len(results); j++ {
-			results[j].Thumbprint = "" // what follows a changed target follows again
-		}
-		err = t.r.settings().Deliverer.Deliver(ctx, d, pkg)
-		if err == nil && !cannotTell {
-			held, err = t.r.settings().Deliverer.Holds(ctx, d, pkg.Passwords)
-			if err == nil && held != wanted {
-				err = fix(ReasonOther, "see who else writes it", "app %s: delivery %s holds %s after the new certificate was written", t.app.Name, d.Name(), held)
-			}
-		}
-		now := time.Now().UTC()
-		if err != nil {
-			if ctx.Err() != nil {
-				return results, err
-			}
-			results[i].Error = err.Error()
-			recorded := t.record(ctx, "", func(rec *Records) { keep(rec, results) })
-			return results, errors.Join(recorded, err)
-		}
-		results[i] = DeliveryResult{Name: d.Name(), Thumbprint: wanted, At: now}
-		if i == len(deliveries)-1 {
-			break // recorded with the phase
-		}
-		if err := t.record(ctx, "", func(rec *Records) { keep(rec, results) }); err != nil {
-			return results, err
+		if changes = changes || !t.has(ctx, d, wanted, pkg.Passwords); changes { // what follows a changed target follows again
+			rest = append(rest, d)
 		}
 	}
-	return results, nil
+	if err := t.begun(ctx, c, rest); err != nil {
+		return nil, err
+	}
+	results := make([]DeliveryResult, 0, len(rest))
+	keep := func(rec *Records) { keepResults(rec, c, deliveries, results) }
+	for i, d := range rest {
+		result, err := t.bringTo(ctx, d, pkg)
+		if err != nil && ctx.Err() != nil {
+			return nil, err
+		}
+		results = append(results, result)
+		if err == nil && i == len(rest)-1 {
+			break // recorded with the phase
+		}
+		if recorded := t.record(ctx, "", keep); recorded != nil || err != nil {
+			return nil, errors.Join(recorded, err)
+		}
+	}
+	t.places = nil // what was read before is out of date
+	return keep, nil
+}
+
+// has reports whether a delivery needs nothing: it brought the pair, and the target
+// still contains it.
+func (t *turn) has(ctx context.Context, d Delivery, wanted Thumbprint, passwords []string) bool {
+	c := t.app.consumer(d.Name())
+	if c == nil || c.Got != wanted {
+		return false
+	}
+	target, err := t.r.settings().Deliverer.Holds(ctx, d, passwords)
+	return errors.Is(err, ErrCannotTell) || err == nil && target.Thumbprint == wanted
+}
+
+// begun records that a pair is about to leave the store.
+func (t *turn) begun(ctx context.Context, pair *Credential, to []Delivery) error {
+	now := t.now().UTC()
+	what := ""
+	if pair.ThumbprintSHA256 == t.rot.New.ThumbprintSHA256 && t.rot.Reach.IsZero() {
+		what = "delivery begun"
+	} else if !slices.ContainsFunc(to, func(d Delivery) bool { return d.Kind != DeliverHandOff }) {
+		return t.settle(ctx)
+	}
+	return t.record(ctx, what, func(rec *Records) {
+		if what != "" {
+			rec.Rotation.Reach = now
+		}
+		rec.App.eachConsumer(func(c *Consumer) {
+			if c.Delivery.Kind != DeliverFile && c.Delivery.Kind != DeliverExec ||
+				!slices.ContainsFunc(to, func(d Delivery) bool { return d.Name() == c.Name }) {
+				return
+			}
+			c.mayHold(pair.ThumbprintSHA256)
+			c.Got, c.GotAt, c.File = "", time.Time{}, ""
+		})
+	})
+}
+
+// bringTo makes one target hold the package's pair.
+func (t *turn) bringTo(ctx context.Context, d Delivery, pkg Package) (DeliveryResult, error) {
+	wanted := pkg.Credential.ThumbprintSHA256
+	result := DeliveryResult{Name: d.Name()}
+	err := t.r.settings().Deliverer.Deliver(ctx, d, pkg)
+	if err == nil {
+		var target Target
+		target, err = t.r.settings().Deliverer.Holds(ctx, d, pkg.Passwords)
+		switch {
+		case errors.Is(err, ErrCannotTell):
+			err = nil
+		case err == nil && target.Thumbprint != wanted:
+			err = fix(ReasonOther, "see who else writes it", "app %s: delivery %s holds %s after the new certificate was written", t.app.Name, d.Name(), target.Thumbprint)
+		}
+		result.file = target.File
+	}
+	if err != nil {
+		result.Error = err.Error()
+		return result, err
+	}
+	result.Thumbprint, result.At, result.got = wanted, t.now().UTC(), t.entraNow()
+	if t.rot.Phase != PhaseProven && !result.got.IsZero() {
+		result.got = result.got.Add(inexact) // somebody may have read another one a moment ago
+	}
+	return result, nil
+}
+
+// keepResults notes what deliveries of a pair brought, in the rotation for people, and
+// with each consumer for the guards.
+func keepResults(rec *Records, pair *Credential, deliveries []Delivery, results []DeliveryResult) {
+	var list *[]DeliveryResult
+	if pair.ThumbprintSHA256 == rec.Rotation.New.ThumbprintSHA256 {
+		list = &rec.Rotation.Deliveries
+	} else if rec.Rotation.Back != nil {
+		back := *rec.Rotation.Back
+		rec.Rotation.Back = &back
+		list = &back.Results
+	}
+	is := func(name string) func(r DeliveryResult) bool {
+		return func(r DeliveryResult) bool { return r.Name == name }
+	}
+	if list != nil {
+		all := make([]DeliveryResult, 0, len(deliveries))
+		for _, d := range deliveries {
+			one := DeliveryResult{Name: d.Name()}
+			if i := slices.IndexFunc(*list, is(one.Name)); i >= 0 {
+				one = (*list)[i]
+			}
+			if i := slices.IndexFunc(results, is(one.Name)); i >= 0 {
+				one = results[i]
+			}
+			all = append(all, one)
+		}
+		*list = all
+	}
+	rec.App.eachConsumer(func(c *Consumer) {
+		if i := slices.IndexFunc(results, is(c.Name)); i >= 0 && results[i].Error == "" && !c.byWord() {
+			c.Got, c.GotAt, c.File = results[i].Thumbprint, results[i].got, results[i].file
+			c.RestartAt, c.Restart = time.Time{}, c.GotAt.IsZero() // before the write is before its time
+		}
+	})
 }
 
 // packageOf makes what a delivery brings for one of the app's pairs.
@@ -116,16 +221,8 @@ func (t *turn) packageOf(ctx context.Context, c *Credential) (Package, error) {
 		Pair: pair, Credential: *c, Encoding: t.policy.Encoding, Passwords: passwords,
 		Known: []Thumbprint{t.rot.New.ThumbprintSHA256},
 	}
-	for _, o := range []*Credential{t.rot.Old, t.app.Current, t.app.Previous} {
-		if o != nil {
-			pkg.Known = append(pkg.Known, o.ThumbprintSHA256)
-		}
-	}
-	for _, o := range append(append([]Credential{}, t.app.Former...), t.rot.Extra...) {
-		pkg.Known = append(pkg.Known, o.ThumbprintSHA256)
-	}
-	for _, o := range t.app.Orphans {
-		pkg.Known = append(pkg.Known, o.ThumbprintSHA256)
+	for _, e := range t.ledger().list {
+		pkg.Known = append(pkg.Known, e.ThumbprintSHA256)
 	}
 	if old := t.rot.Old; old != nil && !old.GivenUp && old.ThumbprintSHA256 != c.ThumbprintSHA256 {
 		pkg.Previous, err = t.pair(ctx, old)
@@ -137,41 +234,74 @@ func (t *turn) packageOf(ctx context.Context, c *Credential) (Package, error) {
 }
 
 // astray reports a target that does not hold the pair that was delivered, or a
-// hook that has not run for it. results are those of the delivery.
-func (t *turn) astray(ctx context.Context, wanted *Credential, results []DeliveryResult) error {
-	passwords, err := t.passwords(ctx)
-	if err != nil {
-		return err
+// hook that has not run for it. One that was seen with anything else, content or
+// identity, may have been read then: its consumer's time begins again. A target that
+// holds the pair though no delivery is known to have brought it is to be written again.
+func (t *turn) astray(ctx context.Context, wanted *Credential) (again bool, err error) {
+	if err := t.holdsNow(ctx); err != nil {
+		return false, err
 	}
+	var strayed []string
 	for _, d := range t.app.Deliveries {
-		held, err := t.r.settings().Deliverer.Holds(ctx, d, passwords)
+		c := t.app.consumer(d.Name())
+		target, seen := t.places[d.Name()]
+		got := c != nil && c.Got == wanted.ThumbprintSHA256
 		switch {
-		case errors.Is(err, ErrCannotTell):
-			ran := func(r DeliveryResult) bool { return r.Name == d.Name() && r.Thumbprint == wanted.ThumbprintSHA256 }
-			if slices.ContainsFunc(results, ran) {
-				continue
-			}
-			return fix(ReasonOther, "to run it: rotate now "+t.app.Name,
-				"app %s: delivery %s was added and has not run for this certificate; nothing is retired", t.app.Name, d.Name())
-		case err == nil && held == wanted.ThumbprintSHA256:
-			continue
-		case err != nil:
-			return fmt.Errorf("app %s: look at delivery %s: %w", t.app.Name, d.Name(), err)
+		case !seen && (got || d.Kind == DeliverHandOff):
+		case !seen:
+			err = cmp.Or(err, error(fix(ReasonOther, "to run it: rotate now "+t.app.Name,
+				"app %s: delivery %s was added and has not run for this certificate; nothing is retired", t.app.Name, d.Name())))
+		case target.Thumbprint != wanted.ThumbprintSHA256:
+			strayed = append(strayed, d.Name())
+			err = cmp.Or(err, t.changedTarget(d, target.Thumbprint))
+		case !got:
+			again = true
+		case target.File != c.File:
+			strayed = append(strayed, d.Name())
 		}
-		what := "another certificate (" + string(held) + ")"
-		switch {
-		case held == "":
-			what = "nothing"
-		case t.rot.Phase == PhaseRollingBack && held == t.rot.New.ThumbprintSHA256:
-			what = "the new certificate again"
-		case t.rot.Old != nil && held == t.rot.Old.ThumbprintSHA256:
-			what = "the old certificate again"
-		}
-		next := "find out who changed it; to deliver the new certificate again: rotate now " + t.app.Name + "; to go back: rotate rollback " + t.app.Name
-		if t.rot.Phase == PhaseRollingBack {
-			next = "find out who changed it; to deliver the previous certificate again: rotate now " + t.app.Name
-		}
-		return fix(ReasonTargetChanged, next, "app %s: delivery %s contains %s; nothing is removed", t.app.Name, d.Name(), what)
 	}
-	return nil
+	return again, errors.Join(err, t.restart(ctx, strayed))
+}
+
+// changedTarget says what a target was found to contain.
+func (t *turn) changedTarget(d Delivery, held Thumbprint) error {
+	what := "another certificate (" + string(held) + ")"
+	switch {
+	case held == "":
+		what = "nothing"
+	case t.rot.Phase == PhaseRollingBack && held == t.rot.New.ThumbprintSHA256:
+		what = "the new certificate again"
+	case t.rot.Old != nil && held == t.rot.Old.ThumbprintSHA256:
+		what = "the old certificate again"
+	}
+	next := "find out who changed it; to deliver the new certificate again: rotate now " + t.app.Name + "; to go back: rotate rollback " + t.app.Name
+	if t.rot.Phase == PhaseRollingBack {
+		next = "find out who changed it; to deliver the previous certificate again: rotate now " + t.app.Name
+	}
+	return fix(ReasonTargetChanged, next, "app %s: delivery %s contains %s; nothing is removed", t.app.Name, d.Name(), what)
+}
+
+// restart begins the time of consumers anew whose target was seen as anything else than
+// what was written. It is durable before the target is written again or relied upon.
+func (t *turn) restart(ctx context.Context, names []string) error {
+	if len(names) == 0 {
+		return nil
+	}
+	at := t.entraNow()
+	return t.record(ctx, "", func(rec *Records) {
+		rec.App.eachConsumer(func(c *Consumer) {
+			if !slices.Contains(names, c.Name) {
+				return
+			}
+			c.RestartAt, c.Restart = at, at.IsZero()
+			if seen := t.places[c.Name]; seen.Thumbprint == c.Got {
+				c.File = seen.File // what others put there is the same: it counts from now on
+				return
+			}
+			c.Got, c.File = "", ""
+			if held := t.places[c.Name].Thumbprint; held != "" {
+				c.mayHold(held)
+			}
+		})
+	})
 }

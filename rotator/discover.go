@@ -67,12 +67,12 @@ func (r *Rotator) Discover(ctx context.Context, req DiscoverRequest, each func(D
 }
 
 func (r *Rotator) discover(ctx context.Context, tenant string, expiring time.Duration, each func(DiscoverStep) error) error {
-	until := time.Now().Add(expiring)
+	until := r.now().Add(expiring)
 	late := func(c FoundCredential) bool {
 		return expiring > 0 && (c.NotAfter.IsZero() || c.NotAfter.After(until))
 	}
 	read := 0
-	return r.registered(ctx, tenant, func(page InventoryPage) error {
+	return r.registered(ctx, tenant, false, func(page InventoryPage) error {
 		read += page.Read
 		if err := each(DiscoverStep{Tenant: tenant, Read: read, Waiting: page.Waiting}); err != nil {
 			return err
@@ -103,15 +103,44 @@ func (r *Rotator) discover(ctx context.Context, tenant string, expiring time.Dur
 	})
 }
 
-// registered lists a tenant whose hosts are the ones that the store knows.
-func (r *Rotator) registered(ctx context.Context, tenant string, each func(InventoryPage) error) error {
+// registered lists a tenant whose hosts are the ones that the store knows. A tenant is
+// listed once at a time, so that it takes the memory of one answer at most; who comes
+// second is refused or, with wait, waits.
+func (r *Rotator) registered(ctx context.Context, tenant string, wait bool, each func(InventoryPage) error) error {
 	if r.settings().Inventory == nil {
 		return refusedf("this program has no way to list a tenant")
 	}
 	if err := r.checkHosts(ctx, tenant); err != nil {
 		return err
 	}
+	free := r.listingOf(tenant)
+	select {
+	case free <- struct{}{}:
+	default:
+		if !wait {
+			return refusedf("tenant %s is being listed already, by another command or the regular inspection; try again when that has ended", tenant)
+		}
+		select {
+		case free <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	defer func() { <-free }()
 	return r.settings().Inventory.Registered(ctx, tenant, each)
+}
+
+// listingOf is the place in which who lists a tenant puts something.
+func (r *Rotator) listingOf(tenant string) chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.listings == nil {
+		r.listings = map[string]chan struct{}{}
+	}
+	if r.listings[tenant] == nil {
+		r.listings[tenant] = make(chan struct{}, 1)
+	}
+	return r.listings[tenant]
 }
 
 // trackedAs returns the app that a registration is tracked as, with its open

@@ -65,14 +65,14 @@ func (e *endings) noteForeign(since, now time.Time, app *App, f Foreign) {
 
 // events tells of them: one for each foreign credential of a tracked app, one
 // for all others.
-func (e *endings) events(tenant string, now time.Time) []Event {
+func (e *endings) events(r *Rotator, tenant string, now time.Time) []Event {
 	var events []Event
 	for _, f := range e.apps {
 		summary := fmt.Sprintf("app %s: the %s, which rotate does not replace, ends on %s", f.app.Name, f.text, f.notAfter.Format(time.DateOnly))
 		if f.stage == StageExpired {
 			summary = fmt.Sprintf("app %s: the %s, which rotate does not replace, has ended", f.app.Name, f.text)
 		}
-		event := newEvent(f.app, nil, EventExpiring, endingSeverity(f.notAfter, now), summary, "replace it where it is used, or remove it in the Entra portal")
+		event := r.newEvent(f.app, nil, EventExpiring, endingSeverity(f.notAfter, now), summary, "replace it where it is used, or remove it in the Entra portal")
 		event.Old = nil
 		events = append(events, f.dated(event, now))
 	}
@@ -87,7 +87,7 @@ func (e *endings) events(tenant string, now time.Time) []Event {
 	if e.count == 1 {
 		count = "1 credential"
 	}
-	event := newEvent(nil, nil, EventExpiring, endingSeverity(e.first[0].notAfter, now),
+	event := r.newEvent(nil, nil, EventExpiring, endingSeverity(e.first[0].notAfter, now),
 		fmt.Sprintf("tenant %s: %s of apps that are not rotated end: %s", tenant, count, joinSome(names, e.count)),
 		"see all of them: rotate discover --tenant "+tenant+" --expiring "+days(slices.Max(append([]time.Duration{day}, e.stages...))))
 	event.Tenant = tenant

@@ -23,6 +23,15 @@ type turn struct {
 	// its last sign-in with it, zero if there was none, at signedIn.
 	looked, signedIn time.Time
 	signIn           SignIn
+	// at is the newest time of Entra that an answer carried, at the host's time local.
+	at, local time.Time
+	// accepts are the pairs that a sign-in of this turn showed to be accepted, when;
+	// places and listing are what it saw last.
+	accepts map[Thumbprint]time.Time
+	places  map[string]Target
+	// asked tells that the confirmation hook exited 0 in this turn.
+	asked   bool
+	listing *Listing
 	// had is what the upload's sign-in with a pair of ours showed.
 	had earlierSignIn
 	// learnt is what [turn.learn] left for the next record.
@@ -192,7 +201,7 @@ func (t *turn) refresh(ctx context.Context) error {
 
 // held tells until when a pause or a closed window holds the next step.
 func (t *turn) held(state *State) (*wait, error) {
-	now := time.Now()
+	now := t.now()
 	lastSafe := t.lastSafe()
 	for _, until := range []time.Time{state.PausedUntil, t.app.PausedUntil} {
 		if end := pauseEnd(until, lastSafe); now.Before(end) {
@@ -256,11 +265,12 @@ func (t *turn) record(ctx context.Context, what string, change func(rec *Records
 		}
 		rec.Rotation.Seq++
 		if what != "" {
-			rec.Audit = append(rec.Audit, t.audit(rec, what, time.Now().UTC()))
+			rec.Audit = append(rec.Audit, t.audit(rec, what, t.now().UTC()))
 		}
 		if rec.Rotation.Phase.IsEnd() {
 			rec.App.Rotation = ""
 		}
+		keepConsumers(rec.App, rec.Rotation)
 		t.app, t.rot = *rec.App, *rec.Rotation
 		return nil
 	})
@@ -321,7 +331,7 @@ func (t *turn) reach(ctx context.Context, phase Phase, change func(rec *Records)
 
 // reached is the change of the records that reaching a phase makes.
 func (t *turn) reached(phase Phase, change func(rec *Records)) func(rec *Records) {
-	now := time.Now().UTC()
+	now := t.now().UTC()
 	return func(rec *Records) {
 		rot := rec.Rotation
 		rot.Phase = phase
@@ -361,7 +371,7 @@ const brakeAfter = 3
 
 // fail records a failure: the phase stays, the next try is set.
 func (t *turn) fail(ctx context.Context, f *Failure) error {
-	now := time.Now().UTC()
+	now := t.now().UTC()
 	f, attempts := t.passing(f, now)
 	old := t.rot.Trouble
 	known := old != nil && old.Class == f.Class && old.Reason == f.Reason
@@ -369,7 +379,7 @@ func (t *turn) fail(ctx context.Context, f *Failure) error {
 	if t.rot.Old != nil && t.rot.Phase != PhaseConfirmed {
 		left = t.rot.Old.NotAfter.Sub(now)
 	}
-	retryAt := now.Add(retryIn(f, attempts, left, spread()))
+	retryAt := now.Add(retryIn(f, attempts, left, t.r.spread()))
 	uploaded := t.rot.Phase != PhasePlanned && t.rot.Phase != PhaseConfirmed
 	if !known {
 		level := slog.LevelWarn
@@ -402,14 +412,14 @@ func (t *turn) fail(ctx context.Context, f *Failure) error {
 			rec.Events = append(rec.Events, t.event(EventRotationFailed, SeverityWarning, f.Message, f.Next))
 		}
 		if f.Class == ClassFix && uploaded {
-			brake(rec, t.app.Name, now)
+			t.r.brake(rec, t.app.Name, now)
 		}
 	})
 }
 
 // brake counts apps that fail as fix after their upload and stops unasked
 // starts at the third in a row.
-func brake(rec *Records, app string, now time.Time) {
+func (r *Rotator) brake(rec *Records, app string, now time.Time) {
 	if slices.Contains(rec.State.FixStreak, app) {
 		return
 	}
@@ -420,7 +430,7 @@ func brake(rec *Records, app string, now time.Time) {
 	rec.State.Stopped = fmt.Sprintf("%d apps in a row failed after their upload (%s): nothing starts unasked until \"rotate resume --all\"",
 		brakeAfter, strings.Join(rec.State.FixStreak, ", "))
 	rec.State.StoppedAt = now
-	rec.Events = append(rec.Events, newEvent(rec.App, nil, EventStopped, SeverityCritical, rec.State.Stopped,
+	rec.Events = append(rec.Events, r.newEvent(rec.App, nil, EventStopped, SeverityCritical, rec.State.Stopped,
 		"look at these apps with \"rotate status\", then type \"rotate resume --all\""))
 }
 
@@ -433,7 +443,7 @@ func thumbprintOf(c *Credential) Thumbprint {
 
 // event builds an event about this rotation.
 func (t *turn) event(kind EventKind, severity Severity, summary, next string) Event {
-	return newEvent(&t.app, &t.rot, kind, severity, summary, next)
+	return t.r.newEvent(&t.app, &t.rot, kind, severity, summary, next)
 }
 
 // change is one transaction on an app's records, or with an empty name on the
@@ -443,7 +453,10 @@ func (r *Rotator) change(ctx context.Context, app string, change func(rec *Recor
 		if err := change(rec); err != nil {
 			return err
 		}
-		r.tend(rec, time.Now().UTC())
+		if rec.App != nil {
+			keepConsumers(rec.App, rec.Rotation)
+		}
+		r.tend(rec, r.now().UTC())
 		rec.Events = append(rec.Events, rec.repeats...)
 		if rec.App != nil {
 			rec.Wakes = r.wakes(rec.App, rec.Rotation)
@@ -517,5 +530,23 @@ func (t *turn) access(pair KeyPair) Access {
 	if t.app.Mode == ModeSelf {
 		a.As = pair
 	}
+	a.Proofs = t.known.proofs()
+	if t.isFresh(pair) {
+		a.Proofs = a.Proofs[:1] // a refusal is lag, and says nothing about the form
+	}
 	return a
+}
+
+// isFresh reports whether a pair of ours was added so short a while ago that it may not
+// sign proofs yet.
+func (t *turn) isFresh(pair KeyPair) bool {
+	if pair.IsZero() {
+		return false
+	}
+	thumbprint, late := pair.Thumbprint(), t.known.acceptedLate()
+	if thumbprint == t.rot.New.ThumbprintSHA256 {
+		return t.now().Sub(t.rot.PhaseAt[PhaseUploaded]) < late
+	}
+	e := t.ledger().entry(thumbprint)
+	return e != nil && !e.AddedAt.IsZero() && t.now().Sub(e.AddedAt) < late
 }

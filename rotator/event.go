@@ -73,6 +73,12 @@ const (
 	EventKeyIDUnknown EventKind = "key_id_unknown"
 	// EventTenantFactChanged tells that a tenant does not do what was verified.
 	EventTenantFactChanged EventKind = "tenant_fact_changed"
+	// EventInspectionOverdue tells that a tenant was not inspected for long, so that
+	// credentials of others there are not noticed.
+	EventInspectionOverdue EventKind = "inspection_overdue"
+	// EventKeysTaken tells that private keys left the store in a form that somebody can
+	// open: an export, a package of a hand-off, a backup to another recipient.
+	EventKeysTaken EventKind = "keys_taken"
 	// EventRecovered tells that what an earlier event told of is over.
 	EventRecovered EventKind = "recovered"
 	// EventStopped tells that nothing starts unasked before a person resumes.
@@ -91,7 +97,7 @@ func EventKinds() []EventKind {
 	return []EventKind{
 		EventExpiring, EventRotationStarted, EventRotated, EventRotationFailed, EventRolledBack, EventHandOffReady,
 		EventHandOffOverdue, EventForeignCredential, EventCertificateMissing, EventRenewalAtRisk, EventNoDelivery,
-		EventOldCertificateInUse, EventRemovalUnconfirmed, EventRemoved, EventKeyIDUnknown, EventTenantFactChanged, EventRecovered, EventStopped,
+		EventOldCertificateInUse, EventRemovalUnconfirmed, EventRemoved, EventKeyIDUnknown, EventTenantFactChanged, EventKeysTaken, EventInspectionOverdue, EventRecovered, EventStopped,
 		EventChannelFailing, EventStoreFailing, EventTest,
 	}
 }

@@ -80,23 +80,23 @@ func (t *turn) evidence(ctx context.Context, at time.Time) (*wait, error) {
 	if end := t.oldEnds(); end.After(at) {
 		until = earlier(until, end.Add(time.Second))
 	}
-	if now := time.Now().UTC(); until.Sub(now) < time.Minute {
+	if now := t.now().UTC(); until.Sub(now) < time.Minute {
 		until = now.Add(time.Minute)
 	}
 	return &wait{WaitingEvidence, until}, nil
 }
 
-// replaced lists the keys that are about to be removed and that the consumer may
+// replaced lists the certificates that are about to be removed and that the consumer may
 // still need: ours, unless it was given up or has ended, and those of others that a
-// person told to remove. An ID is empty where nobody could tell it.
-func (t *turn) replaced(at time.Time) []KeyID {
-	var list []KeyID
+// person told to remove. A key ID is empty where nobody could tell it.
+func (t *turn) replaced(at time.Time) []*Credential {
+	var list []*Credential
 	if old := t.rot.Old; old != nil && !old.isLeaving() && !old.GivenUp && !at.After(old.NotAfter) {
-		list = append(list, old.KeyID)
+		list = append(list, old)
 	}
-	for _, k := range t.rot.Told {
-		if !k.isLeaving() && !at.After(k.NotAfter) {
-			list = append(list, k.KeyID)
+	for i := range t.rot.Told {
+		if k := &t.rot.Told[i]; !k.isLeaving() && !at.After(k.NotAfter) {
+			list = append(list, &k.Credential)
 		}
 	}
 	return list
@@ -115,7 +115,7 @@ func (t *turn) oldEnds() time.Time {
 func (t *turn) quiet() time.Duration { return max(t.policy.Overlap, evidenceQuiet) }
 
 // lookUp reads the log. The error is that of a log which is down for a while.
-func (t *turn) lookUp(ctx context.Context, replaced []KeyID, at time.Time) (Evidence, error) {
+func (t *turn) lookUp(ctx context.Context, replaced []*Credential, at time.Time) (Evidence, error) {
 	found := Evidence{AskedAt: at.UTC()}
 	if t.rot.Evidence != nil {
 		found.Since = t.rot.Evidence.Since
@@ -124,7 +124,7 @@ func (t *turn) lookUp(ctx context.Context, replaced []KeyID, at time.Time) (Evid
 		found.Result, found.Note = EvidenceUnknown, "unknown: "+fmt.Sprintf(format, args...)
 		return found, nil
 	}
-	if slices.Contains(replaced, "") {
+	if slices.ContainsFunc(replaced, func(c *Credential) bool { return c.KeyID == "" }) {
 		return unknown("the key ID of the old certificate is not known")
 	}
 	since := t.rot.PhaseAt[PhaseConfirmed]
@@ -132,9 +132,9 @@ func (t *turn) lookUp(ctx context.Context, replaced []KeyID, at time.Time) (Evid
 		since = found.Since
 	}
 	var err error
-	for _, id := range replaced {
+	for _, c := range replaced {
 		var used time.Time
-		if used, err = t.lastUse(ctx, id, since); err != nil {
+		if used, err = t.lastUse(ctx, c, since); err != nil {
 			break
 		}
 		if used.After(found.OldUsedAt) {
@@ -142,7 +142,7 @@ func (t *turn) lookUp(ctx context.Context, replaced []KeyID, at time.Time) (Evid
 		}
 	}
 	if err == nil && t.rot.New.KeyID != "" {
-		found.NewUsedAt, err = t.lastUse(ctx, t.rot.New.KeyID, t.rot.PhaseAt[PhaseProven])
+		found.NewUsedAt, err = t.lastUse(ctx, &t.rot.New, t.rot.PhaseAt[PhaseProven])
 	}
 	if f := failureOf(err); err != nil {
 		passes := f.Class == ClassWait || f.Class == ClassRetry || f.Class == ClassClock
@@ -167,22 +167,45 @@ func (t *turn) lookUp(ctx context.Context, replaced []KeyID, at time.Time) (Evid
 
 // lastUse is the consumer's newest sign-in with a certificate; zero: there is none
 // since the instant. The log rounds to seconds.
-func (t *turn) lastUse(ctx context.Context, id KeyID, since time.Time) (time.Time, error) {
-	list, err := t.r.settings().Entra.SignIns(ctx, Access{Registration: t.app.registration()},
-		SignInQuery{KeyID: id, Since: since.Truncate(time.Second), Most: evidenceRead})
+func (t *turn) lastUse(ctx context.Context, c *Credential, since time.Time) (time.Time, error) {
+	list, err := t.logged(ctx, c, since)
 	if err != nil {
 		return time.Time{}, err
 	}
 	var last time.Time
 	for _, s := range list {
-		if s.ErrorCode != 0 && id == t.rot.New.KeyID {
+		if s.ErrorCode != 0 && c.KeyID == t.rot.New.KeyID {
 			continue // it tried, and got no token
 		}
-		if s.KeyID == id && s.At.After(last) && s.At.After(since) && !isOwn(&t.app, &t.rot, s) && !slices.Contains(t.ownIDs, s.ID) {
+		if t.known.shows(s, c) && s.At.After(last) && s.At.After(since) && !isOwn(&t.app, &t.rot, s) && !slices.Contains(t.ownIDs, s.ID) {
 			last = s.At
 		}
 	}
 	return last.UTC(), nil
+}
+
+// logged reads the log filtered by the certificate's key ID or, where that is not
+// possible or shows nothing at all, whole.
+func (t *turn) logged(ctx context.Context, c *Credential, since time.Time) ([]LoggedSignIn, error) {
+	as, q := Access{Registration: t.app.registration()}, SignInQuery{KeyID: c.KeyID, Since: since.Truncate(time.Second), Most: evidenceRead}
+	if !t.known.readsWholeLog() {
+		list, err := t.r.settings().Entra.SignIns(ctx, as, q)
+		if err != nil && failureOf(err).Class == ClassFix && reasonOf(err) == ReasonOther {
+			t.notes().Counted(CountLogNoFilter)
+		} else if err != nil {
+			return nil, err
+		}
+		if len(list) > 0 {
+			t.noteLogged(list[0])
+			return list, nil
+		}
+	}
+	q.KeyID = ""
+	list, err := t.r.settings().Entra.SignIns(ctx, as, q)
+	if i := slices.IndexFunc(list, func(s LoggedSignIn) bool { return s.ErrorCode == 0 }); i >= 0 {
+		t.noteLogged(list[i])
+	}
+	return list, err
 }
 
 // noteEvidence journals what the log showed, and tells of a certificate that is
@@ -197,7 +220,7 @@ func (t *turn) noteEvidence(ctx context.Context, found Evidence, at time.Time) e
 		rec.Rotation.Evidence = &found
 		if what != "" {
 			rec.Audit = append(rec.Audit, AuditEntry{
-				At: time.Now().UTC(), By: rec.Rotation.By, What: what, App: t.app.Name, Rotation: t.rot.ID,
+				At: t.now().UTC(), By: rec.Rotation.By, What: what, App: t.app.Name, Rotation: t.rot.ID,
 				Thumbprint: rec.Rotation.New.ThumbprintSHA256, OldThumbprint: thumbprintOf(rec.Rotation.Old),
 				Result: found.Result, Note: found.Note,
 			})

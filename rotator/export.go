@@ -10,11 +10,54 @@ import (
 func (r *Rotator) Record(ctx context.Context, entry AuditEntry) error {
 	ctx, cancel := lasting(ctx)
 	defer cancel()
-	entry.At = time.Now().UTC()
+	entry.At = r.now().UTC()
 	return r.write(ctx, "", func(rec *Records) error {
 		rec.Audit = append(rec.Audit, entry)
 		return nil
 	})
+}
+
+// RecordTaken is [Rotator.Record] for a copy of all private keys in a form that somebody
+// can open, with an alert about it.
+func (r *Rotator) RecordTaken(ctx context.Context, entry AuditEntry) error {
+	ctx, cancel := lasting(ctx)
+	defer cancel()
+	entry.At = r.now().UTC()
+	return r.write(ctx, "", func(rec *Records) error {
+		rec.Audit = append(rec.Audit, entry)
+		rec.Events = append(rec.Events, r.newEvent(nil, nil, EventKeysTaken, SeverityWarning,
+			fmt.Sprintf("%s took the private keys of all apps (%s, %s)", entry.By, entry.What, entry.Note),
+			"if no administrator expected that, treat all keys as known to others: docs/recovery.md"))
+		return nil
+	})
+}
+
+// takenEvent alerts that the key pair of an app was given to somebody.
+func (r *Rotator) takenEvent(app *App, rot *Rotation, c *Credential, by, what string) Event {
+	which := "current"
+	if rot != nil && c.ThumbprintSHA256 == rot.New.ThumbprintSHA256 {
+		which = "next"
+	}
+	return r.newEvent(app, rot, EventKeysTaken, SeverityWarning,
+		fmt.Sprintf("%s took the private key of %s (%s; certificate %s)", by, app.Name, what, c.ThumbprintSHA1),
+		"if no administrator expected that, replace the key: rotate now "+app.Name+" --compromised "+which)
+}
+
+// BackupProof is what was found when a backup was read again.
+type BackupProof struct {
+	StoreID string
+	At      time.Time
+	// To are the recipients.
+	To []string
+	// Apps and Pairs in it.
+	Apps, Pairs int
+	// Sealed counts the pairs that were ever sealed in the store.
+	Sealed uint64
+	// Counts tells that its pairs count as backed up: it is sealed to the recovery
+	// recipient, or the store has none.
+	Counts bool
+	// SHA256 of it, lower-case hex.
+	SHA256 string
 }
 
 // ExportRequest asks for a key pair of an app.
@@ -78,7 +121,21 @@ func (r *Rotator) Export(ctx context.Context, name string, req ExportRequest, by
 	if err != nil || opened.Thumbprint() != c.ThumbprintSHA256 {
 		return Exported{}, fmt.Errorf("app %s: the pair encoded as %q does not open again: %w", name, req.Encoding, err)
 	}
-	return e, r.Record(ctx, AuditEntry{
-		By: by, What: "key pair exported", App: name, Thumbprint: c.ThumbprintSHA256, Note: which + ", encoding " + req.Encoding,
+	ctx, cancel := lasting(ctx)
+	defer cancel()
+	return e, r.change(ctx, name, func(rec *Records) error {
+		if rec.App == nil {
+			return fmt.Errorf("app %s: %w", name, ErrNotFound)
+		}
+		// Nobody knows where it goes.
+		rec.App.eachConsumer(func(to *Consumer) {
+			to.mayHold(c.ThumbprintSHA256)
+			to.announce(c.ThumbprintSHA256)
+		})
+		rec.Audit = append(rec.Audit, AuditEntry{
+			At: r.now().UTC(), By: by, What: "key pair exported", App: name, Thumbprint: c.ThumbprintSHA256, Note: which + ", encoding " + req.Encoding,
+		})
+		rec.Events = append(rec.Events, r.takenEvent(rec.App, nil, c, by, "key pair exported"))
+		return nil
 	})
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"iter"
 	"slices"
-	"time"
 )
 
 // Follow yields the rotation as it is now and after each change of its record,
@@ -19,7 +18,7 @@ func (r *Rotator) Follow(ctx context.Context, id string) iter.Seq2[Rotation, err
 func (r *Rotator) FollowRemovals(ctx context.Context, id string) iter.Seq2[Rotation, error] {
 	return r.follow(ctx, id, func(rot *Rotation) bool {
 		open := func(c Credential) bool { return !c.RemovalFrom.IsZero() }
-		return rot.Phase.IsEnd() && !slices.ContainsFunc(rot.Unconfirmed(time.Now()), open)
+		return rot.Phase.IsEnd() && !slices.ContainsFunc(rot.Unconfirmed(r.now()), open)
 	})
 }
 

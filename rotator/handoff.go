@@ -158,7 +158,7 @@ func (r *Rotator) HandOver(ctx context.Context, name string, req HandOverRequest
 	if show {
 		given.Password = pair.Password
 	}
-	now := time.Now().UTC()
+	now := r.now().UTC()
 	err = t.record(ctx, "", func(rec *Records) {
 		what := "hand-off fetched"
 		i := slices.IndexFunc(rec.Rotation.HandOvers, func(o HandOver) bool { return o.Thumbprint == h.Credential.ThumbprintSHA256 })
@@ -173,10 +173,17 @@ func (r *Rotator) HandOver(ctx context.Context, name string, req HandOverRequest
 			list[i].Shown++
 		}
 		rec.Rotation.HandOvers = list
+		rec.App.eachConsumer(func(c *Consumer) {
+			c.announce(h.Credential.ThumbprintSHA256)
+			if c.byWord() {
+				c.mayHold(h.Credential.ThumbprintSHA256)
+			}
+		})
 		rec.Audit = append(rec.Audit, AuditEntry{
 			At: now, By: by, What: what, App: name, Rotation: rec.Rotation.ID, Thumbprint: h.Credential.ThumbprintSHA256,
 			Note: "encoding " + req.Encoding,
 		})
+		rec.Events = append(rec.Events, r.takenEvent(rec.App, rec.Rotation, &h.Credential, by, what))
 	})
 	if err != nil {
 		return HandedOver{}, err
@@ -188,22 +195,9 @@ func (r *Rotator) HandOver(ctx context.Context, name string, req HandOverRequest
 	return given, nil
 }
 
-// mayHave reports whether the consumer can hold the pair at all: not while the
-// only way to it is a person who has not fetched it. Until somebody fetched the
-// new pair it holds the old one.
-func (t *turn) mayHave(pair Thumbprint) bool {
-	if old := t.rot.Old; old != nil && old.ThumbprintSHA256 == pair && !t.fetched(t.rot.New.ThumbprintSHA256) {
-		return true
-	}
-	if !t.app.handsOff() || slices.ContainsFunc(t.app.Deliveries, func(d Delivery) bool { return d.Kind != DeliverHandOff }) {
-		return true
-	}
-	return t.fetched(pair)
-}
-
-func (t *turn) fetched(pair Thumbprint) bool {
-	return slices.ContainsFunc(t.rot.HandOvers, func(o HandOver) bool { return o.Thumbprint == pair })
-}
+// mayHave reports whether a consumer can hold the pair at all: not while the only way
+// to it is a person who has not fetched it.
+func (t *turn) mayHave(pair Thumbprint) bool { return t.ledger().isHeld(pair) }
 
 // NextStep says what the person does that the rotation waits for; empty: it waits
 // for nobody.
@@ -233,12 +227,13 @@ func (t *turn) askPerson(rec *Records, c *Credential) {
 	if c == nil || t.rule() != ConfirmPerson && !t.app.handsOff() {
 		return
 	}
+	rec.App.eachConsumer(func(other *Consumer) { other.announce(c.ThumbprintSHA256) })
 	consumer := t.app.HandOff.Consumer
 	if consumer == "" {
 		consumer = "its consumer"
 	}
 	summary := fmt.Sprintf("the certificate %s (until %s) was delivered and waits for somebody to confirm that %s uses it", c.ThumbprintSHA1, c.NotAfter.Format(time.DateOnly), consumer)
-	next := fmt.Sprintf("see that %s uses it, then: rotate confirm %s %s", consumer, t.app.Name, c.code())
+	next := fmt.Sprintf("see that %s uses it, then: rotate confirm %s CODE", consumer, t.app.Name)
 	if t.app.handsOff() {
 		summary = fmt.Sprintf("the certificate %s (until %s) waits to be brought to %s by hand", c.ThumbprintSHA1, c.NotAfter.Format(time.DateOnly), consumer)
 		next = fmt.Sprintf("\"rotate handoff %s\" shows the steps; when %s uses it: rotate confirm %s CODE", t.app.Name, consumer, t.app.Name)
@@ -248,9 +243,4 @@ func (t *turn) askPerson(rec *Records, c *Credential) {
 			old.NotAfter.Format(time.DateOnly), lastSafeDate(old.NotAfter, t.policy).Format(time.DateOnly))
 	}
 	rec.Events = append(rec.Events, t.event(EventHandOffReady, SeverityWarning, summary, next))
-}
-
-// code is what a person types to confirm the certificate.
-func (c *Credential) code() string {
-	return string(c.ThumbprintSHA256[:min(codeDigits, len(c.ThumbprintSHA256))])
 }

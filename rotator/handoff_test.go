@@ -134,7 +134,7 @@ func TestHandOff(t *testing.T) {
 func TestHandOffUnconfirmed(t *testing.T) {
 	keys()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, options{spec: handOff})
+		w := newWorld(t, options{spec: handOff, left: 5 * 24 * time.Hour})
 		w.outage.Store(true) // the consumer will be left with an expired certificate
 		r, closeStore := w.rotator()
 		defer func() { closeStore(); w.checkTenant() }()

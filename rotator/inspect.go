@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -18,7 +19,10 @@ type Inspection struct {
 	At time.Time `json:"at,omitzero"`
 	// Tried is when the last one ended, and Error how it failed; empty: it worked.
 	Tried time.Time `json:"tried,omitzero"`
-	Error string    `json:"error,omitempty"`
+	// OverdueAt is when an alert said that the last one that worked is too old; zero:
+	// none did.
+	OverdueAt time.Time `json:"overdue_at,omitzero"`
+	Error     string    `json:"error,omitempty"`
 }
 
 // Listed is what was on an app besides ours, and whether ours was.
@@ -68,7 +72,7 @@ func (r *Rotator) Watch(ctx context.Context, tenant string, all bool, by string)
 		if !all {
 			what = "tenant no longer watched"
 		}
-		rec.Audit = append(rec.Audit, AuditEntry{At: time.Now().UTC(), By: by, What: what, Note: tenant})
+		rec.Audit = append(rec.Audit, AuditEntry{At: r.now().UTC(), By: by, What: what, Note: tenant})
 		return nil
 	})
 }
@@ -79,13 +83,27 @@ func (r *Rotator) inspectionWarnings(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	var warnings []string
+	warnings := r.blockWarnings()
 	for _, tenant := range slices.Sorted(maps.Keys(tenants)) {
-		if failed := tenants[tenant].Inspection.Error; failed != "" {
-			warnings = append(warnings, "the last inspection failed: "+failed)
+		known := tenants[tenant].Inspection
+		if known.Error != "" {
+			warnings = append(warnings, "the last inspection failed: "+known.Error)
+		}
+		if r.isOverdue(known, r.now()) {
+			warnings = append(warnings, "tenant "+tenant+" was last inspected on "+known.At.Format("2006-01-02 15:04 MST")+": credentials that appeared since are not noticed")
 		}
 	}
 	return warnings, nil
+}
+
+// isOverdue reports whether the last inspection that worked is older than two periods of
+// the schedule. One that never worked says so itself.
+func (r *Rotator) isOverdue(known Inspection, now time.Time) bool {
+	if r.InspectSchedule == nil || known.At.IsZero() {
+		return false
+	}
+	first := r.InspectSchedule.Next(known.At)
+	return now.After(r.InspectSchedule.Next(r.InspectSchedule.Next(first)))
 }
 
 // RunInspections inspects the tenants on their schedule until ctx is done.
@@ -95,7 +113,7 @@ func (r *Rotator) RunInspections(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
-	last := time.Now().Round(0)
+	last := r.now().Round(0)
 	if tenants, err := r.Store.Tenants(ctx); err == nil {
 		// What was due while nobody ran is done at once.
 		for _, tenant := range r.settings().Tenants {
@@ -106,7 +124,7 @@ func (r *Rotator) RunInspections(ctx context.Context) error {
 	}
 	for ctx.Err() == nil {
 		next := r.InspectSchedule.Next(last)
-		if now := time.Now().Round(0); now.Before(next) {
+		if now := r.now().Round(0); now.Before(next) {
 			nap := time.NewTimer(min(next.Sub(now), loopNap))
 			select {
 			case <-ctx.Done():
@@ -115,7 +133,7 @@ func (r *Rotator) RunInspections(ctx context.Context) error {
 			nap.Stop()
 			continue
 		}
-		last = time.Now().Round(0)
+		last = r.now().Round(0)
 		if err := r.Inspect(ctx); err != nil && ctx.Err() == nil {
 			r.log().WarnContext(ctx, "inspection failed", "err", err)
 		}
@@ -126,18 +144,41 @@ func (r *Rotator) RunInspections(ctx context.Context) error {
 // Inspect looks at every tenant once: it tells of credentials that appeared on
 // tracked apps or are gone from them, and of those that end and that nobody
 // replaces. Where a tenant may not be listed, it asks for each tracked app.
+//
+// Tenants do not wait for each other: each has a worker of its own and a time limit.
 func (r *Rotator) Inspect(ctx context.Context) error {
-	var failed []error
-	for _, tenant := range r.settings().Tenants {
-		if err := r.inspectTenant(ctx, tenant); err != nil {
-			failed = append(failed, err)
+	tenants := r.settings().Tenants
+	failed := make([]error, len(tenants))
+	free := make(chan struct{}, inspectedAtOnce)
+	var work sync.WaitGroup
+	for i, tenant := range tenants {
+		select {
+		case free <- struct{}{}:
+		case <-ctx.Done():
 		}
 		if ctx.Err() != nil {
-			return ctx.Err()
+			break
 		}
+		work.Go(func() {
+			defer func() { <-free }()
+			failed[i] = r.inspectTenant(ctx, tenant)
+		})
+	}
+	work.Wait()
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
 	return errors.Join(failed...)
 }
+
+const (
+	// inspectedAtOnce is how many tenants are inspected side by side: far more than will
+	// be slow at the same time.
+	inspectedAtOnce = 32
+	// inspectionTime is how long the inspection of one tenant may take. Graph lets the
+	// certificates of some 9,000 apps an hour be read one by one.
+	inspectionTime = 4 * time.Hour
+)
 
 // inspection is one look at one tenant.
 type inspection struct {
@@ -159,17 +200,19 @@ type inspection struct {
 	ending  endings
 }
 
-func (r *Rotator) inspectTenant(ctx context.Context, tenant string) error {
+func (r *Rotator) inspectTenant(whole context.Context, tenant string) error {
+	ctx, cancelTime := context.WithTimeout(whole, inspectionTime)
+	defer cancelTime()
 	before, err := r.Store.Tenant(ctx, tenant)
 	if err != nil {
 		return err
 	}
 	known := before.Inspection
 	in := &inspection{
-		r: r, tenant: tenant, now: time.Now().UTC(), since: known.At, watch: known.WatchAll,
+		r: r, tenant: tenant, now: r.now().UTC(), since: known.At, watch: known.WatchAll,
 		met: map[string]bool{}, byIdentity: true, ending: endings{stages: r.stages()},
 	}
-	err = r.registered(ctx, tenant, func(page InventoryPage) error { return in.page(ctx, page) })
+	err = r.registered(ctx, tenant, true, func(page InventoryPage) error { return in.page(ctx, page) })
 	unlisted := ""
 	if f := failureOf(err); f != nil && f.Class == ClassFix {
 		in.byIdentity, in.doubtful, in.ending = false, nil, endings{stages: r.stages()}
@@ -187,8 +230,11 @@ func (r *Rotator) inspectTenant(ctx context.Context, tenant string) error {
 	if err == nil {
 		err = in.preflights(ctx)
 	}
+	if whole.Err() != nil {
+		return whole.Err()
+	}
 	if ctx.Err() != nil {
-		return ctx.Err()
+		err = fmt.Errorf("tenant %s: it was not read to its end within %s", tenant, inspectionTime)
 	}
 	lasts, cancel := lasting(ctx)
 	defer cancel()
@@ -200,9 +246,19 @@ func (r *Rotator) inspectTenant(ctx context.Context, tenant string) error {
 		of.Inspection.Tried = in.now
 		if err != nil {
 			of.Inspection.Error = err.Error()
+			if r.isOverdue(of.Inspection, r.now()) && of.Inspection.OverdueAt.IsZero() {
+				of.Inspection.OverdueAt = in.now
+				rec.Events = append(rec.Events, r.newEvent(nil, nil, EventInspectionOverdue, SeverityWarning,
+					fmt.Sprintf("tenant %s was last inspected on %s, so credentials that appeared since are not noticed: %s", tenant, of.Inspection.At.Format("2006-01-02 15:04 MST"), err),
+					"find out why the tenant does not answer: rotate discover --tenant "+tenant))
+			}
 		} else {
+			if !of.Inspection.OverdueAt.IsZero() {
+				rec.Events = append(rec.Events, r.newEvent(nil, nil, EventRecovered, SeverityInfo, "tenant "+tenant+" is inspected again", ""))
+				of.Inspection.OverdueAt = time.Time{}
+			}
 			of.Inspection.At, of.Inspection.Error = in.now, unlisted
-			rec.Events = append(rec.Events, in.ending.events(tenant, in.now)...)
+			rec.Events = append(rec.Events, in.ending.events(r, tenant, in.now)...)
 		}
 		return nil
 	})
@@ -250,7 +306,7 @@ func (in *inspection) askEach(ctx context.Context) error {
 		}
 		if err != nil {
 			in.r.log().DebugContext(ctx, "app cannot be inspected", "app", app.Name, "err", err)
-			return ctx.Err()
+			return errors.Join(ctx.Err(), in.r.signInAgain(ctx, app))
 		}
 		var rot *Rotation
 		if app, rot, err = in.r.trackedAs(ctx, in.tenant, app.ClientID); app == nil || err != nil {
@@ -423,7 +479,7 @@ func (in *inspection) settle(ctx context.Context) error {
 	apps := in.doubtful
 	var absence Absence
 	for len(apps) > 0 {
-		absence = absence.missed(time.Now().UTC())
+		absence = absence.missed(in.r.now().UTC())
 		var still []string
 		for _, name := range apps {
 			doubtful, err := in.again(ctx, name, absence.isAbsent())
@@ -519,7 +575,7 @@ func (in *inspection) record(ctx context.Context, name string, got reading, sett
 			d.gone = nil
 		}
 		tell := func(kind EventKind, severity Severity, summary, next string) {
-			rec.Events = append(rec.Events, newEvent(app, nil, kind, severity, summary, next))
+			rec.Events = append(rec.Events, in.r.newEvent(app, nil, kind, severity, summary, next))
 		}
 		byKey := slices.DeleteFunc(slices.Clone(d.appeared), Foreign.IsFederated)
 		federated := slices.DeleteFunc(slices.Clone(d.appeared), func(f Foreign) bool { return !f.IsFederated() })
@@ -556,7 +612,7 @@ func (in *inspection) record(ctx context.Context, name string, got reading, sett
 			}
 		}
 		app.Listed = next
-		revive(rec, func(m *Removal) bool {
+		in.r.revive(rec, func(m *Removal) bool {
 			return slices.ContainsFunc(got.found, func(c FoundCredential) bool { return c.Kind == FoundCertificate && m.Carries(c.KeyID, c.Thumbprint) })
 		}, in.now)
 		return nil

@@ -9,6 +9,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/big"
 	"strings"
@@ -80,10 +81,10 @@ func CredentialOf(der []byte) (Credential, error) {
 	}, nil
 }
 
-// NewCertificate makes a self-signed certificate (DER) for the key. The dates
-// are cut to whole seconds, UTC.
-func NewCertificate(key *rsa.PrivateKey, commonName string, notBefore, notAfter time.Time) ([]byte, error) {
-	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
+// NewCertificate makes a self-signed certificate (DER) for the key, with a serial
+// number from random. The dates are cut to whole seconds, UTC.
+func NewCertificate(random io.Reader, key *rsa.PrivateKey, commonName string, notBefore, notAfter time.Time) ([]byte, error) {
+	serial, err := rand.Int(random, new(big.Int).Lsh(big.NewInt(1), 127))
 	if err != nil {
 		return nil, fmt.Errorf("make serial number: %w", err)
 	}
@@ -97,7 +98,7 @@ func NewCertificate(key *rsa.PrivateKey, commonName string, notBefore, notAfter 
 		BasicConstraintsValid: true,
 		SignatureAlgorithm:    x509.SHA256WithRSA,
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	der, err := x509.CreateCertificate(random, template, template, &key.PublicKey, key)
 	if err != nil {
 		return nil, fmt.Errorf("make certificate: %w", err)
 	}

@@ -27,13 +27,14 @@ func (t *turn) see(ctx context.Context, as KeyPair) (sight, error) {
 	// The certificates themselves are asked for only where the KeyID is not
 	// known: that reading is limited to 150 a minute.
 	withKeys := t.rot.New.KeyID == "" && t.rot.Upload.Sends > 0
-	listing, err := t.r.settings().Entra.Keys(ctx, t.access(as), withKeys)
+	listing, err := t.keys(ctx, as, withKeys)
 	if t.app.Mode == ModeSelf && reasonOf(err) == ReasonForbidden {
 		return sight{}, t.record(ctx, "", func(rec *Records) { rec.Rotation.Unreadable = true })
 	}
 	if err != nil {
 		return sight{}, err
 	}
+	t.r.noteClock(t.app.Tenant, listing.At)
 	s := sight{readable: true, listing: listing}
 	for _, e := range listing.Entries {
 		if t.isNew(e) {
@@ -41,6 +42,7 @@ func (t *turn) see(ctx context.Context, as KeyPair) (sight, error) {
 		}
 	}
 	t.noteListed(s.present)
+	t.comeBack(listing.shows)
 	if err := t.remember(ctx, &s); err != nil {
 		return sight{}, err
 	}
@@ -52,7 +54,7 @@ func (t *turn) see(ctx context.Context, as KeyPair) (sight, error) {
 // was seen and is absent by the rule is reported: nobody should find out by an
 // outage that something else took it away.
 func (t *turn) remember(ctx context.Context, s *sight) error {
-	now := time.Now().UTC()
+	now := t.now().UTC()
 	listed := make([]KeyID, 0, len(s.listing.Entries))
 	for _, e := range s.listing.Entries {
 		listed = append(listed, e.KeyID)
@@ -102,8 +104,8 @@ func (t *turn) remember(ctx context.Context, s *sight) error {
 // was seen must be durable before a replacement, and a reading that lags may not
 // show it again.
 func (t *turn) mayAddKey(until time.Time) bool {
-	return t.app.Mode == ModeSelf || slices.ContainsFunc(t.own(), func(c *Credential) bool {
-		return !c.isLeaving() && !c.GivenUp && until.Before(c.NotAfter)
+	return t.app.Mode == ModeSelf || slices.ContainsFunc(t.ledger().list, func(e entry) bool {
+		return e.role != roleNext && !e.isLeaving() && !e.GivenUp && until.Before(e.NotAfter)
 	})
 }
 
@@ -119,12 +121,10 @@ func (t *turn) isNew(e Entry) bool {
 	return t.rot.Upload.RequestedKeyID != "" && e.KeyID == t.rot.Upload.RequestedKeyID
 }
 
-// setKeyID notes the KeyID of the new certificate wherever it is described.
+// setKeyID notes the KeyID of the new certificate wherever it is described. Entra said
+// it.
 func setKeyID(rec *Records, id KeyID) {
-	rec.Rotation.New.KeyID = id
-	if c := rec.App.Current; c != nil && c.ThumbprintSHA256 == rec.Rotation.New.ThumbprintSHA256 {
-		c.KeyID = id
-	}
+	eachCopy(rec, rec.Rotation.New.ThumbprintSHA256, func(c *Credential) { c.KeyID, c.KeyIDByHand = id, false })
 }
 
 // entryName is the display name of our entries: NAME (rotate STORE/ROTATION).
@@ -164,19 +164,10 @@ func (t *turn) strangers(ctx context.Context, listing Listing) error {
 
 // isOurs reports whether the entry is one that the app's records name.
 func (t *turn) isOurs(e Entry) bool {
-	ours := []*Credential{t.app.Current, t.app.Previous, t.rot.Old, &t.rot.New}
-	for i := range t.app.Former {
-		ours = append(ours, &t.app.Former[i])
+	is := func(c *Credential) bool {
+		return c.KeyID != "" && c.KeyID == e.KeyID || e.Thumbprint != "" && e.Thumbprint == c.ThumbprintSHA256
 	}
-	for i := range t.rot.Extra {
-		ours = append(ours, &t.rot.Extra[i])
-	}
-	for i := range t.app.Orphans {
-		ours = append(ours, &t.app.Orphans[i].Credential)
-	}
-	return slices.ContainsFunc(ours, func(c *Credential) bool {
-		return c != nil && (c.KeyID != "" && c.KeyID == e.KeyID || e.Thumbprint != "" && e.Thumbprint == c.ThumbprintSHA256)
-	})
+	return is(&t.rot.New) || slices.ContainsFunc(t.ledger().list, func(o entry) bool { return is(&o.Credential) })
 }
 
 // lookEvery bounds how often a waiting rotation is compared with Entra.
@@ -186,7 +177,7 @@ const lookEvery = time.Minute
 // still accepted. It returns a wait while that is in doubt, and ends or stops
 // the rotation when it is gone.
 func (t *turn) look(ctx context.Context) (*wait, error) {
-	now := time.Now().UTC()
+	now := t.now().UTC()
 	if t.isRecent(t.looked) && t.rot.Missing.IsZero() {
 		return nil, nil //nolint:nilnil // the step before has just looked
 	}
@@ -251,7 +242,7 @@ func (rot *Rotation) isReached() bool {
 const recent = 10 * time.Second
 
 func (t *turn) isRecent(at time.Time) bool {
-	age := time.Since(at)
+	age := t.now().Sub(at)
 	return age >= 0 && age < recent
 }
 
@@ -259,7 +250,7 @@ func (t *turn) isRecent(at time.Time) bool {
 func (t *turn) accepted(ctx context.Context, pair KeyPair) (bool, error) {
 	got, err := t.cold(ctx, pair, nil)
 	if err == nil && pair.Thumbprint() == t.rot.New.ThumbprintSHA256 {
-		t.signIn, t.signedIn = got, time.Now()
+		t.signIn, t.signedIn = got, t.now()
 	}
 	if reason := reasonOf(err); reason == ReasonNotRegistered {
 		return false, nil
@@ -290,7 +281,7 @@ func (t *turn) vanish(ctx context.Context) error {
 	next := "if nobody removed it on purpose: rotate now " + t.app.Name + " --force"
 	return t.enter(ctx, PhaseRolledBack, func(rec *Records) {
 		rec.Rotation.Outcome = summary
-		rec.Rotation.Back = &Back{By: "schedule", At: time.Now().UTC(), From: t.rot.Phase, Reason: "vanished"}
+		rec.Rotation.Back = &Back{By: "schedule", At: t.now().UTC(), From: t.rot.Phase, Reason: "vanished"}
 		t.dropNew(rec)
 		rec.App.Hold = "the last new certificate vanished from Entra; " + next
 		rec.Events = append(rec.Events, t.event(EventCertificateMissing, SeverityWarning, summary, next))
@@ -307,7 +298,7 @@ func (t *turn) missing(ctx context.Context) error {
 		return f
 	}
 	err := t.record(ctx, "certificate missing", func(rec *Records) {
-		rec.Rotation.Missing = time.Now().UTC()
+		rec.Rotation.Missing = t.now().UTC()
 		rec.Rotation.Trouble = &Trouble{Class: f.Class, Reason: f.Reason, Message: f.Message} // told by this event
 		rec.Events = append(rec.Events, t.event(EventCertificateMissing, SeverityCritical, f.Message, f.Next))
 	})
@@ -321,6 +312,9 @@ func (t *turn) missing(ctx context.Context) error {
 // while, then forgotten.
 func (t *turn) dropNew(rec *Records) {
 	c := rec.Rotation.New
-	c.ForgetAt = time.Now().UTC().Add(t.policy.KeepPrevious)
+	if !rec.Rotation.mayBeUploaded() {
+		c.RemovedAt = t.now().UTC() // it never was there
+	}
+	c.ForgetAt = t.now().UTC().Add(t.policy.KeepPrevious)
 	rec.App.Former = append(rec.App.Former, c)
 }

@@ -29,6 +29,14 @@ type Store interface {
 	// Due returns up to limit entries of one kind with At not after the instant,
 	// earliest first. Its cost follows the number it returns.
 	Due(ctx context.Context, kind WakeKind, until time.Time, limit int) ([]Wake, error)
+	// DueAfter is Due of the entries that come behind one, which need not be there: by
+	// their time, and at the same time by app. It begins with an entry without a time.
+	DueAfter(ctx context.Context, after Wake, until time.Time, limit int) ([]Wake, error)
+	// CountDue counts what Due returns without a limit, without keeping it.
+	CountDue(ctx context.Context, kind WakeKind, until time.Time) (int, error)
+	// Count returns how many entries of one kind there are. It is cheap, however many
+	// there are.
+	Count(ctx context.Context, kind WakeKind) (int, error)
 	// NextDue returns the earliest entry of one kind; false if there is none.
 	NextDue(ctx context.Context, kind WakeKind) (Wake, bool, error)
 	// KeyPair unseals one; [ErrNotFound] if it is not (or no longer) held.
@@ -101,6 +109,11 @@ const (
 	WakeRemoval WakeKind = "removal"
 	// WakeAlert means: the app's alerts must be looked at.
 	WakeAlert WakeKind = "alert"
+	// WakeAttention is from when on a person should look at the app.
+	WakeAttention WakeKind = "attention"
+	// WakeIdle lists the apps for which nothing happens by itself: those that have no
+	// entry of the kinds start and continue, or whose rotation waits for a person.
+	WakeIdle WakeKind = "idle"
 )
 
 // Wake is one entry of the due index.
@@ -131,6 +144,8 @@ type State struct {
 	// Defaults is a digest of the policy defaults that the due index was built
 	// with.
 	Defaults string `json:"defaults,omitempty"`
+	// Renewal is how far the due index is that is being renewed; zero: it is not.
+	Renewal Renewal `json:"renewal,omitzero"`
 	// LastCheck is when the last check ended, and its failure if it had one.
 	LastCheck      time.Time `json:"last_check,omitzero"`
 	LastCheckError string    `json:"last_check_error,omitempty"`
@@ -138,6 +153,14 @@ type State struct {
 	LastGoodCheck time.Time `json:"last_good_check,omitzero"`
 	// Alerts are those of the whole store.
 	Alerts []Alert `json:"alerts,omitempty"`
+}
+
+// Renewal of the due index, which goes on after a restart.
+type Renewal struct {
+	// Defaults is the digest of those that it is renewed for.
+	Defaults string `json:"defaults"`
+	// After is the last app whose entries were renewed; empty: none yet.
+	After string `json:"after,omitempty"`
 }
 
 // HourlyStarts counts unasked starts: a count for each hour and no list of
@@ -189,8 +212,8 @@ type Entra interface {
 	// Federated reads the app's federated credentials, which Keys does not show. A
 	// Failure is "not known", never "none".
 	Federated(ctx context.Context, as Access) ([]FoundCredential, error)
-	// AddKey adds one certificate with a proof signed by pair proof. Entra chooses
-	// the KeyID; it is empty if the answer did not contain it.
+	// AddKey adds one certificate with a proof signed by pair proof, see Access.Proofs.
+	// Entra chooses the KeyID; it is empty if the answer did not contain it.
 	AddKey(ctx context.Context, as Access, proof KeyPair, add NewKey) (KeyID, error)
 	// PatchKeys adds one certificate by replacing the list: it reads the list,
 	// gives up with [ReasonStaleRead] if one of seen is not in it, and sends the
@@ -233,7 +256,26 @@ type Access struct {
 	// Admin is the token of an administrator, who then asks instead of both; empty:
 	// there is none.
 	Admin Token
+	// Proofs are the forms of a proof of possession that are tried in turn, the next one
+	// only if the one before was refused as a proof; nil: the usual one.
+	Proofs []ProofForm
 }
+
+// ProofForm is how a proof of possession names its certificate and is signed. All are
+// signed by the same key, for the same app and as long.
+type ProofForm string
+
+// Forms of proofs. The first three were seen accepted by live tenants.
+const (
+	// ProofUsual has kid and x5t, and RS256.
+	ProofUsual ProofForm = "usual"
+	// ProofX5T has x5t only, ProofKid kid only.
+	ProofX5T ProofForm = "x5t"
+	ProofKid ProofForm = "kid"
+	// ProofS256 has x5t#S256 only, ProofPS256 is the usual one with PS256.
+	ProofS256  ProofForm = "x5t_s256"
+	ProofPS256 ProofForm = "ps256"
+)
 
 // SignIn is what a token told.
 type SignIn struct {
@@ -312,12 +354,20 @@ type Deliverer interface {
 	// nothing the second time. A target that holds a certificate which is not
 	// among known, or something else, is not overwritten unless d.Replace.
 	Deliver(ctx context.Context, d Delivery, p Package) error
-	// Holds returns the thumbprint of the certificate that the target holds;
-	// empty if there is no target yet; [ErrCannotTell] if the kind has no way
-	// to look. passwords are tried in turn.
-	Holds(ctx context.Context, d Delivery, passwords []string) (Thumbprint, error)
+	// Holds returns what the target contains; zero if there is no target yet;
+	// [ErrCannotTell] if the kind has no way to look. passwords are tried in turn.
+	Holds(ctx context.Context, d Delivery, passwords []string) (Target, error)
 	// Confirm runs a hook that exits 0 when the consumer uses the pair.
 	Confirm(ctx context.Context, hook string, p Package) error
+}
+
+// Target is what a place was seen to contain.
+type Target struct {
+	// Thumbprint of the certificate in it; empty: there is nothing.
+	Thumbprint Thumbprint
+	// File is which very file it is: another one in its place has another, and so
+	// has one that was written since. Empty: that cannot be known.
+	File string
 }
 
 // Package is what a delivery brings.

@@ -29,7 +29,7 @@ func (r *Rotator) observe(ctx context.Context, app *App, spec AppSpec, added *Ad
 	current.Adopted = true
 	current.KeyID = KeyID(strings.ToLower(string(spec.KeyID)))
 	app.Current = &current
-	if now := time.Now(); now.After(current.NotAfter) {
+	if now := r.now(); now.After(current.NotAfter) {
 		added.Warnings = append(added.Warnings, "the certificate expired on "+current.NotAfter.Format(time.DateOnly))
 	}
 	// Without the private key nobody signs in as the app.
@@ -101,14 +101,4 @@ func alreadyTracked(name string) error {
 func watchedOnly(app *App) error {
 	return refusedf("app %s: it is only watched: nobody here holds its private key, so rotate can not replace its certificate; to have it rotated: rotate app add %s --tenant %s --client-id %s --pfx FILE, or --mode managed without a file",
 		app.Name, app.Name, app.Tenant, app.ClientID)
-}
-
-// isEnding reports whether a certificate that only a person can replace has
-// reached a stage of its end.
-func (r *Rotator) isEnding(app *App, now time.Time) bool {
-	if app.Mode != ModeMonitor || app.Current == nil {
-		return false
-	}
-	_, reached := ExpiryStage(r.stages(), app.Current.NotAfter, now)
-	return reached
 }

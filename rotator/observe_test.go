@@ -54,7 +54,8 @@ func TestWatchedOnly(t *testing.T) {
 		if _, err := r.Start(t.Context(), "new", rotator.StartRequest{Force: true}, "test"); !errors.Is(err, rotator.ErrRefused) || !strings.Contains(err.Error(), "--pfx") {
 			t.Errorf("start: %v; want a refusal that says how", err)
 		}
-		items, err := r.Plan(t.Context())
+		var items []rotator.PlanItem
+		err = r.Plan(t.Context(), func(item rotator.PlanItem) bool { items = append(items, item); return true })
 		if err != nil || !slices.ContainsFunc(items, func(i rotator.PlanItem) bool {
 			return i.App == "new" && strings.Contains(i.Action, "only watched") && i.At.IsZero() && i.LastSafeStart.IsZero()
 		}) {

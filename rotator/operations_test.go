@@ -72,7 +72,7 @@ func TestOperations(t *testing.T) {
 	}
 	for _, problem := range []string{
 		"the store cannot be written since", "the last good check was", "no good check was ever made",
-		"the last check failed", "late:", "needs a look:", "is not in force",
+		"the last check failed", "late:", "needs a look:", "not reloaded at",
 	} {
 		if !strings.Contains(text, problem) {
 			t.Errorf("docs/operations.md does not explain %q", problem)

@@ -1,6 +1,9 @@
 package rotator
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // transientTries is how often a refusal that is known to pass is tried before it
 // counts: at once and after 1, 3 and 8 minutes.
@@ -24,7 +27,7 @@ func (t *turn) passing(f *Failure, now time.Time) (*Failure, int) {
 	switch {
 	case f.Transient:
 		tries = transientTries
-	case f.Reason != ReasonAppNotFound && f.Reason != ReasonForbidden:
+	case !f.comesAndGoes():
 	case t.isYoung(now), old != nil && old.Reason == f.Reason && old.Class == ClassWait:
 		tries = manyAttempts
 	}
@@ -41,7 +44,7 @@ func (t *turn) passing(f *Failure, now time.Time) (*Failure, int) {
 
 // isYoung reports whether the app was made, or accepted by Entra, a short while ago.
 func (t *turn) isYoung(now time.Time) bool {
-	seen := []time.Time{t.had.at, t.signedIn, t.looked, t.rot.LookedAt, t.rot.Proof.LastAt}
+	seen := []time.Time{t.had.at, t.signedIn, t.looked, t.rot.LookedAt, t.rot.Proof.LastAt, t.r.acceptedAt(t.app.Name)}
 	if made := t.app.Created; made != nil {
 		seen = append(seen, made.At)
 	}
@@ -51,4 +54,29 @@ func (t *turn) isYoung(now time.Time) bool {
 		}
 	}
 	return false
+}
+
+// isYoung reports whether the app was made or added here a short while ago; when it is
+// added, it signs in.
+func (a *App) isYoung(now time.Time) bool {
+	return !a.AddedAt.IsZero() && now.Sub(a.AddedAt) < settlesWithin || a.Created != nil && now.Sub(a.Created.At) < settlesWithin
+}
+
+// askAgain asks for somebody who waits, up to four times within a quarter of a minute,
+// while the answer is one that is known to pass. young tells that the app was made, or
+// accepted, within the hour, or that nobody knows how long it has been there.
+func askAgain(ctx context.Context, young bool, ask func() error) error {
+	for try, wait := 1, time.Second; ; try, wait = try+1, 3*wait {
+		err := ask()
+		f := failureOf(err)
+		passes := err != nil && (f.Transient || young && f.comesAndGoes())
+		if !passes || try == transientTries || pause(ctx, wait) != nil {
+			return err
+		}
+	}
+}
+
+// comesAndGoes reports whether a young app gets such answers now and then.
+func (f *Failure) comesAndGoes() bool {
+	return f.Reason == ReasonAppNotFound || f.Reason == ReasonForbidden
 }

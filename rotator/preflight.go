@@ -79,6 +79,8 @@ type preflight struct {
 	// limit is the longest lifetime that a policy allows, where it may be read.
 	limit   time.Duration
 	limited bool
+	// listing is the app's list, where it could be read.
+	listing Listing
 }
 
 func (p *preflight) add(check string, severity Severity, next, format string, args ...any) {
@@ -89,7 +91,7 @@ func (p *preflight) look(ctx context.Context) error {
 	if p.app.Mode == ModeMonitor {
 		return nil // nothing of it is ever renewed here
 	}
-	now := time.Now()
+	now := p.r.now()
 	as := Access{Registration: p.app.registration()}
 	if p.app.Mode == ModeSelf {
 		if p.app.Current == nil {
@@ -109,13 +111,21 @@ func (p *preflight) look(ctx context.Context) error {
 			return fmt.Errorf("app %s: %w", p.app.Name, err)
 		}
 		as.As = pair
-		got, err := p.r.settings().Entra.SignIn(ctx, p.app.registration(), pair, nil)
+		var got SignIn
+		err = askAgain(ctx, p.app.isYoung(now), func() (err error) {
+			got, err = p.r.settings().Entra.SignIn(ctx, p.app.registration(), pair, nil)
+			return err
+		})
 		if err != nil {
 			return err
 		}
 		p.clock(now, got.At)
 	}
-	listing, err := p.r.settings().Entra.Keys(ctx, as, false)
+	var listing Listing
+	err := askAgain(ctx, p.app.Mode == ModeManaged && p.app.isYoung(now), func() (err error) {
+		listing, err = p.r.settings().Entra.Keys(ctx, as, false)
+		return err
+	})
 	switch reason := reasonOf(err); {
 	case reason == ReasonAppNotFound:
 		p.add("gone", SeverityCritical, failureOf(err).Next, "the app registration is not in Entra")
@@ -128,6 +138,7 @@ func (p *preflight) look(ctx context.Context) error {
 	case err != nil:
 		return err
 	default:
+		p.listing = listing
 		p.clock(now, listing.At)
 		p.room(listing)
 	}
@@ -163,7 +174,11 @@ func (p *preflight) rights(ctx context.Context, id ObjectID) error {
 	}
 	app := p.app.registration()
 	app.ObjectID = id
-	may, err := p.r.settings().Rights.Rights(ctx, app)
+	var may AppRights
+	err := askAgain(ctx, p.app.isYoung(p.r.now()), func() (err error) {
+		may, err = p.r.settings().Rights.Rights(ctx, app)
+		return err
+	})
 	switch {
 	case err != nil:
 		return err
@@ -217,16 +232,17 @@ func (p *preflight) record(rec *Records) error {
 	}
 	for _, problem := range p.problems {
 		if !slices.ContainsFunc(before, same(problem)) {
-			rec.Events = append(rec.Events, newEvent(app, nil, EventRenewalAtRisk, problem.Severity, "app "+app.Name+": the next renewal: "+problem.Message, problem.Next))
+			rec.Events = append(rec.Events, p.r.newEvent(app, nil, EventRenewalAtRisk, problem.Severity, "app "+app.Name+": the next renewal: "+problem.Message, problem.Next))
 		}
 	}
 	if len(before) > 0 && len(p.problems) == 0 {
-		rec.Events = append(rec.Events, newEvent(app, nil, EventRecovered, SeverityInfo, "app "+app.Name+": nothing stands in the way of the next renewal any more", ""))
+		rec.Events = append(rec.Events, p.r.newEvent(app, nil, EventRecovered, SeverityInfo, "app "+app.Name+": nothing stands in the way of the next renewal any more", ""))
 	}
 	if p.limited {
 		app.LifetimeLimit = p.limit
 	}
-	app.Preflight = &Preflight{At: time.Now().UTC(), Problems: p.problems}
+	app.Preflight = &Preflight{At: p.r.now().UTC(), Problems: p.problems}
+	p.r.revive(rec, p.listing.shows, app.Preflight.At)
 	return nil
 }
 

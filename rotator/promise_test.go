@@ -119,8 +119,9 @@ func TestP21ScheduleOfReload(t *testing.T) {
 // Where not even a rotation fits, none starts, and that is critical at once.
 func TestP7PolicyShorterThanOverlap(t *testing.T) {
 	slow := rotator.PolicyOverride{Prove: &rotator.ProvePolicy{Successes: 3, Spacing: 30 * time.Second, Within: 6 * time.Hour}}
-	for _, mode := range []rotator.Mode{rotator.ModeManaged, rotator.ModeSelf} {
-		bubble(t, "10 days, "+string(mode), options{mode: mode, defaults: slow}, func(w *world, r *rotator.Rotator) {
+	modes := map[string]rotator.Mode{"managed": rotator.ModeManaged, "self": rotator.ModeSelf}
+	for name, mode := range some(t, 1, modes) {
+		bubble(t, "10 days, "+name, options{mode: mode, defaults: slow}, func(w *world, r *rotator.Rotator) {
 			t := w.t
 			w.tenant.SetDefaultPolicy(&emulator.Policy{MaxLifetime: 10 * 24 * time.Hour})
 			if mode == rotator.ModeSelf {

@@ -24,7 +24,7 @@ func (t *turn) prove(ctx context.Context) (*wait, error) {
 	if err := t.openFiles(next); err != nil {
 		return nil, err
 	}
-	now := time.Now().UTC()
+	now := t.now().UTC()
 	proof := t.rot.Proof
 	if at := proof.LastAt.Add(t.policy.Prove.Spacing); proof.Successes > 0 && now.Before(at) && !now.Before(proof.LastAt) {
 		return &wait{WaitingProof, at}, nil
@@ -82,9 +82,10 @@ func (t *turn) prove(ctx context.Context) (*wait, error) {
 // that says nothing about the certificate.
 func (t *turn) proveScopes(ctx context.Context, next KeyPair) ([]string, error) {
 	var warnings []string
-	for _, scope := range t.policy.ProveScopes {
+	for i, scope := range t.policy.ProveScopes {
 		err := t.coldTo(ctx, next, scope)
 		if err == nil {
+			t.noteSignInTo(i + 1)
 			continue
 		}
 		switch f := failureOf(err); {
@@ -126,7 +127,7 @@ func (t *turn) openFiles(pair KeyPair) error {
 // unknownYet handles a token service that does not know the new certificate: it
 // has not spread, or somebody removed it.
 func (t *turn) unknownYet(ctx context.Context) (*wait, error) {
-	now := time.Now().UTC()
+	now := t.now().UTC()
 	proof := t.rot.Proof
 	proof.Successes = 0
 	proof.Attempts++
@@ -165,7 +166,7 @@ func (t *turn) unknownYet(ctx context.Context) (*wait, error) {
 // comparable returns the pair to compare with: the one in service if it is still
 // within its dates and was not given up. Nil otherwise.
 func (t *turn) comparable() *Credential {
-	c, now := t.rot.Old, time.Now()
+	c, now := t.rot.Old, t.now()
 	if c == nil || c.GivenUp || now.Before(c.NotBefore) || now.After(c.NotAfter) {
 		return nil
 	}
@@ -191,7 +192,7 @@ func (t *turn) blocked(ctx context.Context, refused error) error {
 	}
 	warning := "cannot be proven from this host: Conditional Access lets the app sign in only from elsewhere; its consumer must confirm"
 	return t.enter(ctx, PhaseProven, func(rec *Records) {
-		rec.Rotation.Proof = Proof{Attempts: t.rot.Proof.Attempts, LastAt: time.Now().UTC(), Unprovable: true}
+		rec.Rotation.Proof = Proof{Attempts: t.rot.Proof.Attempts, LastAt: t.now().UTC(), Unprovable: true}
 		rec.Rotation.Warnings = appendNew(rec.Rotation.Warnings, warning)
 	})
 }

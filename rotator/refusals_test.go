@@ -2,6 +2,8 @@ package rotator_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -257,10 +259,10 @@ func (b blind) Keys(ctx context.Context, as rotator.Access, withKeys bool) (rota
 func TestL6InvisibleFor20Minutes(t *testing.T) {
 	patient := fast()
 	patient.Prove = &rotator.ProvePolicy{Successes: 2, Spacing: time.Second, Within: 40 * time.Minute}
-	for name, o := range map[string]options{
+	for name, o := range some(t, 1, map[string]options{
 		"self": {}, "self unreadable": {permissions: []string{}}, "managed": {mode: rotator.ModeManaged},
 		"first certificate": {mode: rotator.ModeManaged, noKey: true},
-	} {
+	}) {
 		o.defaults = patient
 		for _, spread := range []time.Duration{0, 20 * time.Minute} {
 			bubble(t, name+" spread "+spread.String(), o, func(w *world, r *rotator.Rotator) {
@@ -293,7 +295,7 @@ func TestL6InvisibleFor20Minutes(t *testing.T) {
 
 // TestR5KeyIDIsLost: the answer to an upload is lost where no list can be read. That
 // is reported at once, with where to read the key ID and what to type; what was
-// typed is used when the certificate is replaced.
+// typed is named when the certificate is left to a person, and never sent (P2).
 func TestR5KeyIDIsLost(t *testing.T) {
 	bubble(t, "typed", options{permissions: []string{}}, func(w *world, r *rotator.Rotator) {
 		t := w.t
@@ -340,8 +342,8 @@ func TestR5KeyIDIsLost(t *testing.T) {
 		}
 		s = await(t, r, "app-1", 3*time.Hour, "retired again", func(s rotator.AppStatus) bool { return s.Rotation.ID == rot.ID && s.Phase == rotator.PhaseRetired })
 		stop()
-		if len(s.App.Orphans) != 0 || w.lists(id) {
-			t.Errorf("orphans %v; the certificate with the typed key ID is there: %v", s.App.Orphans, w.lists(id))
+		if len(s.App.Orphans) != 1 || !strings.Contains(s.App.Orphans[0].Reason, id) || !w.lists(id) {
+			t.Errorf("orphans %v; the certificate with the typed key ID is there: %v; want one that names it, and nothing sent", s.App.Orphans, w.lists(id))
 		}
 		w.checkTenantWith(r)
 	})
@@ -483,4 +485,82 @@ func TestL6CreateOnABadDay(t *testing.T) {
 			checkCreated(t, w, out)
 		})
 	}
+}
+
+// TestL13WhoWaits: `app test`, the look ahead, `app add` and `app create` try again what
+// comes and goes for an app that is young, and what is known to pass.
+func TestL13WhoWaits(t *testing.T) {
+	notFound := emulator.Fault{AADSTS: 700016, Status: 400, Message: "Application was not found in the directory."}
+	forbidden := emulator.Fault{Status: 403, Code: "Authorization_RequestDenied", Message: "Insufficient privileges to complete the operation."}
+	endDate := emulator.Fault{Status: 400, Code: "KeyCredentialsInvalidEndDate", Message: "Key credential end date is invalid."}
+	reads := func(q emulator.Request) bool {
+		return q.Method == http.MethodGet && strings.Contains(q.Path, "/applications")
+	}
+	patches := func(q emulator.Request) bool {
+		return q.Method == http.MethodPatch && strings.Contains(string(q.Body), "keyCredentials")
+	}
+	for name, c := range map[string]struct {
+		mode   rotator.Mode
+		refuse emulator.Fault
+		on     func(q emulator.Request) bool
+		ask    func(w *world, r *rotator.Rotator, name string) error
+	}{
+		"app test, 700016":   {"", notFound, emulator.Request.IsToken, (*world).tests},
+		"app test, 403":      {rotator.ModeManaged, forbidden, reads, (*world).tests},
+		"look ahead, 700016": {"", notFound, emulator.Request.IsToken, (*world).looksAhead},
+		"look ahead, 403":    {rotator.ModeManaged, forbidden, reads, (*world).looksAhead},
+		"app add, 700016":    {"", notFound, emulator.Request.IsToken, (*world).adds},
+		"app add, 403":       {rotator.ModeManaged, forbidden, reads, (*world).adds},
+		"app create, 403":    {rotator.ModeManaged, forbidden, patches, (*world).creates},
+		"app create, end":    {rotator.ModeManaged, endDate, patches, (*world).creates},
+	} {
+		for most, wants := range map[int32]bool{3: true, 4: false} {
+			bubble(t, fmt.Sprintf("%s/%d times", name, most), options{mode: c.mode}, func(w *world, r *rotator.Rotator) {
+				var n atomic.Int32
+				w.refuse(func(q emulator.Request) *emulator.Fault {
+					if c.on(q) && n.Add(1) <= most {
+						return &c.refuse
+					}
+					return nil
+				})
+				begun := time.Now()
+				err := c.ask(w, r, "app-1")
+				if (err == nil) != wants || time.Since(begun) > 10*time.Minute {
+					w.t.Errorf("%v after %s and %d refusals; want that it works: %v", err, time.Since(begun), n.Load(), wants)
+				}
+			})
+		}
+	}
+}
+
+// tests fails if a line of the connection test does.
+func (w *world) tests(r *rotator.Rotator, name string) error {
+	checks, err := r.Test(w.t.Context(), name)
+	for _, c := range checks {
+		if c.Result == rotator.CheckFailed {
+			err = errors.Join(err, errors.New(c.Name+": "+c.Fact))
+		}
+	}
+	return err
+}
+
+// looksAhead fails if something stands in the way of the next renewal.
+func (w *world) looksAhead(r *rotator.Rotator, name string) error {
+	problems, err := r.Preflight(w.t.Context(), name)
+	for _, p := range problems {
+		err = errors.Join(err, errors.New(p.Message))
+	}
+	return err
+}
+
+func (w *world) adds(r *rotator.Rotator, _ string) error {
+	spec := w.register(vendor(), 200*24*time.Hour)
+	spec.Name, spec.Mode = "another", w.mode
+	_, err := r.Add(w.t.Context(), spec, "a person")
+	return err
+}
+
+func (w *world) creates(r *rotator.Rotator, _ string) error {
+	_, err := r.Create(w.t.Context(), creation(rotator.ModeManaged, signedIn(w.t, w, administrator(w.t, w))), "ann")
+	return err
 }

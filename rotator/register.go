@@ -92,7 +92,7 @@ func (c *creator) plan(ctx context.Context) error {
 	}
 	app := c.app
 	app.Mode = ModeSelf // the tenant's policies cannot be read for an app that is not there
-	pair, credential, err := c.r.newPair(ctx, &app, c.policy, time.Now().UTC())
+	pair, credential, err := c.r.newPair(ctx, &app, c.policy, c.r.now().UTC())
 	if err != nil {
 		return err
 	}
@@ -103,7 +103,7 @@ func (c *creator) plan(ctx context.Context) error {
 	return c.journal(ctx, "app creation begun", func(n *Creation) {
 		if n.At.IsZero() {
 			n.Tenant, n.UniqueName, n.DisplayName = c.app.Tenant, c.r.UniqueName(c.app.Name), c.req.DisplayName
-			n.At, n.By = time.Now().UTC(), c.by
+			n.At, n.By = c.r.now().UTC(), c.by
 		}
 		n.Thumbprint, n.KeyID, n.UploadedAt = credential.ThumbprintSHA256, requested, time.Time{}
 		c.pair = pair
@@ -161,7 +161,7 @@ func (c *creator) registerPlainly(ctx context.Context, wanted NewRegistration) e
 			}
 		}
 	}
-	if err := c.journal(ctx, "", func(n *Creation) { n.RegisteredAt = time.Now().UTC() }, nil); err != nil {
+	if err := c.journal(ctx, "", func(n *Creation) { n.RegisteredAt = c.r.now().UTC() }, nil); err != nil {
 		return err
 	}
 	err := c.r.settings().Registrar.Register(ctx, c.as, wanted)
@@ -214,7 +214,7 @@ func (c *creator) certificate(ctx context.Context) error {
 			}
 		}
 	}
-	if sent && c.rec.KeyID == "" && time.Since(c.rec.UploadedAt) < unseenFor {
+	if sent && c.rec.KeyID == "" && c.r.now().Sub(c.rec.UploadedAt) < unseenFor {
 		// Without a KeyID of ours a second PATCH would add a second entry.
 		return c.notYet("the certificate that was sent before")
 	}
@@ -222,7 +222,7 @@ func (c *creator) certificate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := c.journal(ctx, "", func(n *Creation) { n.UploadedAt = time.Now().UTC() }, nil); err != nil {
+	if err := c.journal(ctx, "", func(n *Creation) { n.UploadedAt = c.r.now().UTC() }, nil); err != nil {
 		return err
 	}
 	add := NewKey{
@@ -257,10 +257,14 @@ func (c *creator) certificate(ctx context.Context) error {
 		}
 		return err
 	})
-	if f := failureOf(err); err != nil && f.Reason == ReasonPolicy {
-		return c.policyRefused(ctx, f)
-	}
 	if err != nil {
+		known, learnErr := c.r.learnedOf(ctx, c.app.Tenant)
+		if learnErr != nil {
+			return errors.Join(err, learnErr)
+		}
+		if f := c.r.policyIn(ctx, known, c.as, failureOf(err)); f.Reason == ReasonPolicy {
+			return c.policyRefused(ctx, f)
+		}
 		return err
 	}
 	err = c.until(ctx, "the certificate", func() error {

@@ -75,7 +75,7 @@ func (r *Rotator) repeat(rec *Records, alerts []Alert, told map[EventKind]bool, 
 			a.ToldAt = now // the sharper one says it
 			continue
 		}
-		e := newEvent(rec.App, rot, a.Kind, a.Severity, a.Summary, a.Next)
+		e := r.newEvent(rec.App, rot, a.Kind, a.Severity, a.Summary, a.Next)
 		e.Stage = a.Stage
 		if !a.ToldAt.IsZero() {
 			a.Repeats++
@@ -117,7 +117,7 @@ func (r *Rotator) afterOutage(ctx context.Context) error {
 	if len(tenants) == 0 {
 		return nil
 	}
-	now := time.Now().UTC()
+	now := r.now().UTC()
 	open, err := r.Store.Due(ctx, WakeOpen, now.Add(100*365*day), 0)
 	if err != nil {
 		return err
@@ -151,7 +151,7 @@ const outageEvery = 5 * time.Minute
 // noteOutageOver notes that an app of the tenant that had long failed by an
 // outage goes on.
 func (r *Rotator) noteOutageOver(tenant string) {
-	now := time.Now()
+	now := r.now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if last, ok := r.outageOver[tenant]; ok && now.Sub(last) < outageEvery {
@@ -174,7 +174,7 @@ func (r *Rotator) noteStore(err error, events []Event) {
 			return // the store works: it said no
 		}
 	}
-	now := time.Now().UTC()
+	now := r.now().UTC()
 	r.mu.Lock()
 	if err == nil {
 		r.broken, r.brokenAt = "", time.Time{}
@@ -189,7 +189,7 @@ func (r *Rotator) noteStore(err error, events []Event) {
 	if r.Alarm == nil {
 		return
 	}
-	failing := newEvent(nil, nil, EventStoreFailing, SeverityCritical, "the store cannot be written, so nothing is changed in Entra: "+err.Error(),
+	failing := r.newEvent(nil, nil, EventStoreFailing, SeverityCritical, "the store cannot be written, so nothing is changed in Entra: "+err.Error(),
 		"see whether the disk is full or read-only; everything goes on by itself afterwards")
 	r.Alarm(append(events, failing)...)
 }

@@ -152,7 +152,7 @@ const firstLook = absentEvery
 // newRemoval is the record of a removal that was just sent as the entries ids, or
 // with none of a certificate that may be on the app and is looked for.
 func (t *turn) newRemoval(c *Credential, ids []KeyID, foreign bool) *Removal {
-	now := time.Now().UTC()
+	now := t.now().UTC()
 	m := &Removal{
 		Credential: *c, Rotation: t.rot.ID, By: t.rot.By, Foreign: foreign, KeyIDs: slices.Clone(ids), Begun: now,
 		Readable: !t.rot.Unreadable, Held: !foreign,
@@ -192,10 +192,12 @@ func (t *turn) begin(m *Removal) {
 	switch {
 	case m.Foreign:
 		what = "removal of a foreign certificate sent"
+	case m.Sends == 0 && m.Trouble != "":
+		what = "removal of an expired certificate failed"
 	case m.Sends == 0:
 		what = "certificate not seen on the app"
 	}
-	now := time.Now().UTC()
+	now := t.now().UTC()
 	event := Event{}
 	if m.GivenUp {
 		event = t.event(EventRemovalUnconfirmed, SeverityCritical,
@@ -203,7 +205,7 @@ func (t *turn) begin(m *Removal) {
 			"it is checked until it is confirmed; to check it yourself: "+portalPath(&t.app, m))
 	}
 	t.learn(func(rec *Records) {
-		rec.Rotation.RemovalSentAt = time.Time{}
+		rec.Rotation.RemovalSentAt, rec.Rotation.Removing = time.Time{}, ""
 		keepRemoval(rec.App, m)
 		noteRemoval(rec, m)
 		line := t.audit(rec, what, now)
@@ -219,9 +221,7 @@ func (t *turn) begin(m *Removal) {
 // described, in the app, its open rotation and the one that sent it.
 func noteRemoval(rec *Records, m *Removal) {
 	note := func(c *Credential) {
-		if c != nil && c.ThumbprintSHA256 == m.ThumbprintSHA256 {
-			c.RemovalSentAt, c.RemovalFrom, c.RemovedAt = m.RemovalSentAt, m.RemovalFrom, m.RemovedAt
-		}
+		c.RemovalSentAt, c.RemovalFrom, c.RemovedAt = m.RemovalSentAt, m.RemovalFrom, m.RemovedAt
 	}
 	for _, rot := range []*Rotation{rec.Rotation, rec.Closed} {
 		if rot == nil {
@@ -234,26 +234,12 @@ func noteRemoval(rec *Records, m *Removal) {
 			}
 		}
 		rot.Upload.Seen = slices.DeleteFunc(slices.Clone(rot.Upload.Seen), func(id KeyID) bool { return slices.Contains(m.KeyIDs, id) })
-		if m.Foreign {
-			continue
-		}
-		note(rot.Old)
-		note(&rot.New)
-		rot.Extra = slices.Clone(rot.Extra)
-		for i := range rot.Extra {
-			note(&rot.Extra[i])
-		}
-		if c := rot.Compromised; c != nil && c.Thumbprint == m.ThumbprintSHA256 {
+		if c := rot.Compromised; c != nil && !m.Foreign && c.Thumbprint == m.ThumbprintSHA256 {
 			c.DoneAt, c.RemovedAt = m.RemovalSentAt, m.RemovedAt
 		}
 	}
-	if m.Foreign || rec.App == nil {
-		return
-	}
-	note(rec.App.Current)
-	note(rec.App.Previous)
-	for i := range rec.App.Former {
-		note(&rec.App.Former[i])
+	if !m.Foreign {
+		eachCopy(rec, m.ThumbprintSHA256, note)
 	}
 }
 

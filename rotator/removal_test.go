@@ -333,6 +333,77 @@ func TestRemovedCertificateComesBack(t *testing.T) {
 	}
 }
 
+// TestRemovedCertificateIsSeenByWhoLooks has a removed certificate come back, and
+// whoever reads the list, or signs in with it, say so: nobody waits for an inspection.
+func TestRemovedCertificateIsSeenByWhoLooks(t *testing.T) {
+	for name, look := range map[string]func(t *testing.T, r *rotator.Rotator){
+		"rotation": func(t *testing.T, r *rotator.Rotator) {
+			t.Helper()
+			if _, err := r.Start(t.Context(), "app-1", rotator.StartRequest{}, "a person"); err != nil {
+				t.Fatal(err)
+			}
+			stop := run(t, r)
+			await(t, r, "app-1", time.Hour, "uploaded", func(s rotator.AppStatus) bool { return !s.Rotation.PhaseAt[rotator.PhaseUploaded].IsZero() })
+			stop()
+		},
+		"app test": func(t *testing.T, r *rotator.Rotator) {
+			t.Helper()
+			if _, err := r.Test(t.Context(), "app-1"); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"look ahead": func(t *testing.T, r *rotator.Rotator) {
+			t.Helper()
+			if _, err := r.Preflight(t.Context(), "app-1"); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"unreadable": func(t *testing.T, r *rotator.Rotator) {
+			t.Helper()
+			r.Inventory, r.Tenants = r.Entra.(*graph.Client), []string{"contoso"} //nolint:forcetypeassert // newWorld made it
+			inspect(t, r)
+		},
+	} {
+		o := options{}
+		if name == "unreadable" {
+			o.permissions = []string{}
+		}
+		bubble(t, name, o, func(w *world, r *rotator.Rotator) {
+			t := w.t
+			entry := w.tenant.KeyCredentials(w.apps[0].clientID)[1]
+			stop := run(t, r)
+			if _, err := r.Start(t.Context(), "app-1", rotator.StartRequest{Compromised: "current"}, "a person"); err != nil {
+				t.Fatal(err)
+			}
+			w.settle(r, 48*time.Hour)
+			stop()
+			if _, err := w.tenant.AddKeyCredential(w.apps[0].clientID, emulator.KeyCredential{KeyID: entry.KeyID, Certificate: entry.Certificate}); err != nil {
+				t.Fatal(err)
+			}
+			if name == "unreadable" {
+				w.refuse(func(q emulator.Request) *emulator.Fault {
+					if q.Method == http.MethodGet && strings.Contains(q.Path, "/applications") {
+						return &emulator.Fault{Status: 403, Code: "Authorization_RequestDenied", Message: "Insufficient privileges to complete the operation."}
+					}
+					return nil
+				})
+			}
+			w.told(r)
+			look(t, r)
+			if told := strings.Join(w.told(r), "\n"); strings.Count(told, "removal_unconfirmed critical") != 1 || !strings.Contains(told, "on the app again") {
+				t.Errorf("told %s", told)
+			}
+			status, err := r.Status(t.Context(), "app-1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s := status.Apps[0]; len(s.App.Pending()) != 1 || !s.Attention {
+				t.Errorf("pending %+v, attention %v", s.App.Pending(), s.Attention)
+			}
+		})
+	}
+}
+
 // TestRemovalThatCannotBeChecked keeps "removal sent" for ever where neither the list
 // can be read nor the private key is held.
 func TestRemovalThatCannotBeChecked(t *testing.T) {
@@ -371,4 +442,47 @@ func TestRemovalThatCannotBeChecked(t *testing.T) {
 		}
 		stop()
 	})
+}
+
+// TestRemovalOfTheExpired has the old certificate expire within the overlap, in a tenant
+// that refuses its removal, or the reading before it: that is tidiness, and holds
+// neither the rotation nor a person (guard (a)).
+func TestRemovalOfTheExpired(t *testing.T) {
+	for mode, o := range tenantModes() {
+		for what, refuses := range map[string]func(q emulator.Request) bool{
+			"the removal": func(q emulator.Request) bool { return strings.HasSuffix(q.Path, "/removeKey") },
+			"the reading": func(q emulator.Request) bool {
+				return q.Method == http.MethodGet && strings.Contains(q.Path, "/applications/") && strings.Contains(q.Query.Get("$select"), "keyCredentials")
+			},
+		} {
+			o.left, o.defaults = 3*time.Hour, fast()
+			o.defaults.Overlap = new(4 * time.Hour)
+			bubble(t, mode+"/"+what, o, func(w *world, r *rotator.Rotator) {
+				t := w.t
+				stop := run(t, r)
+				s := await(t, r, "app-1", 10*time.Hour, "confirmed", phaseIs(rotator.PhaseConfirmed))
+				w.refuse(func(q emulator.Request) *emulator.Fault {
+					if refuses(q) {
+						return &emulator.Fault{Status: 400, Code: "Request_BadRequest", Message: "Nothing of that kind."}
+					}
+					return nil
+				})
+				expires := s.Rotation.Old.NotAfter
+				s = await(t, r, "app-1", 10*time.Hour, "retired", phaseIs(rotator.PhaseRetired))
+				if !s.Rotation.EndedAt.After(expires) || s.Rotation.Trouble != nil {
+					t.Errorf("ended %s, the old one expires %s; trouble %+v", s.Rotation.EndedAt, expires, s.Rotation.Trouble)
+				}
+				s = w.settle(r, 24*time.Hour)
+				if s.Attention {
+					t.Errorf("it asks for attention: %q", s.Warnings)
+				}
+				for _, m := range s.App.Removals {
+					if m.End != rotator.RemovalExpired {
+						t.Errorf("the removal of %s ended as %q, want expired", m.ThumbprintSHA1, m.End)
+					}
+				}
+				stop()
+			})
+		}
+	}
 }

@@ -57,10 +57,14 @@ func (r *Rotator) checkRemovals(ctx context.Context, name string) error {
 		if err != nil {
 			return err
 		}
-		t = &turn{r: r, app: app, policy: policyOf(&app, r.settings().Defaults), pairs: map[Thumbprint]KeyPair{}, log: r.log().With("app", name)}
+		known, err := r.learnedOf(ctx, app.Tenant)
+		if err != nil {
+			return err
+		}
+		t = &turn{r: r, app: app, known: known, policy: policyOf(&app, r.settings().Defaults), pairs: map[Thumbprint]KeyPair{}, log: r.log().With("app", name)}
 	}
 	l := &removalLook{turn: t, times: r.removalTimes(&t.app, &t.policy), list: slices.Clone(t.app.Removals), closed: map[string]Rotation{}}
-	now := time.Now().UTC()
+	now := r.now().UTC()
 	for i := range l.list {
 		if m := &l.list[i]; m.IsPending() && !m.LookAt.After(now) {
 			l.due = append(l.due, i)
@@ -131,7 +135,7 @@ func (l *removalLook) stays(ctx context.Context) (KeyPair, error) {
 	}
 	candidates = append(candidates, l.app.Previous)
 	for _, c := range candidates {
-		now := time.Now()
+		now := l.r.now()
 		if c == nil || c.isLeaving() || l.app.pendingOf(c.ThumbprintSHA256) != nil || now.Before(c.NotBefore) || now.After(c.NotAfter) {
 			continue
 		}
@@ -156,7 +160,7 @@ func (l *removalLook) read(ctx context.Context) error {
 		l.withKeys = l.withKeys || !m.Foreign && m.Absent.Reads == absentReads-1
 	}
 	for {
-		listing, err := l.r.settings().Entra.Keys(ctx, l.access(l.signer), l.withKeys)
+		listing, err := l.keys(ctx, l.signer, l.withKeys)
 		if l.app.Mode == ModeSelf && reasonOf(err) == ReasonForbidden {
 			return nil
 		}
@@ -165,7 +169,7 @@ func (l *removalLook) read(ctx context.Context) error {
 		}
 		l.listing, l.readable = listing, true
 		if l.withKeys || !l.isDoubtful() {
-			return nil
+			return l.r.comeBack(ctx, &l.app, listing.shows)
 		}
 		l.withKeys = true
 	}
@@ -199,7 +203,7 @@ func (l *removalLook) compare(m *Removal) {
 	m.Listed = listed
 	if listed {
 		m.Absent = Absence{}
-		m.shown(at)
+		m.shown(at, l.r.now())
 		return
 	}
 	m.Absent = m.Absent.again(at, m.seen().readEvery(l.times)/2)
@@ -212,10 +216,11 @@ func (m *Removal) newest(at time.Time) {
 	}
 }
 
-// shown notes that an answer showed the certificate.
-func (m *Removal) shown(at time.Time) {
+// shown notes that an answer showed the certificate; now stands in for one without a
+// time.
+func (m *Removal) shown(at, now time.Time) {
 	if at.IsZero() {
-		at = time.Now()
+		at = now
 	}
 	m.SeenAt = at.UTC()
 }
@@ -268,7 +273,7 @@ func (l *removalLook) trySignIn(ctx context.Context, m *Removal, now time.Time) 
 		}
 	}
 	m.Accepted, m.Refused = true, Absence{}
-	m.shown(at)
+	m.shown(at, l.r.now())
 	return nil
 }
 
@@ -277,7 +282,7 @@ func (l *removalLook) failed(m *Removal, err error, now time.Time) {
 	f := failureOf(err)
 	m.Fails++
 	m.Trouble, m.LookedAt = f.Message, now
-	m.LookAt = now.Add(retryIn(&Failure{Class: ClassWait, RetryAfter: f.RetryAfter}, m.Fails, 0, spread()))
+	m.LookAt = now.Add(retryIn(&Failure{Class: ClassWait, RetryAfter: f.RetryAfter}, m.Fails, 0, l.r.spread()))
 	if m.Fails >= manyAttempts || f.Class == ClassFix || f.Class == ClassGone {
 		l.report(m, now, "its removal was sent and cannot be checked: "+f.Message)
 	}
@@ -294,7 +299,11 @@ func (l *removalLook) judge(m *Removal, now time.Time) (send bool) {
 	was := m.RemovalFrom
 	m.LookAt = l.next(m, now)
 	m.RemovalFrom = l.from(m, now)
-	switch isRemoved(s, l.times) {
+	known := isRemoved(s, l.times)
+	if l.r.without(RuleRemoved) {
+		known = verdictRemoved
+	}
+	switch known {
 	case verdictRemoved:
 		m.RemovedAt = m.At.UTC()
 		l.end(m, RemovalRemoved, now)
@@ -413,15 +422,15 @@ func (l *removalLook) from(m *Removal, now time.Time) time.Time {
 
 // report tells people of a removal, once.
 func (l *removalLook) report(m *Removal, now time.Time, why string) {
-	if !m.ReportedAt.IsZero() {
-		return
+	if !m.ReportedAt.IsZero() || isRemoved(m.seen(), l.times) == verdictExpired {
+		return // nobody signs in with an expired one
 	}
 	m.ReportedAt = now
 	severity := SeverityWarning
 	if m.GivenUp {
 		severity = SeverityCritical
 	}
-	l.events = append(l.events, newEvent(&l.app, nil, EventRemovalUnconfirmed, severity, m.about()+" may still be accepted: "+why,
+	l.events = append(l.events, l.r.newEvent(&l.app, nil, EventRemovalUnconfirmed, severity, m.about()+" may still be accepted: "+why,
 		"check it, and remove it there if it is listed: "+portalPath(&l.app, m)))
 }
 
@@ -441,8 +450,17 @@ func (l *removalLook) end(m *Removal, how string, now time.Time) {
 		line.What = "certificate is not on the app"
 	}
 	l.audit = append(l.audit, line)
+	if how == RemovalRemoved && m.Sends > 0 && !m.LastSentAt.IsZero() {
+		n := l.notes()
+		if m.Readable {
+			n.Took(SpanUnlisted, m.Absent.Since.Sub(m.LastSentAt))
+		}
+		if m.Held {
+			n.Took(SpanRefused, m.Refused.Since.Sub(m.LastSentAt))
+		}
+	}
 	if how == RemovalRemoved && m.Sends > 0 {
-		l.events = append(l.events, newEvent(&l.app, nil, EventRemoved, SeverityInfo, m.about()+" was removed: "+line.Note, ""))
+		l.events = append(l.events, l.r.newEvent(&l.app, nil, EventRemoved, SeverityInfo, m.about()+" was removed: "+line.Note, ""))
 	}
 	l.log.Info("removal settled", "thumbprint_sha256", m.ThumbprintSHA256, "end", how)
 }
@@ -467,7 +485,7 @@ func (l *removalLook) leave(m *Removal, now time.Time) {
 	if m.GivenUp {
 		severity = SeverityCritical
 	}
-	l.events = append(l.events, newEvent(&l.app, nil, EventRotationFailed, severity,
+	l.events = append(l.events, l.r.newEvent(&l.app, nil, EventRotationFailed, severity,
 		fmt.Sprintf("%s stays on the app: the answer that named its KeyID was lost, and self mode reads no list", m.about()),
 		"remove it in the "+portalPath(&l.app, m)))
 	l.audit = append(l.audit, AuditEntry{
@@ -518,6 +536,9 @@ func (l *removalLook) save(ctx context.Context) error {
 			if n == 0 {
 				rec.Audit = append(rec.Audit, l.audit...)
 				rec.Events = append(rec.Events, l.events...)
+				if err := l.keepFacts(rec); err != nil {
+					return err
+				}
 			}
 			l.app = *rec.App
 			if rec.Rotation != nil {
@@ -529,7 +550,7 @@ func (l *removalLook) save(ctx context.Context) error {
 			return fmt.Errorf("app %s: record the checks of removals: %w", l.app.Name, err)
 		}
 	}
-	l.audit, l.events = nil, nil
+	l.audit, l.events, l.noted = nil, nil, noted{}
 	return nil
 }
 
@@ -570,20 +591,22 @@ func appendOne(list []Thumbprint, t Thumbprint) []Thumbprint {
 	return append(slices.Clone(list), t)
 }
 
-// sendAgain sends a removal once more, if the certificate that stays is accepted now
-// and listed, and no target holds the one that goes. That it is sent is recorded.
+// sendAgain sends a removal once more, if the guard permits it: the certificate that
+// stays is accepted now and listed, and no target holds the one that goes. That it is
+// sent is recorded.
 func (l *removalLook) sendAgain(ctx context.Context, m *Removal) error {
-	err := l.mayRemove(ctx, m)
+	err := l.signItself(ctx, m)
+	var p permit
 	if err == nil {
-		for _, id := range m.KeyIDs {
-			if l.readable && !slices.ContainsFunc(l.listing.Entries, func(e Entry) bool { return e.KeyID == id }) && m.Listed {
-				continue // another entry of it is the one that is left
-			}
-			sent := l.r.settings().Entra.RemoveKey(ctx, l.access(l.signer), l.signer, id)
-			if reasonOf(sent) != ReasonNoSuchKey {
-				err = errors.Join(err, sent)
-			}
-		}
+		p, err = l.mayRemove(ctx, m)
+	}
+	if err == nil {
+		ids := slices.DeleteFunc(slices.Clone(m.KeyIDs), func(id KeyID) bool { // another entry of it may be the one that is left
+			return l.readable && m.Listed && !slices.ContainsFunc(l.listing.Entries, func(e Entry) bool { return e.KeyID == id })
+		})
+		var refused error
+		refused, err = l.sendRemoval(ctx, p, l.signer, ids)
+		err = errors.Join(err, refused)
 	}
 	if err == nil || ctx.Err() != nil {
 		return nil //nolint:nilerr // the next check finds out
@@ -591,58 +614,75 @@ func (l *removalLook) sendAgain(ctx context.Context, m *Removal) error {
 	f := failureOf(err)
 	m.Trouble = f.Message
 	if f.Class == ClassFix {
-		l.report(m, time.Now().UTC(), f.Message)
+		l.report(m, l.r.now().UTC(), f.Message)
 	}
 	return l.save(ctx)
 }
 
+// signItself lets a certificate sign its own removal where no other is left to sign it
+// and the tenant is known to accept that. It is still accepted, or it would not have to
+// be removed.
+func (l *removalLook) signItself(ctx context.Context, m *Removal) error {
+	if !l.signer.IsZero() || !m.Held || m.Foreign || !l.known.maySignItself() || !l.now().Before(m.NotAfter) {
+		return nil
+	}
+	var err error
+	l.signer, err = l.pair(ctx, &m.Credential)
+	return err
+}
+
 // mayRemove reports why a removal must not be sent again now.
-func (l *removalLook) mayRemove(ctx context.Context, m *Removal) error {
+func (l *removalLook) mayRemove(ctx context.Context, m *Removal) (permit, error) {
 	state, err := l.r.state(ctx)
 	if err != nil {
-		return err
+		return permit{}, err
 	}
-	now := time.Now()
+	now := l.r.now()
 	switch {
 	case state.ReadOnly:
-		return fix(ReasonOther, "", "nothing is written: %s", state.Stopped)
+		return permit{}, fix(ReasonOther, "", "nothing is written: %s", state.Stopped)
 	case l.app.Differs != "":
-		return fix(ReasonOther, "", "nothing is written: %s", l.app.Differs)
+		return permit{}, fix(ReasonOther, "", "nothing is written: %s", l.app.Differs)
 	case now.Before(state.PausedUntil) && !m.GivenUp, now.Before(l.app.PausedUntil) && !m.GivenUp:
-		return errors.New("paused")
+		return permit{}, errors.New("paused")
 	case l.signer.IsZero():
-		return fix(ReasonExpired, "", "no other certificate of ours is valid, so nothing signs its removal")
+		return permit{}, fix(ReasonExpired, "", "no other certificate of ours is valid, so nothing signs its removal")
 	}
 	got, err := l.cold(ctx, l.signer, nil)
 	if err != nil && reasonOf(err) != ReasonBlocked {
-		return fmt.Errorf("the certificate that stays gets no token, so nothing is removed: %w", err)
+		return permit{}, fmt.Errorf("the certificate that stays gets no token, so nothing is removed: %w", err)
 	}
 	if off := clockError(now, got.At); err == nil && (got.At.IsZero() || off.Abs() > maxClockError) {
-		return &Failure{Class: ClassClock, Reason: ReasonOther, Message: "this host's clock and Entra's differ, so nothing is removed"}
-	}
-	if id := l.keyIDOf(l.signer); l.readable && id != "" && !slices.ContainsFunc(l.listing.Entries, func(e Entry) bool { return e.KeyID == id }) {
-		return &Failure{Class: ClassWait, Reason: ReasonStaleRead, Message: "the certificate that stays is not listed, so nothing is removed"}
+		return permit{}, &Failure{Class: ClassClock, Reason: ReasonOther, Message: "this host's clock and Entra's differ, so nothing is removed"}
 	}
 	if m.Foreign {
-		return l.isStillTheSame(ctx, m)
-	}
-	passwords, err := l.passwords(ctx)
-	if err != nil {
-		return err
-	}
-	for _, d := range l.app.Deliveries {
-		held, err := l.r.settings().Deliverer.Holds(ctx, d, passwords)
-		if err == nil && held == m.ThumbprintSHA256 {
-			return fix(ReasonOther, "", "the delivery %s contains it again, so it is not removed", d.Name())
+		if err := l.isStillTheSame(ctx, m); err != nil {
+			return permit{}, err
 		}
 	}
-	return nil
+	if err := l.holdsNow(ctx); err != nil {
+		return permit{}, err
+	}
+	judge := l.ledger().canRemove
+	switch {
+	case l.signer.Thumbprint() == m.ThumbprintSHA256:
+		judge = func(e, _ Thumbprint, s *sighting) (permit, *refusal) { return l.ledger().canRemoveItself(e, s) }
+	case m.Foreign:
+		judge = func(_, o Thumbprint, s *sighting) (permit, *refusal) {
+			return l.ledger().canRemoveForeign(&m.Credential, o, s)
+		}
+	}
+	p, r := judge(m.ThumbprintSHA256, l.signer.Thumbprint(), l.sighting())
+	if r != nil {
+		return permit{}, &Failure{Class: ClassWait, Reason: ReasonOther, Message: "it is not removed now: " + r.why}
+	}
+	return p, nil
 }
 
 // isStillTheSame makes sure that a foreign entry carries the certificate that was
 // read when its removal was asked.
 func (l *removalLook) isStillTheSame(ctx context.Context, m *Removal) error {
-	listing, err := l.r.settings().Entra.Keys(ctx, l.access(l.signer), true)
+	listing, err := l.keys(ctx, l.signer, true)
 	if err != nil {
 		return err
 	}
@@ -654,12 +694,79 @@ func (l *removalLook) isStillTheSame(ctx context.Context, m *Removal) error {
 	return nil
 }
 
-// revive makes removals pending again whose certificate a reading shows although they
-// were settled: somebody, or something, brought it back. Nothing is sent by itself.
-func revive(rec *Records, isThere func(m *Removal) bool, now time.Time) {
+// isBack reports whether a certificate that was called removed is shown again.
+func (m *Removal) isBack(isThere func(m *Removal) bool, now time.Time) bool {
+	return m.End == RemovalRemoved && now.Before(m.NotAfter) && isThere(m)
+}
+
+// shows reports whether the reading lists the certificate of a removal.
+func (l Listing) shows(m *Removal) bool {
+	return slices.ContainsFunc(l.Entries, func(e Entry) bool { return m.Carries(e.KeyID, e.Thumbprint) })
+}
+
+// isPairOf reports whether a sign-in with the pair is one with the removed certificate.
+func isPairOf(pair KeyPair) func(m *Removal) bool {
+	return func(m *Removal) bool { return !m.Foreign && m.ThumbprintSHA256 == pair.Thumbprint() }
+}
+
+// comeBack notes, with the next record, that a reading or a token of a rotation shows
+// what was called removed.
+func (t *turn) comeBack(isThere func(m *Removal) bool) {
+	now := t.now().UTC()
+	if slices.ContainsFunc(t.app.Removals, func(m Removal) bool { return m.isBack(isThere, now) }) {
+		t.learn(func(rec *Records) { t.r.revive(rec, isThere, now) })
+	}
+}
+
+// comeBack notes that of an app which is asked without a rotation.
+func (r *Rotator) comeBack(ctx context.Context, app *App, isThere func(m *Removal) bool) error {
+	now := r.now().UTC()
+	if !slices.ContainsFunc(app.Removals, func(m Removal) bool { return m.isBack(isThere, now) }) {
+		return nil
+	}
+	ctx, cancel := lasting(ctx)
+	defer cancel()
+	return r.change(ctx, app.Name, func(rec *Records) error {
+		if rec.App != nil {
+			r.revive(rec, isThere, now)
+		}
+		return nil
+	})
+}
+
+// signInAgain signs in with the removed pairs of an app that were given up, where
+// nobody can read its list: then only a token shows that one is back.
+func (r *Rotator) signInAgain(ctx context.Context, app *App) error {
+	for i := range app.Removals {
+		m := &app.Removals[i]
+		if !m.GivenUp || m.Foreign || m.End != RemovalRemoved || !r.now().Before(m.NotAfter) {
+			continue
+		}
+		pair, err := r.Store.KeyPair(ctx, m.ThumbprintSHA256)
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("app %s: %w", app.Name, err)
+		}
+		_, err = r.settings().Entra.SignIn(ctx, app.registration(), pair, nil)
+		if err != nil && reasonOf(err) != ReasonBlocked {
+			continue // most likely it is not registered, and else the next inspection tries again
+		}
+		if err := r.comeBack(ctx, app, isPairOf(pair)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// revive makes removals pending again whose certificate a reading or a token shows
+// although they were settled: somebody, or something, brought it back. Nothing is sent
+// by itself.
+func (r *Rotator) revive(rec *Records, isThere func(m *Removal) bool, now time.Time) {
 	for i := range rec.App.Removals {
 		m := rec.App.Removals[i]
-		if m.End != RemovalRemoved || !now.Before(m.NotAfter) || !isThere(&m) {
+		if !m.isBack(isThere, now) {
 			continue
 		}
 		severity := SeverityWarning
@@ -674,7 +781,7 @@ func revive(rec *Records, isThere func(m *Removal) bool, now time.Time) {
 		rec.Audit = append(rec.Audit, AuditEntry{
 			At: now, By: bySchedule, What: "removed certificate is on the app again", App: rec.App.Name, Rotation: m.Rotation, Thumbprint: m.ThumbprintSHA256,
 		})
-		rec.Events = append(rec.Events, newEvent(rec.App, nil, EventRemovalUnconfirmed, severity,
+		rec.Events = append(rec.Events, r.newEvent(rec.App, nil, EventRemovalUnconfirmed, severity,
 			m.about()+" is on the app again although its removal was confirmed",
 			"find out who added it; if nobody needs it, remove it: "+portalPath(rec.App, &m)))
 	}

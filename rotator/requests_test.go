@@ -51,6 +51,7 @@ const (
 // Reasons that come again.
 const (
 	whyMetadata = "where tokens are to be had; kept for an hour"
+	whyClock    = "is this host's clock right; asked once in ten minutes, for all apps of a tenant"
 	whyKeys     = "the certificates themselves (150 a minute and tenant): is the key ID to remove that of ours"
 	whyRefresh  = "the kept token has expired (1 h) during the wait"
 )
@@ -85,7 +86,8 @@ func wantRequests(mode string) []asked {
 	switch mode {
 	case "self":
 		add(
-			asked{"upload", "", askMetadata, whyMetadata},
+			asked{"plan", "", askMetadata, whyMetadata},
+			asked{"plan", "app", askToken, whyClock},
 			asked{"upload", "app", askToken, "token of the current pair, kept for this step"},
 			asked{"upload", "app", askList, "is the certificate there already; what else is there"},
 			asked{"upload", "app", askAdd, "adds the certificate"},
@@ -110,7 +112,8 @@ func wantRequests(mode string) []asked {
 		)
 	case "self, may not read":
 		add(
-			asked{"upload", "", askMetadata, whyMetadata},
+			asked{"plan", "", askMetadata, whyMetadata},
+			asked{"plan", "app", askToken, whyClock},
 			asked{"upload", "app", askToken, "token of the current pair, kept for this step"},
 			asked{"upload", "app", askList, "may the app read by now? Answered 403; not asked again in this rotation"},
 			asked{"upload", "app", askAdd, "adds the certificate"},
@@ -128,6 +131,7 @@ func wantRequests(mode string) []asked {
 		add(
 			asked{"plan", "", askMetadata, whyMetadata},
 			asked{"plan", "admin", askToken, "token of the tenant's identity, kept"},
+			asked{"plan", "admin", askList, whyClock},
 			asked{"plan", "admin", askPolicies, "the longest lifetime that the app's own policy allows"},
 			asked{"plan", "admin", askPolicy, "the tenant's, for what the app's own leaves open"},
 			asked{"upload", "admin", askList, "is the certificate there already; what else is there"},
@@ -282,8 +286,8 @@ func TestComparesOnce(t *testing.T) {
 		withdraw bool
 		want     int
 	}{
-		"upload and proof":                       {false, 2},
-		"a permission is withdrawn between them": {true, 3},
+		"upload and proof":                       {false, 3},
+		"a permission is withdrawn between them": {true, 4},
 	} {
 		bubble(t, name, options{defaults: withoutWaits()}, func(w *world, r *rotator.Rotator) {
 			tokens := 0

@@ -1,9 +1,12 @@
 package rotator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -28,15 +31,17 @@ func (r *Rotator) RollBack(ctx context.Context, app, by string) (Rotation, error
 	if err := r.checkHosts(ctx, t.app.Tenant); err != nil {
 		return Rotation{}, err
 	}
-	if err := t.mayRollBack(ctx); err != nil {
+	to, err := t.wayBack(ctx)
+	if err != nil {
 		return Rotation{}, err
 	}
-	now := time.Now().UTC()
+	now := r.now().UTC()
 	from := t.rot.Phase
 	err = t.enter(ctx, PhaseRollingBack, func(rec *Records) {
 		rec.Rotation.Back = &Back{By: by, At: now, From: from, Reason: "person"}
 		rec.Rotation.Asked = true
-		rec.Audit = append(rec.Audit, AuditEntry{At: now, By: by, What: "rollback asked", App: app, Rotation: t.rot.ID, Thumbprint: t.rot.New.ThumbprintSHA256})
+		goBackTo(rec, to)
+		rec.Audit = append(rec.Audit, AuditEntry{At: now, By: by, What: "rollback asked", App: app, Rotation: t.rot.ID, Thumbprint: t.rot.New.ThumbprintSHA256, OldThumbprint: thumbprintOf(to)})
 	})
 	if err != nil {
 		return Rotation{}, err
@@ -45,51 +50,75 @@ func (r *Rotator) RollBack(ctx context.Context, app, by string) (Rotation, error
 	return t.rot, nil
 }
 
-// mayRollBack refuses where the previous pair is no ground to stand on.
-func (t *turn) mayRollBack(ctx context.Context) error {
-	if !t.isReached() {
-		return nil // nobody has the new pair: nothing to hand back
+// goBackTo makes a pair the one that the rotation goes back to. Nil: there is none, and
+// nobody needs one.
+func goBackTo(rec *Records, to *Credential) {
+	rot := rec.Rotation
+	if to == nil || rot.Old != nil && rot.Old.ThumbprintSHA256 == to.ThumbprintSHA256 {
+		return
 	}
-	old := t.rot.Old
+	if rot.Old != nil {
+		rot.Extra = append(slices.Clone(rot.Extra), *rot.Old)
+	}
+	rot.Old = to
+}
+
+// wayBack finds the newest pair that a consumer may hold and that Entra accepts, and
+// refuses with the reason of each where there is none. Where nobody ever had a pair, or
+// there is none but the new one that nobody has, none is needed.
+func (t *turn) wayBack(ctx context.Context) (*Credential, error) {
+	at, old := t.bestTime(), t.rot.Old
+	l := t.ledger()
 	switch {
-	case old == nil:
-		return refusedf("app %s: this is its first certificate; there is none to go back to", t.app.Name)
-	case old.GivenUp:
-		return refusedf("app %s: the previous certificate was given up as compromised", t.app.Name)
-	case !old.RemovedAt.IsZero():
-		return refusedf("app %s: the previous certificate was removed from the app", t.app.Name)
-	case old.isLeaving():
-		return refusedf("app %s: the removal of the previous certificate was sent and may have been carried out", t.app.Name)
-	case !t.rot.RemovalSentAt.IsZero():
-		return refusedf("app %s: the removal of the previous certificate was sent and may have been carried out", t.app.Name)
+	case old == nil && !t.isReached():
+		return nil, nil //nolint:nilnil // there was none, and nobody has the new one
+	case old != nil && !old.GivenUp && at.Before(old.NotAfter) && !t.isReached() && !l.holdsOther(old.ThumbprintSHA256, at):
+		return old, nil // nothing to hand back, so that no time is needed
 	}
-	if need, left := t.policy.Overlap+t.policy.lead(t.rule()), time.Until(old.NotAfter); left < need || left <= 0 {
-		return refusedf("app %s: the previous certificate ends %s; delivering it, confirming it and the overlap take %s, so going back would only lead to its end",
-			t.app.Name, old.NotAfter.Format(time.RFC3339), days(need))
+	list, why := l.waysBack(t.rot.New.ThumbprintSHA256, at)
+	for i := range list {
+		c := list[i].Credential
+		pair, err := t.pair(ctx, &c)
+		if errors.Is(err, ErrNotFound) {
+			why = cmp.Or(why, "the previous private key is no longer held")
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		got, err := t.cold(ctx, pair, nil)
+		if err != nil && reasonOf(err) != ReasonBlocked {
+			why = strings.TrimPrefix(fmt.Sprintf("%s; the previous certificate %s gets no token, so going back would lock the app out: %v", why, c.ThumbprintSHA1, err), "; ")
+			continue
+		}
+		if r := l.isWayBack(&list[i], cmp.Or(got.At, at)); r != nil {
+			why = strings.TrimPrefix(why+"; the previous certificate "+c.ThumbprintSHA1+" "+r.why, "; ")
+			continue
+		}
+		return &c, nil
 	}
-	pair, err := t.pair(ctx, old)
-	if errors.Is(err, ErrNotFound) {
-		return refusedf("app %s: the previous private key is no longer held", t.app.Name)
+	if why == "" {
+		why = "this is its first certificate; there is none to go back to"
 	}
-	if err != nil {
-		return err
-	}
-	if _, err := t.cold(ctx, pair, nil); err != nil && reasonOf(err) != ReasonBlocked {
-		return refusedf("app %s: the previous certificate gets no token, so going back would lock the app out: %v", t.app.Name, err)
-	}
-	return nil
+	return nil, refusedf("app %s: %s", t.app.Name, why)
 }
 
 // rollBack brings the previous pair back and only then has the new one removed. A
 // rotation in rolling_back never goes forward again.
 func (t *turn) rollBack(ctx context.Context) (*wait, error) {
-	if t.isReached() {
+	at := t.bestTime()
+	if t.rot.Old != nil {
+		if err := t.standOnOld(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if old := t.rot.Old; old != nil && (t.isReached() || t.ledger().holdsOther(old.ThumbprintSHA256, at)) {
 		if w, err := t.handBack(ctx); w != nil || err != nil {
 			return w, err
 		}
 	}
-	if err := t.takeAway(ctx); err != nil {
-		return nil, err
+	if w, err := t.takeAway(ctx); w != nil || err != nil {
+		return w, err
 	}
 	return nil, t.rolledBack(ctx)
 }
@@ -98,54 +127,31 @@ func (t *turn) rollBack(ctx context.Context) (*wait, error) {
 // the app's rule, and accepted by Entra directly before each step that relies
 // on it.
 func (t *turn) handBack(ctx context.Context) (*wait, error) {
-	if err := t.standOnOld(ctx); err != nil {
-		return nil, err
-	}
-	err := t.astray(ctx, t.rot.Old, t.rot.Back.Results)
-	if delivered := !t.rot.Back.Delivered.IsZero(); delivered && reasonOf(err) == ReasonTargetChanged {
-		// Its consumer may have read the other pair: what was confirmed is void.
-		again := t.rot.Redeliver
-		if recordErr := t.record(ctx, "", func(rec *Records) {
-			t.restart(rec, time.Now().UTC())
-			rec.Rotation.Back.Confirmed = time.Time{}
-			if again {
-				rec.Rotation.Back.Delivered, rec.Rotation.Back.Results = time.Time{}, nil
-			}
-		}); recordErr != nil {
-			return nil, recordErr
+	if t.rot.Back.Delivered.IsZero() {
+		if w, err := t.mayDeliver(ctx, t.rot.Old); w != nil || err != nil {
+			return w, err
 		}
-		if !again {
-			return nil, err
-		}
-	} else if delivered && err != nil && !t.rot.Redeliver {
-		return nil, err
-	}
-	if t.rot.Back.Delivered.IsZero() || t.rot.Redeliver {
-		pkg, err := t.packageOf(ctx, t.rot.Old)
-		if err != nil {
-			return nil, err
-		}
-		keep := func(rec *Records, results []DeliveryResult) { rec.Rotation.Back.Results = results }
-		results, err := t.bring(ctx, pkg, t.rot.Back.Results, keep)
+		delivered, err := t.bring(ctx, t.rot.Old, t.rot.Redeliver)
 		if err != nil {
 			return nil, err
 		}
 		err = t.record(ctx, "previous certificate delivered", func(rec *Records) {
-			rec.Rotation.Back.Results, rec.Rotation.Back.Delivered = results, time.Now().UTC()
+			delivered(rec)
+			rec.Rotation.Back.Delivered = t.now().UTC()
 			rec.Rotation.Redeliver = false
 			t.askPerson(rec, t.rot.Old)
 		})
 		if err != nil {
 			return nil, err
 		}
-		if err := t.astray(ctx, t.rot.Old, t.rot.Back.Results); err != nil {
-			return nil, err
-		}
+	}
+	if err := t.redeliver(ctx, t.rot.Old); err != nil {
+		return nil, err
 	}
 	if !t.rot.Back.Confirmed.IsZero() {
 		return nil, nil //nolint:nilnil // handed back
 	}
-	now := time.Now().UTC()
+	now := t.now().UTC()
 	switch t.rule() {
 	case ConfirmPerson:
 		return &wait{WaitingPerson, now.Add(day)}, nil
@@ -155,6 +161,7 @@ func (t *turn) handBack(ctx context.Context) (*wait, error) {
 			return nil, err
 		}
 		err = t.r.settings().Deliverer.Confirm(ctx, t.app.Confirm.Hook, pkg)
+		t.asked = err == nil
 		if err != nil && failureOf(err).Class == ClassWait {
 			return &wait{WaitingCommand, now.Add(commandEvery)}, nil
 		}
@@ -162,11 +169,18 @@ func (t *turn) handBack(ctx context.Context) (*wait, error) {
 			return nil, err
 		}
 	default:
-		if at := t.readBy(t.rot.Back.Delivered); now.Before(at) {
-			return &wait{WaitingReload, at}, nil
+		if err := t.date(ctx); err != nil {
+			return nil, err
+		}
+		if _, r := t.ledger().confirmedAt(t.rot.Old.ThumbprintSHA256, t.sighting()); r != nil {
+			return t.refused(r), nil
 		}
 	}
-	return nil, t.record(ctx, "rollback confirmed", func(rec *Records) { rec.Rotation.Back.Confirmed = now })
+	return nil, t.record(ctx, "rollback confirmed", func(rec *Records) {
+		back := *rec.Rotation.Back
+		back.Confirmed = now
+		rec.Rotation.Back = &back
+	})
 }
 
 // standOnOld makes sure that the previous pair still works, by Entra's own time
@@ -178,7 +192,7 @@ func (t *turn) standOnOld(ctx context.Context) error {
 		return err
 	}
 	got, err := t.cold(ctx, old, nil)
-	now := time.Now()
+	now := t.now()
 	if err == nil && !got.At.IsZero() {
 		now = got.At
 	}
@@ -196,46 +210,58 @@ func (t *turn) standOnOld(ctx context.Context) error {
 	return nil
 }
 
-// takeAway sends the removal of the new certificate, if Entra may have it, and of what
-// a closed rotation left. The proof is signed by the pair we go back to. Where an
-// upload was not answered and the list does not show it, it is looked for afterwards.
-func (t *turn) takeAway(ctx context.Context) error {
-	signer, err := t.backSigner(ctx)
+// takeAway sends the removal of everything but the pair that it goes back to: of the
+// new certificate, if Entra may have it, and of what a closed rotation left. The proof is
+// signed by the pair we go back to. Where an upload was not answered and the list does
+// not show it, it is looked for afterwards.
+func (t *turn) takeAway(ctx context.Context) (*wait, error) {
+	if t.rot.Old == nil {
+		return t.takeItselfAway(ctx)
+	}
+	left := t.ledger().others(t.rot.Old.ThumbprintSHA256)
+	if len(left) == 0 {
+		return nil, nil //nolint:nilnil // nothing to remove
+	}
+	stays, err := t.pair(ctx, t.rot.Old)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var list []Credential
-	for _, c := range t.rot.Extra {
-		if !c.isLeaving() {
-			list = append(list, c)
+	if !t.isRecent(t.accepts[stays.Thumbprint()]) {
+		if _, err := t.cold(ctx, stays, nil); err != nil && reasonOf(err) != ReasonBlocked {
+			return nil, fmt.Errorf("sign in with the certificate that stays: %w", err)
 		}
 	}
-	uploaded := t.mayBeUploaded()
-	if c := t.rot.New; uploaded && !c.isLeaving() {
-		list = append(list, c)
+	if off := clockError(t.now(), t.entraNow()); off.Abs() > maxClockError {
+		return nil, &Failure{Class: ClassClock, Reason: ReasonOther, Message: "app " + t.app.Name + ": this host's clock and Entra's differ, so nothing is removed", Next: "set the clock (timedatectl, chronyc tracking)"}
 	}
-	if len(list) == 0 {
-		return nil // nothing to remove
+	if err := t.date(ctx); err != nil {
+		return nil, err
 	}
-	return t.removeAll(ctx, signer, list)
+	if err := t.holdsNow(ctx); err != nil {
+		return nil, err
+	}
+	return t.removeOthers(ctx, stays, left, t.entraNow())
 }
 
-// mayBeUploaded reports whether Entra may have the new certificate. A refusal settles
-// the one request that it answers, not an earlier one.
-func (t *turn) mayBeUploaded() bool {
-	return !t.rot.PhaseAt[PhaseUploaded].IsZero() || !t.rot.Upload.SentAt.IsZero() || t.rot.Upload.Sends > 1
-}
-
-// backSigner is the pair that signs while rolling back: the one we go back to.
-// Only where nobody has the new pair may it be missing; then the new pair signs.
-func (t *turn) backSigner(ctx context.Context) (KeyPair, error) {
-	if t.rot.Old != nil && time.Now().Before(t.rot.Old.NotAfter) && !t.rot.Old.isLeaving() {
-		pair, err := t.pair(ctx, t.rot.Old)
-		if !errors.Is(err, ErrNotFound) || t.isReached() {
-			return pair, err
-		}
+// takeItselfAway sends the removal of the first certificate of all, which no consumer may
+// hold and which only itself can sign.
+func (t *turn) takeItselfAway(ctx context.Context) (*wait, error) {
+	c := t.rot.New
+	if !t.rot.mayBeUploaded() || c.isLeaving() {
+		return nil, nil //nolint:nilnil // nothing to remove
 	}
-	return t.pair(ctx, &t.rot.New)
+	pair, err := t.pair(ctx, &c)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := t.cold(ctx, pair, nil); err != nil && reasonOf(err) != ReasonBlocked && reasonOf(err) != ReasonNotRegistered {
+		return nil, fmt.Errorf("sign in with the certificate that goes: %w", err)
+	}
+	r, err := t.remove(ctx, pair, &c)
+	if r != nil {
+		return t.refused(r), nil
+	}
+	return nil, err
 }
 
 // rolledBack ends the rotation: the previous pair is in service.
@@ -244,12 +270,32 @@ func (t *turn) rolledBack(ctx context.Context) error {
 	return t.enter(ctx, PhaseRolledBack, func(rec *Records) {
 		rec.Rotation.Outcome = outcome
 		app := rec.App
-		if rec.Rotation.Old != nil && app.Current != nil && app.Current.ThumbprintSHA256 == rec.Rotation.New.ThumbprintSHA256 {
-			old := *rec.Rotation.Old
-			app.Current, app.Previous = &old, nil
-		}
 		t.dropNew(rec)
+		backInService(app, rec.Rotation)
+		if old := rec.Rotation.Old; old != nil {
+			settleOn(app, old.ThumbprintSHA256, t.ledger().others(old.ThumbprintSHA256))
+		}
 		app.Hold = "the last rotation was rolled back by " + rec.Rotation.Back.By + "; to start again: rotate now " + app.Name
 		rec.Events = append(rec.Events, t.event(EventRolledBack, SeverityWarning, "rolled back: "+outcome, ""))
 	})
+}
+
+// backInService makes the pair that a rotation went back to the current one. What was in
+// service before is kept among the former ones.
+func backInService(app *App, rot *Rotation) {
+	old := rot.Old
+	if old == nil || app.Current == nil || app.Current.ThumbprintSHA256 == old.ThumbprintSHA256 {
+		return
+	}
+	is := func(c Credential) bool { return c.ThumbprintSHA256 == old.ThumbprintSHA256 }
+	app.Former = slices.DeleteFunc(slices.Clone(app.Former), is)
+	if app.Previous != nil && is(*app.Previous) {
+		app.Previous = nil
+	}
+	if current := *app.Current; current.ThumbprintSHA256 != rot.New.ThumbprintSHA256 {
+		app.Former = append(app.Former, current) // rot.New is among them already
+	}
+	back := *old
+	back.ForgetAt = time.Time{}
+	app.Current = &back
 }

@@ -70,6 +70,8 @@ type Rotation struct {
 	// RemovalSentAt is when a removal was first sent that is not settled: it may
 	// have been carried out. Zero: none is open.
 	RemovalSentAt time.Time `json:"removal_sent_at,omitzero"`
+	// Removing is the certificate of that removal; empty: the old one.
+	Removing Thumbprint `json:"removing,omitempty"`
 	// OwnSignIns are request IDs of the last sign-ins that this program made in the
 	// rotation; only for apps with Evidence.
 	OwnSignIns []string `json:"own_sign_ins,omitempty"`
@@ -172,6 +174,9 @@ type DeliveryResult struct {
 	Thumbprint Thumbprint `json:"thumbprint,omitempty"`
 	At         time.Time  `json:"at,omitzero"`
 	Error      string     `json:"error,omitempty"`
+	// got is Entra's time then, file the very file; zero where they are not known.
+	got  time.Time
+	file string
 }
 
 // Compromise names the pair that a person gave up.
@@ -189,6 +194,12 @@ type Compromise struct {
 
 // isDone reports whether the rotation has nothing more to do about it.
 func (c *Compromise) isDone() bool { return !c.DoneAt.IsZero() || !c.RemovedAt.IsZero() }
+
+// mayBeUploaded reports whether Entra may have the new certificate. A refusal settles
+// the one request that it answers, not an earlier one.
+func (r *Rotation) mayBeUploaded() bool {
+	return !r.PhaseAt[PhaseUploaded].IsZero() || !r.Upload.SentAt.IsZero() || r.Upload.Sends > 1
+}
 
 // CutAt is when the removal of the certificate that a person gave up was confirmed;
 // zero: it was not, or none was given up.

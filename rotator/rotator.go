@@ -21,8 +21,8 @@ package rotator
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/rsa"
+	"io"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -74,6 +74,13 @@ type Rotator struct {
 	// GenerateKey makes the private key of a new certificate; nil:
 	// [rsa.GenerateKey].
 	GenerateKey func(bits int) (*rsa.PrivateKey, error)
+	// Now is this host's clock; nil: [time.Now]. Entra's is in its answers.
+	Now func() time.Time
+	// Random is where IDs, serial numbers and the spread of retries come from; nil:
+	// the system's. Private keys are [Rotator.GenerateKey]'s.
+	Random io.Reader
+	// Simulated is nil but in a simulation.
+	Simulated *Simulated
 	// Watcher is told of each step; nil: nobody.
 	Watcher Watcher
 	// ExpiryStages are the times before its end at which a certificate that
@@ -90,14 +97,21 @@ type Rotator struct {
 	// Logger may be nil.
 	Logger *slog.Logger
 
-	mu      sync.Mutex
-	claims  map[string]*claim
-	asked   map[string]bool
-	rests   map[string]rest
-	changed chan struct{}
-	poke    chan struct{}
-	checkAt time.Time
-	ahead   ahead
+	mu     sync.Mutex
+	claims map[string]*claim
+	asked  map[string]bool
+	rests  map[string]rest
+	shares shares
+	// listings hold what who lists a tenant puts in.
+	listings map[string]chan struct{}
+	// clocks are what answers showed of the tenants' clocks.
+	clocks map[string]clockReading
+	// accepted is when apps signed in to show the clock.
+	accepted map[string]time.Time
+	changed  chan struct{}
+	poke     chan struct{}
+	checkAt  time.Time
+	ahead    ahead
 	// outages are tenants whose apps go on, outageOver when that last was so.
 	outages    map[string]bool
 	outageOver map[string]time.Time
@@ -109,6 +123,8 @@ type Rotator struct {
 	// live replaces Entra, Deliverer, Defaults, MaxStartsPerDay, Workers and
 	// Schedule once [Rotator.Reconfigure] was called.
 	live atomic.Pointer[Settings]
+	// renewing tells that the due index is not renewed to its end. Only the loop uses it.
+	renewing bool
 	// recheck asks the loop for a check at once.
 	recheck atomic.Bool
 	// beat is when the loop last began a round, in nanoseconds since 1970.
@@ -156,7 +172,7 @@ func (r *Rotator) generateKey(bits int) (*rsa.PrivateKey, error) {
 	if r.GenerateKey != nil {
 		return r.GenerateKey(bits)
 	}
-	return rsa.GenerateKey(rand.Reader, bits)
+	return rsa.GenerateKey(r.random(), bits)
 }
 
 // lasting returns a context for recording what has happened: it outlives the

@@ -3,6 +3,7 @@ package rotator
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 )
@@ -28,10 +29,10 @@ func (r *Rotator) Run(ctx context.Context) error {
 	var work sync.WaitGroup
 	defer work.Wait()
 	slots := make(chan struct{}, r.settings().workers())
-	nextCheck, last := time.Now().Round(0), time.Now().Round(0)
+	nextCheck, last := r.now().Round(0), r.now().Round(0)
 	var starts []string // due apps that no worker has taken yet
 	for ctx.Err() == nil {
-		now := time.Now().Round(0) // the wall clock, not the monotonic one
+		now := r.now().Round(0) // the wall clock, not the monotonic one
 		r.beat.Store(now.UnixNano())
 		if now.Before(last) || r.recheck.Swap(false) {
 			nextCheck = now // the clock was set back, or the settings are new
@@ -44,12 +45,13 @@ func (r *Rotator) Run(ctx context.Context) error {
 		if r.Schedule != nil && !now.Before(nextCheck) {
 			var failed bool
 			starts, failed = r.scheduledCheck(ctx)
-			nextCheck = settings.Schedule.Next(time.Now())
+			nextCheck = settings.Schedule.Next(r.now())
 			if broken, _ := r.storeTrouble(); failed || broken != "" {
-				nextCheck = earlier(nextCheck, time.Now().Add(brokenNap))
+				nextCheck = earlier(nextCheck, r.now().Add(brokenNap))
 			}
 			r.setNextCheck(nextCheck)
 		}
+		r.renew(ctx)
 		if r.Schedule != nil {
 			if err := r.afterOutage(ctx); err != nil && ctx.Err() == nil {
 				r.log().ErrorContext(ctx, "cannot wake what an outage held", "err", err)
@@ -62,7 +64,7 @@ func (r *Rotator) Run(ctx context.Context) error {
 		if r.Schedule != nil && nextCheck.Before(until) {
 			until = nextCheck
 		}
-		nap := time.NewTimer(min(max(until.Sub(time.Now().Round(0)), time.Millisecond), loopNap))
+		nap := time.NewTimer(min(max(until.Sub(r.now().Round(0)), time.Millisecond), loopNap))
 		select {
 		case <-ctx.Done():
 		case <-nap.C:
@@ -82,14 +84,24 @@ func (r *Rotator) setNextCheck(at time.Time) {
 // begin starts due apps' rotations in free workers and returns the apps that
 // found none.
 func (r *Rotator) begin(ctx context.Context, work *sync.WaitGroup, slots chan struct{}, apps []string) []string {
+	var passed []string // their tenants have their share of the workers
 	for i, app := range apps {
+		if len(passed) == batch {
+			return append(slices.Clone(apps[i:]), passed...) // others come first at the next round
+		}
+		leave, ok := r.takeShare(ctx, app, cap(slots))
+		if !ok {
+			passed = append(passed, app)
+			continue
+		}
 		select {
 		case slots <- struct{}{}:
 		default:
-			return apps[i:] // a worker that ends wakes the loop
+			leave()
+			return append(passed, apps[i:]...) // a worker that ends wakes the loop
 		}
 		work.Go(func() {
-			defer func() { <-slots; r.wake() }()
+			defer func() { leave(); <-slots; r.wake() }()
 			c, release, ok := r.tryClaim(app)
 			if !ok {
 				return
@@ -100,7 +112,7 @@ func (r *Rotator) begin(ctx context.Context, work *sync.WaitGroup, slots chan st
 			}
 		})
 	}
-	return nil
+	return passed
 }
 
 // startUnasked plans a due app's rotation and keeps the reason if it cannot.
@@ -125,7 +137,7 @@ func (r *Rotator) startUnasked(ctx context.Context, app string) error {
 func (r *Rotator) trouble(ctx context.Context, app string, f *Failure) error {
 	ctx, cancel := lasting(ctx)
 	defer cancel()
-	now := time.Now().UTC()
+	now := r.now().UTC()
 	return r.change(ctx, app, func(rec *Records) error {
 		if rec.App == nil {
 			return nil
@@ -141,14 +153,14 @@ func (r *Rotator) trouble(ctx context.Context, app string, f *Failure) error {
 		}
 		rec.App.Trouble = &Trouble{
 			Class: f.Class, Reason: f.Reason, Message: f.Message, Next: f.Next, At: now,
-			Attempts: attempts, RetryAt: now.Add(retryIn(f, attempts, left, spread())),
+			Attempts: attempts, RetryAt: now.Add(retryIn(f, attempts, left, r.spread())),
 		}
 		if !known {
 			severity := SeverityWarning
 			if f.Reason == ReasonTooShort {
 				severity = SeverityCritical // no time will pass by which it gets better
 			}
-			rec.Events = append(rec.Events, newEvent(rec.App, nil, EventRotationFailed, severity, f.Message, f.Next))
+			rec.Events = append(rec.Events, r.newEvent(rec.App, nil, EventRotationFailed, severity, f.Message, f.Next))
 		}
 		return nil
 	})
@@ -159,25 +171,40 @@ func (r *Rotator) trouble(ctx context.Context, app string, f *Failure) error {
 func (r *Rotator) dispatch(ctx context.Context, work *sync.WaitGroup, slots chan struct{}, kind WakeKind,
 	do func(ctx context.Context, c *claim, app string),
 ) time.Time {
-	now := time.Now()
-	later := now.Add(loopNap)
 	limit := batch
 	if r.Schedule == nil {
 		limit = 0 // only a few of them were asked for
 	}
+	for {
+		until, more := r.dispatchSome(ctx, work, slots, kind, do, limit)
+		if !more || limit == 0 {
+			return until
+		}
+		limit *= 4 // those in front are of tenants that have their share of the workers
+	}
+}
+
+// dispatchSome is dispatch for the first entries, up to limit. more tells that all of them
+// were seen, some were passed over because of their tenants, and there may be more.
+func (r *Rotator) dispatchSome(ctx context.Context, work *sync.WaitGroup, slots chan struct{}, kind WakeKind,
+	do func(ctx context.Context, c *claim, app string), limit int,
+) (until time.Time, more bool) {
+	now := r.now()
+	later := now.Add(loopNap)
 	wakes, err := r.Store.Due(ctx, kind, later, limit)
 	if err != nil {
 		if ctx.Err() == nil {
 			r.log().ErrorContext(ctx, "cannot read the due index", "kind", kind, "err", err)
 		}
-		return later
+		return later, false
 	}
+	passed := false
 	for _, w := range wakes {
 		if r.Schedule == nil && !r.isAsked(w.App) {
 			continue
 		}
 		if w.At.After(now) {
-			return earlier(w.At, later)
+			return earlier(w.At, later), false
 		}
 		if until := r.restsUntil(w.App); until.After(now) {
 			later = earlier(until, later)
@@ -187,18 +214,25 @@ func (r *Rotator) dispatch(ctx context.Context, work *sync.WaitGroup, slots chan
 		if !ok {
 			continue // being worked on; its release wakes the loop
 		}
+		leave, ok := r.takeShare(ctx, w.App, cap(slots))
+		if !ok {
+			release()
+			passed = true
+			continue // a worker that ends wakes the loop
+		}
 		select {
 		case slots <- struct{}{}:
 		default:
+			leave()
 			release()
-			return later // a worker that ends wakes the loop
+			return later, false // a worker that ends wakes the loop
 		}
 		work.Go(func() {
-			defer func() { release(); <-slots; r.wake() }()
+			defer func() { release(); leave(); <-slots; r.wake() }()
 			do(ctx, c, w.App)
 		})
 	}
-	return later
+	return later, passed && len(wakes) == limit
 }
 
 func earlier(a, b time.Time) time.Time {
@@ -241,7 +275,7 @@ func (r *Rotator) rest(app string, err error) {
 		r.rests = map[string]rest{}
 	}
 	times := r.rests[app].times
-	r.rests[app] = rest{times + 1, time.Now().Add(min(time.Second<<min(times, 10), maxRest))}
+	r.rests[app] = rest{times + 1, r.now().Add(min(time.Second<<min(times, 10), maxRest))}
 }
 
 // restsUntil is the end of an app's rest; zero: it has none.

@@ -2,7 +2,6 @@ package rotator
 
 import (
 	"hash/fnv"
-	"math/rand/v2"
 	"slices"
 	"time"
 )
@@ -98,11 +97,6 @@ func retryIn(f *Failure, attempts int, left time.Duration, spread float64) time.
 		pause = min(f.RetryAfter, maxRetryAfter)
 	}
 	return pause
-}
-
-// spread is the random part of a backoff.
-func spread() float64 {
-	return 2*rand.Float64() - 1 //nolint:gosec // spreads retries, keeps no secret
 }
 
 // pollIn is how long to wait before asking the token service again for a key

@@ -36,7 +36,7 @@ type Settings struct {
 func (r *Rotator) Reconfigure(ctx context.Context, s Settings) error {
 	before := r.settings()
 	r.live.Store(&s)
-	if err := r.refreshWakes(ctx); err != nil {
+	if _, err := r.refreshWakes(ctx); err != nil { // the check goes on with it
 		r.live.Store(before)
 		return fmt.Errorf("bring the due index up to the new policy: %w", err)
 	}
@@ -75,7 +75,7 @@ const loopLag = 2 * time.Minute
 // ctx: a watchdog fed by it bites when either hangs.
 func (r *Rotator) Alive(ctx context.Context) error {
 	beat := time.Unix(0, r.beat.Load())
-	if since := time.Since(beat); r.beat.Load() != 0 && since > loopNap+loopLag {
+	if since := r.now().Sub(beat); r.beat.Load() != 0 && since > loopNap+loopLag {
 		return fmt.Errorf("the loop has done nothing for %s", since.Round(time.Second))
 	}
 	read := make(chan error, 1)
@@ -96,44 +96,18 @@ type Summary struct {
 	// LastCheck is zero before the first one; LastCheckError is why it failed.
 	LastCheck      time.Time
 	LastCheckError string
-	Apps           int
-	// Rotating counts open rotations; WaitingForPerson and Failing are among
-	// them.
-	Rotating, WaitingForPerson, Failing int
+	Counts
 	// Stopped is that of [State].
 	Stopped string
 }
 
-// Summary counts; its cost follows the number of open rotations.
+// Summary counts, by the due index; it reads no app and no rotation.
 func (r *Rotator) Summary(ctx context.Context) (Summary, error) {
 	state, err := r.state(ctx)
 	if err != nil {
 		return Summary{}, err
 	}
 	s := Summary{LastCheck: state.LastCheck, LastCheckError: state.LastCheckError, Stopped: state.Stopped}
-	if s.Apps, err = r.Store.CountApps(ctx); err != nil {
-		return Summary{}, err
-	}
-	open, err := r.Store.Due(ctx, WakeOpen, time.Now().Add(100*365*day), 0)
-	if err != nil {
-		return Summary{}, err
-	}
-	for _, w := range open {
-		app, err := r.Store.App(ctx, w.App)
-		if err != nil || app.Rotation == "" {
-			continue // it ended meanwhile
-		}
-		rot, err := r.Store.Rotation(ctx, app.Rotation)
-		if err != nil {
-			return Summary{}, err
-		}
-		s.Rotating++
-		switch {
-		case rot.WaitingFor == WaitingPerson:
-			s.WaitingForPerson++
-		case rot.Trouble.needsPerson():
-			s.Failing++
-		}
-	}
-	return s, nil
+	s.Counts, err = r.counts(ctx, &state, r.now())
+	return s, err
 }

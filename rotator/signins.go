@@ -146,9 +146,18 @@ func isOwn(app *App, rot *Rotation, s LoggedSignIn) bool {
 // calls it, for the next record.
 func (t *turn) cold(ctx context.Context, pair KeyPair, probes []string) (SignIn, error) {
 	got, err := t.r.settings().Entra.SignIn(ctx, t.app.registration(), pair, probes)
+	if at := got.At; err == nil {
+		t.r.noteClock(t.app.Tenant, at)
+	} else {
+		t.r.noteClock(t.app.Tenant, failureOf(err).ServerTime)
+	}
 	if t.app.Evidence && got.RequestID != "" {
 		t.ownIDs = append(t.ownIDs, got.RequestID)
 	}
+	if t.rot.ID != "" && (err == nil || reasonOf(err) == ReasonBlocked) {
+		t.comeBack(isPairOf(pair))
+	}
+	t.answered(pair.Thumbprint(), got, err)
 	return got, err
 }
 
@@ -157,6 +166,9 @@ func (t *turn) coldTo(ctx context.Context, pair KeyPair, scope string) error {
 	got, err := t.r.settings().Entra.SignInTo(ctx, t.app.registration(), pair, scope)
 	if t.app.Evidence && got.RequestID != "" {
 		t.ownIDs = append(t.ownIDs, got.RequestID)
+	}
+	if t.rot.ID != "" && err == nil {
+		t.comeBack(isPairOf(pair))
 	}
 	return err
 }

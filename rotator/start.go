@@ -3,13 +3,10 @@ package rotator
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -100,7 +97,7 @@ func (r *Rotator) carryOn(ctx context.Context, t *turn, req StartRequest, told [
 		rot.Asked, rot.Force = true, rot.Force || req.Force
 		// The trouble stays until a step gets past it: it is not over because
 		// somebody asks again.
-		rot.WaitingFor, rot.WakeAt = "", time.Now().UTC()
+		rot.WaitingFor, rot.WakeAt = "", r.now().UTC()
 		rot.LookedAt, rot.Unreadable = time.Time{}, false
 		// Not for a sweep: a target that holds something else may do so on purpose.
 		rot.Redeliver = !req.sweep && (rot.Phase == PhaseDelivered || rot.Phase == PhaseConfirmed || rot.Phase == PhaseRollingBack)
@@ -115,7 +112,7 @@ func (r *Rotator) carryOn(ctx context.Context, t *turn, req StartRequest, told [
 			setKeyID(rec, "")
 		}
 		rec.Audit = append(rec.Audit, AuditEntry{
-			At: time.Now().UTC(), By: by, What: "rotation carried on", App: t.app.Name, Rotation: rot.ID,
+			At: r.now().UTC(), By: by, What: "rotation carried on", App: t.app.Name, Rotation: rot.ID,
 			Thumbprint: rot.New.ThumbprintSHA256,
 		})
 	})
@@ -125,7 +122,7 @@ func (r *Rotator) carryOn(ctx context.Context, t *turn, req StartRequest, told [
 // plan makes the next key pair and the journal record. open is the rotation
 // that a compromise closes; nil otherwise. told are foreign keys to remove.
 func (r *Rotator) plan(ctx context.Context, name string, open *turn, req StartRequest, told []Told, by string) (rot Rotation, err error) {
-	defer func(ctx context.Context, began time.Time) { r.planned(ctx, name, open, rot, began, err) }(ctx, time.Now())
+	defer func(ctx context.Context, began time.Time) { r.planned(ctx, name, open, rot, began, err) }(ctx, r.now())
 	app, err := r.Store.App(ctx, name)
 	if err != nil {
 		return Rotation{}, fmt.Errorf("app %s: %w", name, err)
@@ -135,8 +132,11 @@ func (r *Rotator) plan(ctx context.Context, name string, open *turn, req StartRe
 		return Rotation{}, err
 	}
 	policy := policyOf(&app, r.settings().Defaults)
-	now := time.Now().UTC()
-	if err := r.mayStart(ctx, &app, &state, policy, open, req, by, now); err != nil {
+	if by != bySchedule {
+		r.clockOff(ctx, &app) // the dates of what a person asks for are Entra's
+	}
+	now, entra := r.now().UTC(), r.entraNow(app.Tenant).UTC()
+	if err := r.mayStart(ctx, &app, &state, policy, open, req, by, entra); err != nil {
 		return Rotation{}, err
 	}
 	app.LifetimeLimit = r.lifetimeLimit(ctx, &app)
@@ -144,7 +144,7 @@ func (r *Rotator) plan(ctx context.Context, name string, open *turn, req StartRe
 	if err := policy.checkLifetime(name, app.ConfirmRule()); err != nil {
 		return Rotation{}, err
 	}
-	pair, credential, err := r.newPair(ctx, &app, policy, now)
+	pair, credential, err := r.newPair(ctx, &app, policy, entra)
 	if err != nil {
 		return Rotation{}, err
 	}
@@ -167,7 +167,7 @@ func (r *Rotator) plan(ctx context.Context, name string, open *turn, req StartRe
 			if r.startAt(rec.App).After(now) {
 				return refusedf("app %s: no longer due", name)
 			}
-			if err := dayAllows(rec.App, rec.State, policy, allowed, now); err != nil {
+			if err := dayAllows(rec.App, rec.State, policy, allowed, now); err != nil && rec.App.givenUp(entra) == nil {
 				return err
 			}
 			rec.State.Starts = countStart(rec.State.Starts, now)
@@ -187,17 +187,17 @@ func (r *Rotator) plan(ctx context.Context, name string, open *turn, req StartRe
 			rec.Closed = &closed
 		}
 		if rec.App.CorrelationID == "" {
-			rec.App.CorrelationID = string(newGUID())
+			rec.App.CorrelationID = string(r.newGUID())
 		}
 		rec.App.LifetimeLimit = app.LifetimeLimit
-		giveUp(rec.App, &rot)
+		giveUp(rec, &rot)
 		rec.Rotation = &rot
 		rec.App.Rotation, rec.App.LastRotation = rot.ID, rot.ID
 		addTold(rec, told)
 		rec.App.Trouble, rec.App.Hold = nil, ""
 		rec.Seal = append(rec.Seal, pair)
 		rec.Audit = append(rec.Audit, AuditEntry{At: now, By: by, What: "rotation planned", App: name, Rotation: rot.ID, Thumbprint: credential.ThumbprintSHA256, OldThumbprint: thumbprintOf(rot.Old)})
-		rec.Events = append(rec.Events, newEvent(rec.App, &rot, EventRotationStarted, SeverityInfo, "a rotation started", ""))
+		rec.Events = append(rec.Events, r.newEvent(rec.App, &rot, EventRotationStarted, SeverityInfo, "a rotation started", ""))
 		return nil
 	})
 	if err != nil {
@@ -233,7 +233,8 @@ func (r *Rotator) mayStart(ctx context.Context, app *App, state *State, policy P
 	if app.Current != nil {
 		lastSafe = lastSafeStart(app.Current.NotAfter, policy, rule)
 	}
-	if req.Compromised == "" {
+	givenUp := app.givenUp(now) != nil
+	if req.Compromised == "" && !givenUp {
 		for _, pause := range []struct {
 			until time.Time
 			of    string
@@ -252,8 +253,16 @@ func (r *Rotator) mayStart(ctx context.Context, app *App, state *State, policy P
 	if open != nil && open.rot.Phase == PhaseRollingBack && !open.isStuckBack() {
 		return refusedf("app %s: its rotation is rolling back; let it end first", app.Name)
 	}
-	canSign := app.Current != nil && now.Before(app.Current.NotAfter) ||
-		open != nil && slices.ContainsFunc(open.leftovers(), func(c Credential) bool { return now.Before(c.NotAfter) })
+	if by == bySchedule {
+		if err := r.clockDiffers(ctx, app); err != nil {
+			return err
+		}
+	}
+	var rot *Rotation
+	if open != nil {
+		rot = &open.rot
+	}
+	canSign := len(r.ledger(app, rot, &policy).signers("", now, nil)) > 0
 	if app.Mode == ModeSelf && !canSign {
 		return fix(ReasonExpired,
 			"upload a new certificate by hand in the Entra portal and add the app again with it, or give the tenant an identity that owns the app and \"rotate app edit "+app.Name+" --mode managed\"",
@@ -270,6 +279,9 @@ func (r *Rotator) mayStart(ctx context.Context, app *App, state *State, policy P
 	}
 	if by != bySchedule {
 		return nil
+	}
+	if givenUp && app.Hold == "" {
+		return nil // whoever has its key may sign in: only a person's hold is stronger
 	}
 	return r.mayStartUnasked(ctx, app, state, policy, lastSafe, now)
 }
@@ -332,7 +344,7 @@ func (r *Rotator) newPair(ctx context.Context, app *App, policy Policy, now time
 	if err != nil {
 		return KeyPair{}, Credential{}, fmt.Errorf("app %s: make RSA key: %w", app.Name, err)
 	}
-	der, err := NewCertificate(key, app.Name, notBefore, notAfter)
+	der, err := r.newCertificate(key, app.Name, notBefore, notAfter)
 	if err != nil {
 		return KeyPair{}, Credential{}, err
 	}
@@ -391,7 +403,7 @@ func (r *Rotator) passwordFor(ctx context.Context, app *App) (password, name str
 
 // newRotation makes the journal record.
 func (r *Rotator) newRotation(app *App, open *turn, next Credential, req StartRequest, by string, now time.Time) Rotation {
-	id := newID()
+	id := r.newID()
 	rot := Rotation{
 		ID: id, App: app.Name, ClientID: app.ClientID, Mode: app.Mode, By: by, Asked: by != bySchedule, Force: req.Force,
 		Phase: PhasePlanned, New: next, DisplayName: entryName(app.Name, r.Store.ID(), id),
@@ -416,7 +428,12 @@ func (r *Rotator) newRotation(app *App, open *turn, next Credential, req StartRe
 			rot.Extra = append(rot.Extra, c)
 		}
 	}
-	switch req.Compromised {
+	which := req.Compromised
+	if c := app.Current; which == "" && c != nil && c.GivenUp {
+		// An earlier rotation could not replace it: the reason lasts.
+		which, req.CutNow = "current", c.CutNow
+	}
+	switch which {
 	case "current":
 		if app.Current != nil {
 			rot.Compromised = &Compromise{Which: "current", Thumbprint: app.Current.ThumbprintSHA256, CutNow: req.CutNow}
@@ -435,7 +452,7 @@ func (t *turn) leftovers() []Credential {
 		if t.rot.Old != nil && !t.rot.Old.isLeaving() {
 			left = append(left, *t.rot.Old)
 		}
-	} else if t.mayBeUploaded() && !t.rot.New.isLeaving() {
+	} else if t.rot.mayBeUploaded() && !t.rot.New.isLeaving() {
 		c := t.rot.New
 		if c.RequestedKeyID == "" {
 			c.RequestedKeyID = t.rot.Upload.RequestedKeyID
@@ -452,26 +469,17 @@ func (t *turn) leftovers() []Credential {
 
 // giveUp marks a compromised pair wherever the records describe it, and keeps
 // the pair of a closed rotation among the app's own.
-func giveUp(app *App, rot *Rotation) {
+func giveUp(rec *Records, rot *Rotation) {
+	app := rec.App
 	for _, c := range rot.Extra {
 		if !app.knows(c.ThumbprintSHA256) {
 			app.Former = append(app.Former, c)
 		}
 	}
-	if rot.Compromised == nil {
-		return
-	}
-	mark := []*Credential{app.Current, app.Previous, rot.Old}
-	for i := range app.Former {
-		mark = append(mark, &app.Former[i])
-	}
-	for i := range rot.Extra {
-		mark = append(mark, &rot.Extra[i])
-	}
-	for _, c := range mark {
-		if c != nil && c.ThumbprintSHA256 == rot.Compromised.Thumbprint {
-			c.GivenUp = true
-		}
+	if c := rot.Compromised; c != nil {
+		eachCopy(&Records{App: app, Rotation: rot, Closed: rec.Closed}, c.Thumbprint, func(given *Credential) {
+			given.GivenUp, given.CutNow = true, given.CutNow || c.CutNow
+		})
 	}
 }
 
@@ -520,29 +528,9 @@ func (r *Rotator) bindHosts(rec *Records, tenant string) error {
 	return err
 }
 
-// newID returns 10 random lower-case letters and digits (base 32).
-func newID() string {
-	const letters = "abcdefghijklmnopqrstuvwxyz234567"
-	var raw [10]byte
-	_, _ = rand.Read(raw[:]) // crypto/rand.Read never fails since Go 1.24
-	for i := range raw {
-		raw[i] = letters[raw[i]%32]
-	}
-	return string(raw[:])
-}
-
-// newGUID returns a random version 4 GUID.
-func newGUID() KeyID {
-	var raw [16]byte
-	_, _ = rand.Read(raw[:]) // crypto/rand.Read never fails since Go 1.24
-	raw[6], raw[8] = raw[6]&0x0f|0x40, raw[8]&0x3f|0x80
-	h := hex.EncodeToString(raw[:])
-	return KeyID(strings.Join([]string{h[:8], h[8:12], h[12:16], h[16:20], h[20:]}, "-"))
-}
-
 // newEvent builds an event; rot may be nil.
-func newEvent(app *App, rot *Rotation, kind EventKind, severity Severity, summary, next string) Event {
-	e := Event{ID: string(newGUID()), Kind: kind, Severity: severity, At: time.Now().UTC(), Summary: summary, Next: next}
+func (r *Rotator) newEvent(app *App, rot *Rotation, kind EventKind, severity Severity, summary, next string) Event {
+	e := Event{ID: string(r.newGUID()), Kind: kind, Severity: severity, At: r.now().UTC(), Summary: summary, Next: next}
 	if app != nil {
 		e.App, e.Tenant, e.Old = app.Name, app.Tenant, app.Current
 		e.Tags, e.Owner = app.Tags, app.Owner

@@ -6,6 +6,8 @@ import "time"
 type Status struct {
 	At   time.Time
 	Apps []AppStatus
+	// Counts of all apps, or of those that were named.
+	Counts Counts
 	// PausedUntil, Stopped and ReadOnly are those of [State].
 	PausedUntil time.Time
 	Stopped     string
@@ -21,6 +23,13 @@ type Status struct {
 	NextCheck time.Time
 	// Warnings of the whole store, in plain words.
 	Warnings []string
+}
+
+// Counts are the numbers of apps.
+type Counts struct {
+	// Apps are all, Attention those that a person should look at, Open those with a
+	// rotation that has not ended, Due those whose rotation should have started.
+	Apps, Attention, Open, Due int
 }
 
 // AppStatus is one app's.

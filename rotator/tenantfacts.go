@@ -39,6 +39,8 @@ type VerifiedFact struct {
 	// Value is a word or a number of seconds such as "12s".
 	Value string    `json:"value"`
 	At    time.Time `json:"at"`
+	// Answer is status, code and message, masked; empty where it is not used.
+	Answer string `json:"answer,omitempty"`
 }
 
 // What is counted.
@@ -71,6 +73,19 @@ const (
 	// A replaced list with an entry that has expired, and what became of it.
 	CountExpiredResent  = "expired_entry_resent_accepted"
 	CountExpiredRefused = "expired_entry_resent_refused"
+	// Forms of a proof, the form follows behind a "_": refused where another form was
+	// accepted for the same request, so that it was not the key.
+	CountProofAccepted = "proof_accepted"
+	CountProofRefused  = "proof_refused"
+	// What the sign-in log shows of the credential, and that it does not filter by it.
+	CountLogKeyID        = "log_key_id_filled"
+	CountLogNoKeyID      = "log_key_id_empty"
+	CountLogThumbprint   = "log_thumbprint_filled"
+	CountLogNoThumbprint = "log_thumbprint_empty"
+	CountLogNoFilter     = "log_filter_by_key_id_refused"
+	// A certificate was refused by a policy, and one of ten years was accepted.
+	CountPolicyRefused = "policy_refused"
+	CountTenYears      = "ten_years_accepted"
 )
 
 // What takes time.
@@ -82,7 +97,13 @@ const (
 	// From the answer to an upload until the first sign-in was accepted, and until a
 	// proof by the new key was.
 	SpanSignIn = "sign_in_accepted_after"
-	SpanProof  = "proof_accepted_after"
+	// The same for the further audiences of prove.scopes.
+	SpanSignInOther = "sign_in_other_accepted_after"
+	SpanProof       = "proof_accepted_after"
+	// From a removal to the first of the lists that do not show it any more, and of the
+	// sign-ins that are refused.
+	SpanUnlisted = "removal_listed_after"
+	SpanRefused  = "removal_refused_after"
 	// What servers asked to wait, and how far their clock is from ours.
 	SpanRetryAfter = "retry_after"
 	SpanSkew       = "clock_difference"
@@ -248,12 +269,16 @@ var quotedText = regexp.MustCompile(`(^|[^A-Za-z])'[^']*'`)
 // Masked is a message without identifiers, and not longer than it takes to know it
 // again.
 func Masked(message string) string {
-	message = quotedText.ReplaceAllString(message, "$1'…'")
-	message = strings.Join(strings.Fields(identifiers.ReplaceAllString(message, "…")), " ")
+	message = masked(message)
 	if runes := []rune(message); len(runes) > maxRefusalRunes {
 		message = string(runes[:maxRefusalRunes]) + "…"
 	}
 	return message
+}
+
+func masked(message string) string {
+	message = quotedText.ReplaceAllString(message, "$1'…'")
+	return strings.Join(strings.Fields(identifiers.ReplaceAllString(message, "…")), " ")
 }
 
 // factsLast is how long a verified fact is used.
@@ -285,8 +310,10 @@ type Noted struct {
 	// SignedIn tells that a sign-in with it was accepted, Signed that a proof was,
 	// Unsigned that one was refused before.
 	SignedIn bool `json:"signed_in,omitempty"`
-	Signed   bool `json:"signed,omitempty"`
-	Unsigned bool `json:"unsigned,omitempty"`
+	// SignedInTo is how many of prove.scopes accepted it.
+	SignedInTo int  `json:"signed_in_to,omitempty"`
+	Signed     bool `json:"signed,omitempty"`
+	Unsigned   bool `json:"unsigned,omitempty"`
 }
 
 // steadyReads in a row that show an entry are what other tools wait for before they
@@ -318,7 +345,7 @@ func (t *turn) keepFacts(rec *Records) error {
 		fresh.Merge(o.Observations(t.app.Tenant))
 	}
 	fresh.Merge(&t.noted.TenantFacts)
-	if t.noted.has {
+	if t.noted.has && rec.Rotation != nil && rec.Rotation.ID == t.rot.ID {
 		rec.Rotation.Noted = t.noted.Noted
 	}
 	if fresh.IsZero() {
@@ -331,7 +358,7 @@ func (t *turn) keepFacts(rec *Records) error {
 	facts := state.Facts.clone()
 	facts.Merge(fresh)
 	t.drop(rec, facts, fresh)
-	facts.At = time.Now().UTC()
+	facts.At = t.now().UTC()
 	if facts.Since.IsZero() {
 		facts.Since = facts.At
 	}
@@ -343,7 +370,7 @@ func (t *turn) keepFacts(rec *Records) error {
 // measure: nothing was uploaded, or so long ago that other things decide.
 func (t *turn) sinceUpload() (time.Duration, bool) {
 	at := t.rot.PhaseAt[PhaseUploaded]
-	since := time.Since(at)
+	since := t.now().Sub(at)
 	return since, !at.IsZero() && since >= 0 && since < day
 }
 
@@ -362,6 +389,49 @@ func (t *turn) noteUpload(way string, got, sent KeyID, err error) {
 		n.Counted(CountKeyIDKept + "_" + way)
 	default:
 		n.Counted(CountKeyIDReplaced + "_" + way)
+	}
+}
+
+// noteAccepted notes what an accepted upload says about the tenant: whether a list with
+// expired entries was taken, and a certificate of ten years.
+func (t *turn) noteAccepted(way string, add NewKey, listing Listing, err error) {
+	if err != nil {
+		return
+	}
+	n := t.notes()
+	if add.NotAfter.Sub(add.NotBefore) >= tenYears {
+		n.Counted(CountTenYears)
+	}
+	if way != WayPatch {
+		return
+	}
+	if len(add.Without) > 0 {
+		n.Counted(CountExpiredRefused)
+		return
+	}
+	if slices.ContainsFunc(listing.Entries, func(e Entry) bool { return !e.NotAfter.IsZero() && e.NotAfter.Before(listing.At) }) {
+		n.Counted(CountExpiredResent)
+	}
+}
+
+const tenYears = 3650 * day
+
+// noteLogged notes which fields the sign-in log fills in for a sign-in that was
+// accepted.
+func (t *turn) noteLogged(s LoggedSignIn) {
+	if s.ErrorCode != 0 {
+		return
+	}
+	n := t.notes()
+	if s.KeyID != "" {
+		n.Counted(CountLogKeyID)
+	} else {
+		n.Counted(CountLogNoKeyID)
+	}
+	if s.ThumbprintSHA1 != "" {
+		n.Counted(CountLogThumbprint)
+	} else {
+		n.Counted(CountLogNoThumbprint)
 	}
 }
 
@@ -398,6 +468,15 @@ func (t *turn) noteSignIn(accepted bool) {
 	case accepted && !n.SignedIn:
 		n.SignedIn = true
 		n.Took(SpanSignIn, since)
+	}
+}
+
+// noteSignInTo notes that the first n of the further audiences accepted the new
+// certificate.
+func (t *turn) noteSignInTo(n int) {
+	if since, ok := t.sinceUpload(); ok && n > t.notes().SignedInTo {
+		t.notes().SignedInTo = n
+		t.notes().Took(SpanSignInOther, since)
 	}
 }
 

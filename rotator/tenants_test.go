@@ -1,124 +1,187 @@
 package rotator_test
 
 import (
-	"encoding/json"
-	"os"
-	"path/filepath"
+	"context"
+	"errors"
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/seed-f0abd057/rotate/rotator"
-	"github.com/seed-f0abd057/rotate/rotator/verify"
 )
 
-// TestTenants runs a whole rotation, in both modes, against a tenant that does what a
-// report of "rotate tenant verify" says: the tenant of who sent it.
-func TestTenants(t *testing.T) {
-	paths, err := filepath.Glob(filepath.Join("testdata", "tenants", "*.json"))
-	if err != nil || len(paths) < 3 {
-		t.Fatalf("%d reports, %v; want at least the three that were made here", len(paths), err)
+// slowTenant is an inventory in which one tenant answers when it is let.
+type slowTenant struct {
+	rotator.Inventory
+	name  string
+	asked chan struct{}
+}
+
+func (s slowTenant) Registered(ctx context.Context, tenant string, each func(rotator.InventoryPage) error) error {
+	if tenant != s.name {
+		return s.Inventory.Registered(ctx, tenant, each)
 	}
-	for _, path := range paths {
-		content, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
+	close(s.asked)
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// A tenant is listed once at a time: another discovery is refused, whoever asks.
+func TestS8OneDiscovery(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, options{})
+		r, closeStore := w.inspector()
+		defer closeStore()
+		slow := slowTenant{r.Inventory, "contoso", make(chan struct{})}
+		r.Inventory = slow
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		discover := func(ctx context.Context) error {
+			return r.Discover(ctx, rotator.DiscoverRequest{}, func(rotator.DiscoverStep) error { return nil })
 		}
-		var report verify.Report
-		if err := json.Unmarshal(content, &report); err != nil {
-			t.Fatalf("%s: %v", path, err)
+		go func() { ended <- discover(ctx) }()
+		<-slow.asked
+		if err := discover(t.Context()); !errors.Is(err, rotator.ErrRefused) || !strings.Contains(err.Error(), "is being listed already") {
+			t.Errorf("a second discovery: %v, want a refusal", err)
 		}
-		facts, found := map[string]string{}, map[string]rotator.VerifiedFact{}
-		for _, f := range report.Facts {
-			facts[f.Name] = f.Value
-			found[f.Name] = rotator.VerifiedFact{Value: f.Value}
+		stop()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("the first discovery: %v", err)
 		}
-		for _, learned := range []bool{false, true} {
-			for _, mode := range []rotator.Mode{rotator.ModeSelf, rotator.ModeManaged} {
-				name := strings.TrimSuffix(filepath.Base(path), ".json") + " " + string(mode) + map[bool]string{true: " learned"}[learned]
-				rotateIn(t, name, mode, func(w *world, r *rotator.Rotator) {
-					if err := w.tenant.UseFacts(facts); err != nil {
-						w.t.Fatal(err)
-					}
-					if learned {
-						for name := range found {
-							found[name] = rotator.VerifiedFact{Value: found[name].Value, At: time.Now().UTC()}
-						}
-						if err := r.Learn(w.t.Context(), "contoso", "", found); err != nil {
-							w.t.Fatal(err)
-						}
-					}
-				})
+		r.Inventory = slow.Inventory
+		if err := discover(t.Context()); err != nil {
+			t.Errorf("after it: %v", err)
+		}
+	})
+}
+
+// dueStore has apps of two tenants that are due: those of bad first.
+type dueStore struct {
+	rotator.Store
+	bad int
+}
+
+func (s dueStore) Due(_ context.Context, _ rotator.WakeKind, _ time.Time, limit int) ([]rotator.Wake, error) {
+	var all []rotator.Wake
+	for i := range s.bad {
+		all = append(all, rotator.Wake{App: fmt.Sprintf("bad-%d", i)})
+	}
+	all = append(all, rotator.Wake{App: "good"})
+	return all[:min(limit, len(all))], nil
+}
+
+func (s dueStore) App(_ context.Context, name string) (rotator.App, error) {
+	tenant, _, _ := strings.Cut(name, "-")
+	return rotator.App{Name: name, Tenant: tenant}, nil
+}
+
+// No tenant holds all workers: a thousand apps of one whose requests never end leave one
+// of two workers to the other tenant, and status names the tenant.
+func TestS3Workers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &rotator.Rotator{Store: dueStore{bad: 1000}, Schedule: never{}, Workers: 2, Tenants: []string{"bad", "good"}}
+		var work sync.WaitGroup
+		slots, held, done := make(chan struct{}, 2), make(chan struct{}), make(chan string, 10)
+		do := func(app string) {
+			if strings.HasPrefix(app, "bad") {
+				<-held
+			}
+			done <- app
+		}
+		r.Dispatch(t.Context(), &work, slots, do)
+		if app := <-done; app != "good" {
+			t.Errorf("the first that ended is %s, want good", app)
+		}
+		synctest.Wait()
+		r.Dispatch(t.Context(), &work, slots, do)
+		if app := <-done; app != "good" {
+			t.Errorf("the second that ended is %s, want good", app)
+		}
+		time.Sleep(20 * time.Minute)
+		if warnings := r.BlockWarnings(); len(warnings) != 1 || !strings.Contains(warnings[0], "tenant bad has had all workers that one tenant may have for 20m") {
+			t.Errorf("warnings %q, want one that names bad", warnings)
+		}
+		close(held)
+		work.Wait()
+		if warnings := r.BlockWarnings(); len(warnings) != 0 {
+			t.Errorf("warnings %q after it", warnings)
+		}
+	})
+}
+
+// never is a schedule that does not come.
+type never struct{}
+
+func (never) Next(t time.Time) time.Time { return t.AddDate(100, 0, 0) }
+
+// daily is one that comes each day.
+type daily struct{}
+
+func (daily) Next(t time.Time) time.Time { return t.Add(24 * time.Hour) }
+
+// twoHosts knows a second tenant.
+type twoHosts struct{ rotator.Entra }
+
+func (e twoHosts) Hosts(string) (rotator.Hosts, error) { return e.Entra.Hosts("contoso") }
+
+// Tenants are inspected side by side, each with a time limit: one that never answers stops
+// no other, and its age is in the status and in one alert.
+func TestS3Inspections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, options{})
+		r, closeStore := w.inspector()
+		defer closeStore()
+		good := r.Inventory
+		r.Entra, r.Tenants, r.InspectSchedule = twoHosts{r.Entra}, []string{"bad", "contoso"}, daily{}
+		r.Inventory = both{good}
+		inspect(t, r)
+		w.told(r)
+		at := func(tenant string) time.Time {
+			t.Helper()
+			known, err := r.Store.Tenant(t.Context(), tenant)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return known.Inspection.At
+		}
+		first := at("bad")
+		if first.IsZero() {
+			t.Fatal("the first inspection of bad did not work")
+		}
+		for day := range 4 {
+			time.Sleep(24 * time.Hour)
+			begun := time.Now()
+			r.Inventory = slowTenant{good, "bad", make(chan struct{})}
+			if err := r.Inspect(t.Context()); err == nil || !strings.Contains(err.Error(), "tenant bad: it was not read to its end within 4h") {
+				t.Errorf("day %d: %v, want that bad was not read", day, err)
+			}
+			if when := at("contoso"); when.Before(begun.Add(-time.Second)) || at("bad") != first {
+				t.Errorf("day %d: contoso was inspected at %s, bad at %s; want %s and %s", day, when, at("bad"), begun, first)
 			}
 		}
-	}
-}
-
-// rotateIn runs one rotation in a tenant that was set up, and checks the promises.
-func rotateIn(t *testing.T, name string, mode rotator.Mode, set func(*world, *rotator.Rotator)) {
-	t.Helper()
-	keys()
-	t.Run(name, func(t *testing.T) {
-		t.Parallel()
-		synctest.Test(t, func(t *testing.T) {
-			w := newWorld(t, options{mode: mode})
-			r, closeStore := w.rotator()
-			set(w, r)
-			stop := run(t, r)
-			await(t, r, "app-1", 48*time.Hour, "retired", phaseIs(rotator.PhaseRetired))
-			stop()
-			closeStore()
-			w.checkTenant()
-		})
-	})
-}
-
-// TestLearned shows what a verified fact changes: a wait gets longer, never shorter,
-// and a fact that an ordinary answer contradicts is dropped and alerted.
-func TestLearned(t *testing.T) {
-	keys()
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, options{mode: rotator.ModeManaged})
-		r, closeStore := w.rotator()
-		defer closeStore()
-		now := time.Now().UTC()
-		err := r.Learn(t.Context(), "contoso", "", map[string]rotator.VerifiedFact{
-			"sign_in_after": {Value: "7s", At: now}, "custom_key_identifier": {Value: "base64", At: now}, "proof_accepted_after": {Value: "600s", At: now},
-		})
+		w.wantTold(r, "inspection_overdue warning  tenant bad was last inspected on ")
+		status, err := r.Status(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.tenant.Propagation = 3 * time.Minute
-		stop := run(t, r)
-		await(t, r, "app-1", 6*time.Hour, "retired", phaseIs(rotator.PhaseRetired))
-		stop()
-		facts, err := r.Facts(t.Context(), "contoso")
-		if err != nil {
-			t.Fatal(err)
+		if all := strings.Join(status.Warnings, "\n"); !strings.Contains(all, "tenant bad was last inspected on "+first.Format("2006-01-02 15:04 MST")) {
+			t.Errorf("warnings of the status: %s", all)
 		}
-		if len(facts.Verified) != 1 || facts.Verified["proof_accepted_after"].Value != "600s" {
-			t.Errorf("verified facts are %v, want those gone that the rotation contradicted", facts.Verified)
-		}
-		if events := told(t, r, rotator.EventTenantFactChanged); len(events) != 2 || events[0].Tenant != "contoso" {
-			t.Errorf("%d events, want 2: %+v", len(events), events)
-		}
+		r.Inventory = both{good}
+		inspect(t, r)
+		w.wantTold(r, "recovered info  tenant bad is inspected again")
 	})
 }
 
-// TestOldFacts shows which facts are not used any more.
-func TestOldFacts(t *testing.T) {
-	now := time.Now()
-	for name, one := range map[string]struct {
-		version string
-		at      time.Time
-		old     bool
-	}{
-		"fresh": {"1", now.Add(-179 * 24 * time.Hour), false}, "old": {"1", now.Add(-181 * 24 * time.Hour), true}, "other version": {"2", now, true},
-	} {
-		f := rotator.TenantFacts{Verified: map[string]rotator.VerifiedFact{"x": {}}, VerifiedAt: one.at, Version: one.version}
-		if got := f.Old("1", now); (got != "") != one.old {
-			t.Errorf("%s: %q", name, got)
-		}
+// both answers for a second tenant, which holds nothing.
+type both struct{ rotator.Inventory }
+
+func (b both) Registered(ctx context.Context, tenant string, each func(rotator.InventoryPage) error) error {
+	if tenant == "bad" {
+		return nil
 	}
+	return b.Inventory.Registered(ctx, tenant, each)
 }

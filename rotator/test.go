@@ -46,6 +46,8 @@ type Connection struct {
 	// Untracked tells that the app is not in the store, so that no next step can
 	// be a command about it.
 	Untracked bool
+	// Now is this host's clock; nil: [time.Now].
+	Now func() time.Time
 }
 
 // Test checks one app's connection with the stored pair: everything that a
@@ -55,7 +57,7 @@ func (r *Rotator) Test(ctx context.Context, name string) ([]TestCheck, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := Connection{App: app, Policy: policyOf(&app, r.settings().Defaults)}
+	c := Connection{App: app, Policy: policyOf(&app, r.settings().Defaults), Now: r.Now}
 	if app.Current == nil {
 		return []TestCheck{{"certificate", CheckWarning, "the app has no certificate of ours yet", "rotate now " + name}}, nil
 	}
@@ -70,7 +72,8 @@ func (r *Rotator) Test(ctx context.Context, name string) ([]TestCheck, error) {
 		f := failureOf(err)
 		return []TestCheck{{"file", CheckFailed, f.Message, f.Next}}, nil
 	}
-	tested := Tested{At: time.Now().UTC(), Checks: TestConnection(ctx, r.settings().Entra, r.Encoder, c)}
+	made := testConnection(ctx, r.settings().Entra, r.Encoder, c)
+	tested := Tested{At: r.now().UTC(), Checks: made.checks}
 	tested.Checks = append(tested.Checks, r.testTargets(ctx, &app, c.Pair)...)
 	if app.Evidence {
 		tested.Checks = append(tested.Checks, r.testSignInLog(ctx, &app))
@@ -78,6 +81,7 @@ func (r *Rotator) Test(ctx context.Context, name string) ([]TestCheck, error) {
 	err = r.change(ctx, name, func(rec *Records) error {
 		if rec.App != nil { // it may have been removed meanwhile
 			rec.App.Tested = &tested
+			r.revive(rec, made.listing.shows, tested.At)
 		}
 		return nil
 	})
@@ -104,7 +108,8 @@ func (r *Rotator) testTargets(ctx context.Context, app *App, use KeyPair) []Test
 		checks = append(checks, TestCheck{"delivery", result, fact, next})
 	}
 	for _, d := range app.Deliveries {
-		held, err := r.settings().Deliverer.Holds(ctx, d, passwords)
+		target, err := r.settings().Deliverer.Holds(ctx, d, passwords)
+		held := target.Thumbprint
 		switch f := failureOf(err); {
 		case errors.Is(err, ErrCannotTell):
 		case err != nil:
@@ -141,15 +146,21 @@ type tester struct {
 	// signIn is the cold sign-in, failed why there was none.
 	signIn SignIn
 	failed *Failure
+	// listing is the app's list, where it could be read.
+	listing Listing
 }
 
 // TestConnection tests a connection without a store. It changes nothing.
 func TestConnection(ctx context.Context, entra Entra, encoder Encoder, c Connection) []TestCheck {
+	return testConnection(ctx, entra, encoder, c).checks
+}
+
+func testConnection(ctx context.Context, entra Entra, encoder Encoder, c Connection) *tester {
 	t := &tester{Connection: c, entra: entra}
 	if !t.open(encoder) {
-		return t.checks
+		return t
 	}
-	t.dates(time.Now())
+	t.dates(clockOf(c.Now))
 	t.token(ctx)
 	t.registered(ctx)
 	t.permissions(ctx)
@@ -161,8 +172,8 @@ func TestConnection(ctx context.Context, entra Entra, encoder Encoder, c Connect
 		}
 	}
 	t.policy(ctx)
-	t.daysLeft(time.Now())
-	return t.checks
+	t.daysLeft(clockOf(c.Now))
+	return t
 }
 
 func (t *tester) add(name, result, fact, next string) {
@@ -236,7 +247,11 @@ func (t *tester) renew(otherwise string) string {
 
 // token signs in with a cold cache and says what a refusal means.
 func (t *tester) token(ctx context.Context) {
-	got, err := t.entra.SignIn(ctx, t.App.registration(), t.Pair, t.App.Probe)
+	var got SignIn
+	err := askAgain(ctx, t.App.isYoung(clockOf(t.Now)), func() (err error) {
+		got, err = t.entra.SignIn(ctx, t.App.registration(), t.Pair, t.App.Probe)
+		return err
+	})
 	t.signIn = got
 	if err != nil {
 		t.failed = failureOf(err)
@@ -258,7 +273,7 @@ func (t *tester) token(ctx context.Context) {
 	if at.IsZero() {
 		return
 	}
-	if off := clockError(time.Now(), at); off.Abs() > maxClockError {
+	if off := clockError(clockOf(t.Now), at); off.Abs() > maxClockError {
 		t.add("clock", CheckFailed, "this host's clock is "+off.Abs().String()+" off Entra's", "set the clock (timedatectl)")
 	} else {
 		t.add("clock", CheckOK, "agrees with Entra's within "+off.Abs().String(), "")
@@ -312,13 +327,24 @@ func (t *tester) access() Access {
 	return as
 }
 
+// isYoung reports whether the identity's refusals may pass. That an app may not read
+// itself is ordinary, whether it has just been accepted or not.
+func (t *tester) isYoung() bool {
+	return t.App.Mode == ModeManaged && (t.failed == nil || t.App.isYoung(clockOf(t.Now)))
+}
+
 // registered looks whether the certificate is on the app.
 func (t *tester) registered(ctx context.Context) {
 	const name = "registered"
 	if t.failed != nil && t.App.Mode != ModeManaged {
 		return // nobody can look; the refused token said all there is
 	}
-	listing, err := t.entra.Keys(ctx, t.access(), true)
+	var listing Listing
+	err := askAgain(ctx, t.isYoung(), func() (err error) {
+		listing, err = t.entra.Keys(ctx, t.access(), true)
+		return err
+	})
+	t.listing = listing
 	switch reason := reasonOf(err); {
 	case err != nil && t.App.Mode != ModeManaged && (reason == ReasonForbidden || reason == ReasonAppNotFound):
 		t.add(name, CheckOK, "the token service accepts it; the app may not read its own list", "")

@@ -1,7 +1,9 @@
 package rotator
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -29,11 +31,19 @@ func (r *Rotator) toldKeys(ctx context.Context, app *App, open *turn, ids []KeyI
 		return nil, err
 	}
 	signer, err := t.signer(ctx)
+	if c := app.Current; err == nil && open != nil && c != nil && c.ThumbprintSHA256 == open.rot.New.ThumbprintSHA256 {
+		signer, err = t.pair(ctx, c) // it is in service already
+	}
 	if err != nil {
 		return nil, err
 	}
 	const withKeys = true
-	listing, err := r.settings().Entra.Keys(ctx, t.access(signer), withKeys)
+	listing, err := t.keys(ctx, signer, withKeys)
+	if err == nil {
+		if err := r.comeBack(ctx, app, listing.shows); err != nil {
+			return nil, err
+		}
+	}
 	if app.Mode == ModeSelf && reasonOf(err) == ReasonForbidden {
 		return nil, refusedf("app %s: it may not read its own list, and a key that rotate did not make is only removed where it can be looked at before; use managed mode, or remove it in the Entra portal", app.Name)
 	}
@@ -67,7 +77,7 @@ func (r *Rotator) toldKeys(ctx context.Context, app *App, open *turn, ids []KeyI
 			return nil, refusedf("app %s: Entra does not say which certificate the key %s is; remove it in the Entra portal", app.Name, id)
 		}
 		e := listing.Entries[i]
-		told = append(told, Told{By: by, At: time.Now().UTC(), Credential: Credential{
+		told = append(told, Told{By: by, At: r.now().UTC(), Credential: Credential{
 			KeyID: e.KeyID, ThumbprintSHA256: e.Thumbprint, NotBefore: e.NotBefore, NotAfter: e.NotAfter,
 		}})
 	}
@@ -134,7 +144,7 @@ func (r *Rotator) planRemoval(ctx context.Context, name string, last *Rotation, 
 		return Rotation{}, fmt.Errorf("app %s: %w", name, err)
 	}
 	policy := policyOf(&app, r.settings().Defaults)
-	now := time.Now().UTC()
+	now := r.now().UTC()
 	if err := r.mayStart(ctx, &app, &state, policy, nil, req, by, now); err != nil {
 		return Rotation{}, err
 	}
@@ -174,7 +184,7 @@ func (r *Rotator) planRemoval(ctx context.Context, name string, last *Rotation, 
 // removeTold sends the removal of what a person told, with proofs by signer: the one
 // entry that was named, and only if it still carries the certificate that was
 // looked at then.
-func (t *turn) removeTold(ctx context.Context, signer KeyPair) error {
+func (t *turn) removeTold(ctx context.Context, signer KeyPair) (*wait, error) {
 	var left []Told
 	for _, c := range t.rot.Told {
 		if !c.isLeaving() {
@@ -182,32 +192,52 @@ func (t *turn) removeTold(ctx context.Context, signer KeyPair) error {
 		}
 	}
 	if len(left) == 0 {
-		return nil
+		return nil, nil //nolint:nilnil // nothing is left
 	}
 	const withKeys = true
-	listing, err := t.r.settings().Entra.Keys(ctx, t.access(signer), withKeys)
-	if err != nil {
-		return fmt.Errorf("look at the keys that are to be removed: %w", err)
-	}
+	listing, unread := t.keys(ctx, signer, withKeys)
 	for _, c := range left {
-		if i := slices.IndexFunc(listing.Entries, func(e Entry) bool { return e.KeyID == c.KeyID }); i >= 0 && listing.Entries[i].Thumbprint != c.ThumbprintSHA256 {
-			return fix(ReasonOther, "look at it in the Entra portal; remove it there if it has to go", "app %s: the key %s carries another certificate than when its removal was asked; it is not removed", t.app.Name, c.KeyID)
-		}
-		if t.rot.RemovalSentAt.IsZero() {
-			err := t.record(ctx, "removal of a foreign certificate begun", func(rec *Records) { rec.Rotation.RemovalSentAt = time.Now().UTC() })
-			if err != nil {
-				return err
+		err := unread
+		if err != nil {
+			err = fmt.Errorf("look at the keys that are to be removed: %w", err)
+		} else {
+			var r *refusal
+			if r, err = t.removeForeign(ctx, signer, &c, listing); r != nil {
+				return t.refused(r), nil
 			}
-		} else if err := t.settle(ctx); err != nil {
-			return err
 		}
-		err := t.r.settings().Entra.RemoveKey(ctx, t.access(signer), signer, c.KeyID)
-		if err != nil && reasonOf(err) != ReasonNoSuchKey { // which proves nothing
-			return err
+		ended := !t.entraNow().IsZero() && !t.entraNow().Before(c.NotAfter)
+		if err != nil && (!ended || errors.Is(err, errRecord) || ctx.Err() != nil) {
+			return nil, err
 		}
-		t.begin(t.newRemoval(&c.Credential, []KeyID{c.KeyID}, true))
+		if err != nil {
+			t.leaveToChecks(&c.Credential, []KeyID{c.KeyID}, true, failureOf(err))
+		}
 	}
-	return nil
+	return nil, nil //nolint:nilnil // all were sent
+}
+
+// removeForeign sends the removal of one entry, if [ledger.canRemoveForeign] permits it.
+func (t *turn) removeForeign(ctx context.Context, signer KeyPair, c *Told, listing Listing) (*refusal, error) {
+	if i := slices.IndexFunc(listing.Entries, func(e Entry) bool { return e.KeyID == c.KeyID }); i >= 0 && listing.Entries[i].Thumbprint != c.ThumbprintSHA256 {
+		return nil, fix(ReasonOther, "look at it in the Entra portal; remove it there if it has to go", "app %s: the key %s carries another certificate than when its removal was asked; it is not removed", t.app.Name, c.KeyID)
+	}
+	p, r := t.ledger().canRemoveForeign(&c.Credential, signer.Thumbprint(), t.sighting())
+	if r != nil {
+		return r, nil
+	}
+	err := t.record(ctx, "removal of a foreign certificate begun", func(rec *Records) {
+		rec.Rotation.RemovalSentAt, rec.Rotation.Removing = t.now().UTC(), c.ThumbprintSHA256
+	})
+	if err != nil {
+		return nil, err
+	}
+	refused, err := t.sendRemoval(ctx, p, signer, []KeyID{c.KeyID})
+	if err != nil || refused != nil {
+		return nil, cmp.Or(err, refused)
+	}
+	t.begin(t.newRemoval(&c.Credential, []KeyID{c.KeyID}, true))
+	return nil, nil //nolint:nilnil // it was sent
 }
 
 // owesTold reports whether something is to be removed that a person told. Where

@@ -10,10 +10,6 @@ import (
 	"time"
 )
 
-// freshFor is how long after its creation a registration that is not shown may be
-// one that is not shown yet.
-const freshFor = time.Hour
-
 // Delete undoes what [Rotator.Create] made, and only that: the registration, with its
 // service principal and consent, and the record here. It is refused for an app that
 // was adopted, and for one that carries credentials of somebody else. It can be
@@ -49,43 +45,14 @@ func (r *Rotator) Delete(ctx context.Context, name string, admin Token, by strin
 	if err := r.checkHosts(ctx, made.Tenant); err != nil {
 		return nil, err
 	}
-	as := Access{Registration: Registration{App: name, Tenant: made.Tenant, ObjectID: made.ObjectID, ClientID: made.ClientID}, Admin: admin}
-	var steps []string
-	// By its unique name, which nobody else has: also what a lost answer hid.
-	found, err := r.settings().Registrar.FindUnique(ctx, as, made.UniqueName)
-	for looks := 1; errors.Is(err, ErrNotFound) && looks < absentReads && time.Since(made.At) < freshFor; looks++ {
-		// A replica may not know it yet: absence is no proof.
-		if err := pause(ctx, absentEvery); err != nil {
-			return nil, err
-		}
-		found, err = r.settings().Registrar.FindUnique(ctx, as, made.UniqueName)
+	d := &deletion{
+		r: r, app: &app, made: &made, by: by,
+		as: Access{Registration: Registration{App: name, Tenant: made.Tenant, ObjectID: made.ObjectID, ClientID: made.ClientID}, Admin: admin},
 	}
-	if err != nil && !errors.Is(err, ErrNotFound) {
+	if err := d.untilGone(ctx); err != nil {
 		return nil, err
 	}
-	if err == nil && found.Blueprint {
-		return nil, blueprintTaken(name, found)
-	}
-	if err == nil {
-		as.ObjectID, as.ClientID = found.ObjectID, found.ClientID
-		if err := r.foreignOn(ctx, as, &app, &made); err != nil {
-			return nil, err
-		}
-		err := r.write(ctx, "", func(rec *Records) error {
-			rec.Audit = append(rec.Audit, AuditEntry{At: time.Now().UTC(), By: by, What: "app deletion begun", App: name, Note: "client ID " + string(found.ClientID)})
-			return nil
-		})
-		if err != nil {
-			return nil, err
-		}
-		if err := r.settings().Registrar.Unregister(ctx, as); err != nil && reasonOf(err) != ReasonAppNotFound {
-			return nil, err
-		}
-		steps = append(steps, fmt.Sprintf("sent the deletion of the registration %q, client ID %s, with its service principal and consent", found.DisplayName, found.ClientID),
-			r.deletedText(ctx, as, made.UniqueName))
-	} else {
-		steps = append(steps, "its registration is not in the tenant")
-	}
+	steps := d.steps
 	ctx, cancel := lasting(ctx)
 	defer cancel()
 	err = r.change(ctx, name, func(rec *Records) error {
@@ -98,7 +65,7 @@ func (r *Rotator) Delete(ctx context.Context, name string, admin Token, by strin
 			}
 		}
 		if rot := rec.Rotation; rot != nil {
-			now := time.Now().UTC()
+			now := r.now().UTC()
 			rec.Forget = append(rec.Forget, rot.New.ThumbprintSHA256)
 			rot.PhaseAt = maps.Clone(rot.PhaseAt)
 			rot.Phase, rot.EndedAt, rot.WakeAt = PhaseRolledBack, now, time.Time{}
@@ -110,25 +77,111 @@ func (r *Rotator) Delete(ctx context.Context, name string, admin Token, by strin
 		slices.Sort(rec.Forget)
 		rec.Forget = slices.DeleteFunc(slices.Compact(rec.Forget), func(t Thumbprint) bool { return t == "" })
 		rec.App, rec.Wakes = nil, nil
-		rec.Audit = append(rec.Audit, AuditEntry{At: time.Now().UTC(), By: by, What: "app deleted", App: name})
+		rec.Audit = append(rec.Audit, AuditEntry{At: r.now().UTC(), By: by, What: "app deleted", App: name})
 		return nil
 	})
 	r.announce()
 	return append(steps, "it is no longer tracked, and its keys were deleted"), err
 }
 
-// deletedText says what a read showed directly after the deletion: the answer to it
-// proves nothing, and neither does one read.
-func (r *Rotator) deletedText(ctx context.Context, as Access, uniqueName string) string {
-	_, err := r.settings().Registrar.FindUnique(ctx, as, uniqueName)
-	const check = "Entra admin centre > App registrations > All applications > "
-	switch {
-	case errors.Is(err, ErrNotFound):
-		return "a read after that does not show it any more; to be sure, check later: " + check + string(as.ClientID)
-	case err != nil:
-		return "whether it is gone could not be read (" + err.Error() + "); check it: " + check + string(as.ClientID)
+// deletion is one registration being deleted.
+type deletion struct {
+	r     *Rotator
+	app   *App
+	made  *Creation
+	as    Access
+	by    string
+	sends int
+	steps []string
+}
+
+// deleteWithin bounds one run in which reads show it; who needs longer asks again.
+const deleteWithin = createWithin
+
+// untilGone deletes the registration, by its unique name, which nobody else has, and
+// which finds also what a lost answer hid. It is gone when five reads over the time of
+// [RemovalTimes] do not show it: the answer to the request proves nothing. While it is
+// shown, the request is sent again.
+func (d *deletion) untilGone(ctx context.Context) error {
+	times := DefaultRemovalTimes().Reads
+	if own, ok := d.r.settings().RemovalTimes[d.made.Tenant]; ok {
+		times = own.Reads
 	}
-	return "a read after that still shows it, as reads may lag; check it: " + check + string(as.ClientID)
+	every := times / (absentReads - 1)
+	begun := d.r.now()
+	var absence Absence
+	var sentAt time.Time
+	for {
+		found, err := d.r.settings().Registrar.FindUnique(ctx, d.as, d.made.UniqueName)
+		now := d.r.now().UTC()
+		switch {
+		case errors.Is(err, ErrNotFound):
+			if absence = absence.again(now, every); absence.lasts(absentReads, times) {
+				d.confirmed(absence)
+				return nil
+			}
+		case err != nil:
+			return err
+		default:
+			absence = Absence{}
+			if d.sends == 0 || now.Sub(sentAt) >= 2*every {
+				sentAt = now
+				if err := d.send(ctx, found); err != nil {
+					return err
+				}
+			}
+		}
+		if absence.Reads == 0 && now.Sub(begun) >= max(deleteWithin, 2*times) {
+			return d.notYet()
+		}
+		if err := pause(ctx, every); err != nil {
+			return err
+		}
+	}
+}
+
+// send sends the request, once it is sure that nobody else uses the registration.
+func (d *deletion) send(ctx context.Context, found Found) error {
+	if found.Blueprint {
+		return blueprintTaken(d.as.App, found)
+	}
+	d.as.ObjectID, d.as.ClientID = found.ObjectID, found.ClientID
+	if d.sends == 0 {
+		if err := d.r.foreignOn(ctx, d.as, d.app, d.made); err != nil {
+			return err
+		}
+		err := d.r.write(ctx, "", func(rec *Records) error {
+			rec.Audit = append(rec.Audit, AuditEntry{At: d.r.now().UTC(), By: d.by, What: "app deletion begun", App: d.as.App, Note: "client ID " + string(found.ClientID)})
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		d.steps = append(d.steps, fmt.Sprintf("sent the deletion of the registration %q, client ID %s, with its service principal and consent", found.DisplayName, found.ClientID))
+	}
+	d.sends++
+	if err := d.r.settings().Registrar.Unregister(ctx, d.as); err != nil && reasonOf(err) != ReasonAppNotFound {
+		return err
+	}
+	return nil
+}
+
+func (d *deletion) confirmed(absence Absence) {
+	if d.sends == 0 {
+		d.steps = append(d.steps, "its registration is not in the tenant")
+		return
+	}
+	d.steps = append(d.steps, fmt.Sprintf("%d reads over %s do not show it any more", absence.Reads, absence.Last.Sub(absence.Since).Round(time.Second)))
+}
+
+// notYet is the end of a run in which reads still show the registration: nothing is
+// forgotten here before it is seen to be gone.
+func (d *deletion) notYet() error {
+	return &Failure{
+		Class: ClassWait, Reason: ReasonStaleRead,
+		Message: fmt.Sprintf("app %s: its deletion was sent (%s) and reads still show the registration; nothing was deleted here", d.as.App, howOften(d.sends)),
+		Next:    "run the same command again, or check: Entra admin centre > App registrations > All applications > " + string(d.as.ClientID),
+	}
 }
 
 // foreignOn refuses to delete a registration that somebody else signs in with.

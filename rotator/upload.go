@@ -15,6 +15,9 @@ import (
 // pair.
 func (t *turn) upload(ctx context.Context) (*wait, error) {
 	signer, err := t.signer(ctx)
+	if err == nil && signer.IsZero() && t.r.askClock(ctx, &t.app) != 0 {
+		signer, err = t.signer(ctx) // what has ended by this host's clock has not by Entra's
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -33,7 +36,7 @@ func (t *turn) upload(ctx context.Context) (*wait, error) {
 		if err != nil {
 			return nil, err
 		}
-		t.had = earlierSignIn{signer.Thumbprint(), got, time.Now()}
+		t.had = earlierSignIn{signer.Thumbprint(), got, t.now()}
 	}
 	s, err := t.see(ctx, signer)
 	if t.app.Mode == ModeSelf && reasonOf(err) == ReasonNotRegistered {
@@ -46,21 +49,21 @@ func (t *turn) upload(ctx context.Context) (*wait, error) {
 		return nil, err
 	}
 	if t.rot.SignerAbsence.Reads > 0 && !t.rot.SignerAbsence.isAbsent() {
-		return &wait{WaitingPropagation, time.Now().UTC().Add(absentEvery)}, nil
+		return &wait{WaitingPropagation, t.now().UTC().Add(absentEvery)}, nil
 	}
 	switch {
 	case s.present:
 		return nil, t.uploaded(ctx, s.keyID)
 	case t.rot.Upload.SentAt.IsZero():
 	case s.readable:
-		absence := t.rot.Absence.missed(time.Now().UTC())
+		absence := t.rot.Absence.missed(t.now().UTC())
 		if !absence.isAbsent() {
 			err := t.record(ctx, "", func(rec *Records) { rec.Rotation.Absence = absence })
-			return &wait{WaitingAnswer, time.Now().UTC().Add(absentEvery)}, err
+			return &wait{WaitingAnswer, t.now().UTC().Add(absentEvery)}, err
 		}
 		// On a bad day the list lacks a new entry for 20 minutes and more: the token
 		// service has the last word, where its answer can be waited for.
-		if w, done, err := t.findByToken(ctx); done || err != nil || w != nil && !t.isLate(time.Now()) {
+		if w, done, err := t.findByToken(ctx); done || err != nil || w != nil && !t.isLate(t.now()) {
 			return w, err
 		}
 	default:
@@ -103,7 +106,7 @@ const maxSigners = 4
 // signerMissing handles a token service that does not know the pair in service
 // any more: after the time that a key may take to spread, somebody removed it.
 func (t *turn) signerMissing(ctx context.Context) (*wait, error) {
-	now := time.Now().UTC()
+	now := t.now().UTC()
 	absence := t.rot.SignerAbsence.missed(now)
 	err := t.record(ctx, "", func(rec *Records) { rec.Rotation.SignerAbsence = absence })
 	if err != nil {
@@ -117,28 +120,28 @@ func (t *turn) signerMissing(ctx context.Context) (*wait, error) {
 		"app %s: Entra no longer knows the certificate in service; its consumer cannot sign in, and the app cannot sign a proof for a new certificate (self mode)", t.app.Name)
 }
 
-// listedSigner drops a signer that is no longer on the app, once that is sure:
-// then the list has to be replaced (managed mode).
+// listedSigner drops the signer once it is sure that no pair of ours which could sign is
+// on the app: then the list has to be replaced (managed mode).
 func (t *turn) listedSigner(ctx context.Context, signer KeyPair, s sight) (KeyPair, error) {
-	id := t.keyIDOf(signer)
-	if !s.readable || t.app.Mode != ModeManaged || id == "" ||
-		slices.ContainsFunc(s.listing.Entries, func(e Entry) bool { return e.KeyID == id }) {
-		if t.rot.SignerAbsence.Reads == 0 {
-			return signer, nil
-		}
-		return signer, t.record(ctx, "", func(rec *Records) { rec.Rotation.SignerAbsence = Absence{} })
+	if !s.readable || t.app.Mode != ModeManaged || signer.IsZero() {
+		return signer, nil
 	}
 	others, err := t.signers(ctx, maxSigners)
 	if err != nil {
 		return KeyPair{}, err
 	}
+	l := t.ledger()
 	for _, other := range others {
-		id := t.keyIDOf(other)
-		if id != "" && slices.ContainsFunc(s.listing.Entries, func(e Entry) bool { return e.KeyID == id }) {
+		c := l.entry(other.Thumbprint())
+		if c == nil || !slices.ContainsFunc(s.listing.Entries, c.maySignAs) {
+			continue
+		}
+		if t.rot.SignerAbsence.Reads == 0 {
 			return other, nil
 		}
+		return other, t.record(ctx, "", func(rec *Records) { rec.Rotation.SignerAbsence = Absence{} })
 	}
-	absence := t.rot.SignerAbsence.missed(time.Now().UTC())
+	absence := t.rot.SignerAbsence.missed(t.now().UTC())
 	if err := t.record(ctx, "", func(rec *Records) { rec.Rotation.SignerAbsence = absence }); err != nil {
 		return KeyPair{}, err
 	}
@@ -148,36 +151,13 @@ func (t *turn) listedSigner(ctx context.Context, signer KeyPair, s sight) (KeyPa
 	return signer, nil
 }
 
-// keyIDOf finds the KeyID of one of the app's pairs; empty if it is not known.
-func (t *turn) keyIDOf(pair KeyPair) KeyID {
-	if pair.IsZero() {
-		return ""
-	}
-	for _, c := range t.own() {
-		if c.ThumbprintSHA256 == pair.Thumbprint() {
-			return c.KeyID
-		}
-	}
-	return ""
+// maySignAs reports whether an entry of a list may carry the certificate: trying costs
+// nothing.
+func (e *entry) maySignAs(listed Entry) bool {
+	return e.isListedAs(listed) || e.KeyID == "" && listed.Hint != "" && strings.EqualFold(listed.Hint, e.ThumbprintSHA1)
 }
 
-// own lists every certificate of ours that the records name, the new one
-// excepted.
-func (t *turn) own() []*Credential {
-	var list []*Credential
-	for _, c := range []*Credential{t.app.Current, t.rot.Old, t.app.Previous} {
-		if c != nil {
-			list = append(list, c)
-		}
-	}
-	for i := range t.rot.Extra {
-		list = append(list, &t.rot.Extra[i])
-	}
-	return list
-}
-
-// signer returns a pair of ours that can sign a proof now: the one in service
-// or the one it replaced. Zero if none is valid.
+// signer returns the pair of ours that can sign a proof best. Zero if none is valid.
 func (t *turn) signer(ctx context.Context) (KeyPair, error) {
 	list, err := t.signers(ctx, 1)
 	if err != nil || len(list) == 0 {
@@ -186,17 +166,13 @@ func (t *turn) signer(ctx context.Context) (KeyPair, error) {
 	return list[0], nil
 }
 
-// signers returns up to most pairs of ours that can sign a proof now, best first.
+// signers returns up to most pairs of ours that can sign a proof now, best first, see
+// [ledger.signers].
 func (t *turn) signers(ctx context.Context, most int) ([]KeyPair, error) {
 	var list []KeyPair
-	now := time.Now()
-	for _, c := range t.own() {
-		if c.ThumbprintSHA256 == t.rot.New.ThumbprintSHA256 ||
-			c.isLeaving() || now.Before(c.NotBefore) || now.After(c.NotAfter) {
-			continue
-		}
-		pair, err := t.pair(ctx, c)
-		if errors.Is(err, ErrNotFound) || err == nil && slices.ContainsFunc(list, func(p KeyPair) bool { return p.Thumbprint() == pair.Thumbprint() }) {
+	for _, e := range t.ledger().signers(t.rot.New.ThumbprintSHA256, t.bestTime(), t.listing) {
+		pair, err := t.pair(ctx, &e.Credential)
+		if errors.Is(err, ErrNotFound) {
 			continue
 		}
 		if err != nil {
@@ -223,7 +199,7 @@ func (t *turn) findByToken(ctx context.Context) (w *wait, done bool, err error) 
 	if there {
 		return nil, true, t.uploaded(ctx, "")
 	}
-	now := time.Now().UTC()
+	now := t.now().UTC()
 	if now.Sub(t.rot.Upload.SentAt) >= t.policy.Prove.Within {
 		return nil, false, nil // it never arrived
 	}
@@ -243,7 +219,8 @@ func (t *turn) targets(ctx context.Context) error {
 		return err
 	}
 	for _, d := range t.app.Deliveries {
-		held, err := t.r.settings().Deliverer.Holds(ctx, d, passwords)
+		target, err := t.r.settings().Deliverer.Holds(ctx, d, passwords)
+		held := target.Thumbprint
 		if errors.Is(err, ErrCannotTell) || d.Replace || err == nil && (held == "" || t.knows(held)) {
 			continue
 		}
@@ -260,21 +237,12 @@ func (t *turn) targets(ctx context.Context) error {
 // knows reports whether the thumbprint is one of the app's pairs, the next one
 // included.
 func (t *turn) knows(held Thumbprint) bool {
-	if held == t.rot.New.ThumbprintSHA256 || t.app.knows(held) {
-		return true
-	}
-	for _, c := range t.rot.Extra {
-		if c.ThumbprintSHA256 == held {
-			return true
-		}
-	}
-	return false
+	return held == t.rot.New.ThumbprintSHA256 || t.ledger().entry(held) != nil
 }
 
 // passwords open the files that targets of the app may hold.
 func (t *turn) passwords(ctx context.Context) ([]string, error) {
 	var list []string
-	seen := map[string]bool{}
 	for _, c := range []*Credential{&t.rot.New, t.app.Current, t.rot.Old, t.app.Previous} {
 		if c == nil {
 			continue
@@ -286,8 +254,7 @@ func (t *turn) passwords(ctx context.Context) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		if !seen[pair.Password] {
-			seen[pair.Password] = true
+		if !slices.Contains(list, pair.Password) {
 			list = append(list, pair.Password)
 		}
 	}
@@ -297,8 +264,8 @@ func (t *turn) passwords(ctx context.Context) ([]string, error) {
 // send makes the request that adds the certificate. What is needed to recognise
 // its effect is durable before.
 func (t *turn) send(ctx context.Context, signer KeyPair, listing Listing) (*wait, error) {
-	now := time.Now().UTC()
-	if at := uploadAllowedAt(t.app.Uploads, t.policy.UploadLimit, now); now.Before(at) && !t.rot.Force {
+	now := t.now().UTC()
+	if at := uploadAllowedAt(t.app.Uploads, t.policy.UploadLimit, now); now.Before(at) && !t.rot.Force && !t.r.without(RuleUploadLimit) {
 		return &wait{WaitingLimit, at}, nil
 	}
 	next, err := t.pair(ctx, &t.rot.New)
@@ -306,7 +273,7 @@ func (t *turn) send(ctx context.Context, signer KeyPair, listing Listing) (*wait
 		return nil, err
 	}
 	way := WayAddKey
-	if signer.IsZero() {
+	if signer.IsZero() || t.app.Mode == ModeManaged && t.r.without(RuleSigners) {
 		way = WayPatch
 	}
 	requested, err := t.requestedKeyID(ctx, way)
@@ -336,15 +303,17 @@ func (t *turn) send(ctx context.Context, signer KeyPair, listing Listing) (*wait
 		id, err = t.r.settings().Entra.AddKey(ctx, t.access(signer), signer, add)
 	}
 	t.noteUpload(way, id, add.KeyID, err)
+	t.noteAccepted(way, add, listing, err)
 	if err == nil {
 		return nil, t.uploaded(ctx, id)
 	}
-	f := failureOf(err)
+	f := t.r.policyIn(ctx, t.known, t.access(signer), failureOf(err))
 	if f.Ambiguous || ctx.Err() != nil {
 		// The certificate may be there: the next attempt looks first.
 		return nil, err
 	}
 	if f.Reason == ReasonPolicy {
+		t.notes().Counted(CountPolicyRefused)
 		return nil, t.refuse(ctx, f)
 	}
 	withoutKeyID := f.Reason == ReasonKeyIDRefused && requested != ""
@@ -361,9 +330,9 @@ func (t *turn) send(ctx context.Context, signer KeyPair, listing Listing) (*wait
 	if settled != nil {
 		return nil, errors.Join(settled, err)
 	}
-	if way == WayPatch && f.Reason == ReasonEndDate && passes == f {
+	if way == WayPatch && f.Reason == ReasonEndDate && (passes == f || t.known.refusesExpired()) {
 		if left, leftErr := t.leaveOutEnded(ctx, listing); left || leftErr != nil {
-			return &wait{WaitingRetry, time.Now().UTC().Add(backoff(1))}, leftErr
+			return &wait{WaitingRetry, t.now().UTC().Add(backoff(1))}, leftErr
 		}
 	}
 	if !withoutKeyID {
@@ -374,6 +343,21 @@ func (t *turn) send(ctx context.Context, signer KeyPair, listing Listing) (*wait
 		return nil, err
 	}
 	return t.send(ctx, signer, listing)
+}
+
+// policyIn takes a refusal for one by policy if the tenant is known to say so in these
+// words.
+func (r *Rotator) policyIn(ctx context.Context, known learned, as Access, f *Failure) *Failure {
+	if !known.saysPolicy(f) {
+		return f
+	}
+	said := *f
+	said.Reason = ReasonPolicy
+	said.Next = "shorten defaults.validity, or the validity of this app: the tenant refused a certificate of ten years in the same words when it was verified"
+	if limit, _, err := r.settings().Entra.LongestLifetime(ctx, as); err == nil {
+		said.LongestLifetime = limit
+	}
+	return &said
 }
 
 // leaveOutEnded decides what follows when a PATCH is refused for an end date and goes
@@ -425,7 +409,7 @@ func (r *Rotator) patchKeyID(ctx context.Context, tenant string) (KeyID, error) 
 	if known.PatchChoosesKeyID {
 		return "", nil
 	}
-	return newGUID(), nil
+	return r.newGUID(), nil
 }
 
 // keyIDRefused keeps in the tenant's record that no PATCH may carry a KeyID for its
@@ -458,7 +442,7 @@ func (t *turn) uploaded(ctx context.Context, id KeyID) error {
 		}
 		rec.Rotation.Upload.SentAt = time.Time{}
 		rec.Rotation.Absence, rec.Rotation.Proof = Absence{}, Proof{}
-		rec.Rotation.LookedAt = time.Now().UTC()
+		rec.Rotation.LookedAt = t.now().UTC()
 		rec.Rotation.New.RequestedKeyID = rec.Rotation.Upload.RequestedKeyID
 		setKeyID(rec, id)
 	})
@@ -468,8 +452,8 @@ func (t *turn) uploaded(ctx context.Context, id KeyID) error {
 // accept. The next one is planned with the longest lifetime that is known to be
 // allowed.
 func (t *turn) refuse(ctx context.Context, f *Failure) error {
-	now := time.Now().UTC()
-	retryAt := now.Add(retryIn(f, 1, t.timeLeft(now), spread()))
+	now := t.now().UTC()
+	retryAt := now.Add(retryIn(f, 1, t.timeLeft(now), t.r.spread()))
 	if f.LongestLifetime > 0 && f.LongestLifetime != t.app.LifetimeLimit {
 		retryAt = now.Add(backoff(1))
 	}
@@ -486,6 +470,7 @@ func (t *turn) refuse(ctx context.Context, f *Failure) error {
 			keepRemoval(rec.App, earlier)
 			noteRemoval(rec, earlier)
 		}
+		rec.Rotation.Upload.SentAt = time.Time{} // the refusal settles this request
 		t.dropNew(rec)
 		if f.LongestLifetime > 0 {
 			rec.App.LifetimeLimit = f.LongestLifetime
@@ -494,7 +479,11 @@ func (t *turn) refuse(ctx context.Context, f *Failure) error {
 			Class: ClassFix, Reason: ReasonPolicy, Message: f.Message, Next: f.Next,
 			At: now, Attempts: 1, RetryAt: retryAt,
 		}
-		rec.Events = append(rec.Events, t.event(EventRotationFailed, SeverityWarning, f.Message, f.Next))
+		severity, summary := SeverityWarning, f.Message
+		if c := rec.App.givenUp(now); c != nil {
+			severity, summary = SeverityCritical, "the compromised certificate "+c.ThumbprintSHA1+" is still accepted, for the new one was refused: "+f.Message
+		}
+		rec.Events = append(rec.Events, t.event(EventRotationFailed, severity, summary, f.Next))
 	})
 }
 

@@ -48,7 +48,7 @@ func (r *Rotator) EndVerification(ctx context.Context, tenant, by string) error 
 			return err
 		}
 		state.Verification = nil
-		rec.Audit = append(rec.Audit, AuditEntry{At: time.Now().UTC(), By: by, What: "tenant verification ended", Note: tenant})
+		rec.Audit = append(rec.Audit, AuditEntry{At: r.now().UTC(), By: by, What: "tenant verification ended", Note: tenant})
 		return nil
 	})
 }
@@ -128,6 +128,20 @@ func (r *Rotator) VerifyPair(ctx context.Context, tenant, name string) (App, Key
 		return App{}, KeyPair{}, fmt.Errorf("app %s: %w", name, ErrRotating)
 	case app.Current == nil || app.ObjectID == "":
 		return App{}, KeyPair{}, refusedf("app %s: no certificate in service, or no object ID, is known", name)
+	}
+	pair, err := r.Store.KeyPair(ctx, app.Current.ThumbprintSHA256)
+	return app, pair, err
+}
+
+// CleanUpPair returns a tracked app and its pair in service, with which the certificates
+// are removed that a verification added, whatever became of the app since.
+func (r *Rotator) CleanUpPair(ctx context.Context, name string) (App, KeyPair, error) {
+	app, err := r.Store.App(ctx, name)
+	if err != nil {
+		return App{}, KeyPair{}, err
+	}
+	if app.Current == nil {
+		return App{}, KeyPair{}, refusedf("app %s: no certificate in service is known, so nothing signs the removal of what a verification added", name)
 	}
 	pair, err := r.Store.KeyPair(ctx, app.Current.ThumbprintSHA256)
 	return app, pair, err

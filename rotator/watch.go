@@ -58,7 +58,7 @@ func stepAfter(p Phase) string {
 // next runs the step that comes next, unless something holds it back, and tells
 // the watcher.
 func (t *turn) next(ctx context.Context) (*wait, error) {
-	began, step := time.Now(), stepAfter(t.rot.Phase)
+	began, step := t.now(), stepAfter(t.rot.Phase)
 	w, err := t.gate(ctx)
 	if err == nil && w == nil && !t.rot.Phase.IsEnd() {
 		w, err = t.step(ctx)
@@ -79,7 +79,7 @@ func (t *turn) report(step string, began time.Time) StepReport {
 	return StepReport{
 		App: t.app.Name, Tenant: t.app.Tenant, Rotation: t.rot.ID, Mode: t.rot.Mode,
 		Step: step, Phase: t.rot.Phase, RotationStartedAt: t.rot.StartedAt,
-		BeganAt: began, EndedAt: time.Now(),
+		BeganAt: began, EndedAt: t.now(),
 	}
 }
 
@@ -91,7 +91,7 @@ func (r *Rotator) planned(ctx context.Context, app string, closed *turn, rot Rot
 	}
 	report := StepReport{
 		App: app, Rotation: rot.ID, Mode: rot.Mode, Step: "plan", Phase: rot.Phase,
-		Failure: failureOf(err), RotationStartedAt: rot.StartedAt, BeganAt: began, EndedAt: time.Now(),
+		Failure: failureOf(err), RotationStartedAt: rot.StartedAt, BeganAt: began, EndedAt: r.now(),
 	}
 	if f := report.Failure; f != nil && errors.Is(err, ErrUsage) {
 		wrong := *f

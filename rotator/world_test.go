@@ -435,6 +435,7 @@ func (w *world) checkTenant() {
 	w.wrap = saved
 	defer closeStore()
 	w.settleRemovals(r)
+	w.checkIndex(r)
 	for _, one := range w.apps {
 		app, err := r.Store.App(w.t.Context(), one.name)
 		if err != nil {
@@ -551,26 +552,31 @@ func run(t *testing.T, r *rotator.Rotator) func() {
 	return stop
 }
 
-// await waits until the app's newest rotation satisfies the condition. Inside a
-// bubble time flies; it looks less often the longer it waits, for a look costs more
-// than everything that happens meanwhile.
+// await waits until the app's newest rotation satisfies the condition. Inside a bubble
+// time flies, and a look costs more than everything that happens meanwhile: it looks
+// five seconds after a record changed and, for what changes by time alone, every minute,
+// later less often; never at the very instant of something else that waits.
 func await(t *testing.T, r *rotator.Rotator, app string, limit time.Duration, what string, ok func(rotator.AppStatus) bool) rotator.AppStatus {
 	t.Helper()
 	var last rotator.AppStatus
-	pause := 5 * time.Second
-	for begun := time.Now(); time.Since(begun) < limit; time.Sleep(pause) {
-		switch waited := time.Since(begun); {
-		case waited > 24*time.Hour:
-			pause = time.Minute
-		case waited > time.Hour:
-			pause = 20 * time.Second
-		}
+	const aside = time.Millisecond
+	for begun := time.Now(); time.Since(begun) < limit; {
+		changed := r.Changed()
 		s, err := r.Status(t.Context(), app)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if last = s.Apps[0]; ok(last) {
 			return last
+		}
+		pause := min(time.Minute, limit/10)
+		if waited := time.Since(begun); waited > time.Hour {
+			pause = 5 * time.Minute
+		}
+		select {
+		case <-changed:
+			time.Sleep(5*time.Second + aside)
+		case <-time.After(pause + aside):
 		}
 	}
 	trouble := ""

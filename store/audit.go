@@ -112,60 +112,70 @@ func (s *Store) AuditLines(ctx context.Context, app string, since time.Time) ite
 // ProveAudit is [Store.VerifyAudit] that also looks for the line with a hash
 // that was noted elsewhere, such as in the journal: if there is none, lines were
 // cut off and others written in their place. An empty hash is not looked for.
-func (s *Store) ProveAudit(ctx context.Context, expect string) (rotator.AuditProof, error) {
-	var proof rotator.AuditProof
-	err := s.view(ctx, func(t *txn) error {
-		number, err := t.verifyAudit(ctx, func(number uint64, hash string) {
-			proof.SHA256 = hash
-			if hash == expect {
-				proof.Expected = number
-			}
+// report, unless it is nil, is told how far it is.
+func (s *Store) ProveAudit(ctx context.Context, expect string, report func(what string, done, total uint64)) (rotator.AuditProof, error) {
+	found := &trail{expect: expect}
+	p := &progress{report: report}
+	more, err := true, error(nil)
+	for more && err == nil {
+		err = s.view(ctx, func(t *txn) (err error) {
+			more, err = t.follow(ctx, found, p)
+			return err
 		})
-		proof.Lines = number
-		return err
-	})
-	return proof, err
+	}
+	return rotator.AuditProof{Lines: found.number, SHA256: found.before, Expected: found.expected}, err
 }
 
 // VerifyAudit follows the hash chain through the whole trail and returns the
-// number of its lines. It returns [ErrCorrupt], naming the first line that
-// does not fit, if one was changed, removed or added.
+// number of its lines, those included that are written meanwhile. It returns
+// [ErrCorrupt], naming the first line that does not fit, if one was changed, removed
+// or added.
 func (s *Store) VerifyAudit(ctx context.Context) (int, error) {
-	var number uint64
-	err := s.view(ctx, func(t *txn) error {
-		var err error
-		number, err = t.verifyAudit(ctx, func(uint64, string) {})
-		return err
-	})
-	return int(number), err
+	proof, err := s.ProveAudit(ctx, "", nil)
+	return int(proof.Lines), err //nolint:gosec // a number of lines
 }
 
-// verifyAudit calls seen for each line that follows the one before.
-func (t *txn) verifyAudit(ctx context.Context, seen func(number uint64, hash string)) (uint64, error) {
-	var number uint64
-	before := ""
-	err := t.each(bucketAudit, nil, nil, func(key, payload []byte) (bool, error) {
+// trail is how far the hash chain was followed.
+type trail struct {
+	number uint64 // of the last line
+	before string // its hash
+	// expect is a hash to look for, expected the line that has it; 0: none so far.
+	expect   string
+	expected uint64
+}
+
+// follow goes on along the hash chain for a batch of lines, so that no transaction is
+// open for long: lines are only ever added. It returns false at the end of the trail.
+func (t *txn) follow(ctx context.Context, f *trail, p *progress) (more bool, err error) {
+	head, err := t.auditHead()
+	if err != nil {
+		return false, err
+	}
+	if f.number == 0 {
+		p.begin("follow the audit trail", head.Number)
+	}
+	read := 0
+	err = t.each(bucketAudit, nil, numberKey(f.number+1), func(key, payload []byte) (bool, error) {
 		line, err := decodeJSON[auditLine](t, bucketAudit, key, payload)
 		if err != nil {
 			return false, err
 		}
-		number++
-		if binary.BigEndian.Uint64(key) != number || line.Before != before {
-			return false, t.corrupt(fmt.Sprintf("audit line %d does not follow the one before", number))
+		f.number++
+		if binary.BigEndian.Uint64(key) != f.number || line.Before != f.before {
+			return false, t.corrupt(fmt.Sprintf("audit line %d does not follow the one before", f.number))
 		}
-		before = hashOf(payload)
-		seen(number, before)
-		return true, ctx.Err()
+		if f.before = hashOf(payload); f.before == f.expect {
+			f.expected = f.number
+		}
+		p.add()
+		read++
+		return read < auditBatch, ctx.Err()
 	})
-	if err != nil {
-		return number, err
+	if err != nil || read == auditBatch {
+		return true, err
 	}
-	head, err := t.auditHead()
-	if err != nil {
-		return number, err
+	if head.Number != f.number || head.SHA256 != f.before {
+		return false, t.corrupt(fmt.Sprintf("the audit trail ends at line %d, not at line %d as written", f.number, head.Number))
 	}
-	if head.Number != number || head.SHA256 != before {
-		return number, t.corrupt(fmt.Sprintf("the audit trail ends at line %d, not at line %d as written", number, head.Number))
-	}
-	return number, nil
+	return false, nil
 }

@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,7 +22,8 @@ import (
 )
 
 // A backup is one age file. Sealed in it is a gzip stream of JSON lines: first
-// what it is, then every record of the store, last their number. Key pairs stand
+// what it is, then every record of the store, bucket by bucket in the order of their
+// names, last their number. Key pairs stand
 // in it as they were before they were sealed in the store, so that the key of
 // any recipient of the backup is enough to restore it; the host's identity is
 // never in it. It can be read without this program:
@@ -41,6 +44,8 @@ type backupHead struct {
 	To []string `json:"to"`
 	// Sealed counts the pairs that were ever sealed in the store.
 	Sealed uint64 `json:"sealed"`
+	// Records is about how many there are, to say how far one is; 0: not known.
+	Records uint64 `json:"records,omitempty"`
 }
 
 // backupLine is every other line: a record, or the end.
@@ -71,57 +76,91 @@ var ErrBackup = errors.New("this is not a whole backup of rotate: it was cut off
 // Backup returns a consistent copy of the store, sealed with age to the
 // recipients (age1…), or without any to the store's recovery recipient. It is
 // complete, in an unnamed file beside the store, before the first byte is
-// given away: a slow reader holds nobody up. The caller closes it. check, unless
-// it is empty, is one more recipient: of a key that lives in memory, with which
-// the file is read again once (see [NewBackupKey]).
+// given away: a slow reader holds nobody up, and neither does making it, for it is
+// made from a copy. It is sealed to one more recipient, whose key is in memory and is
+// dropped after the file was read again with it and every key pair opened. The caller
+// closes it. report, unless it is nil, is told how far it is.
 //
 // It returns [rotator.ErrUsage] if there is nobody to seal it to.
-func (s *Store) Backup(ctx context.Context, to []string, check string) (_ io.ReadCloser, err error) {
+func (s *Store) Backup(ctx context.Context, to []string, report func(what string, done, total uint64)) (_ io.ReadCloser, proof rotator.BackupProof, err error) {
 	if len(to) == 0 && s.schema.Recovery == "" {
-		return nil, usagef("backup: the store has no recovery recipient; say with --to (age1…) whose key shall open the backup")
+		return nil, proof, usagef("backup: the store has no recovery recipient; say with --to (age1…) whose key shall open the backup")
 	}
 	if len(to) == 0 {
 		to = []string{s.schema.Recovery}
 	}
+	key, check, err := newBackupKey()
+	if err != nil {
+		return nil, proof, err
+	}
 	var recipients []age.Recipient
 	for _, text := range append(slices.Clip(to), check) {
-		if text == "" {
-			continue
-		}
 		recipient, err := parseRecipient("recipient", text)
 		if err != nil {
-			return nil, fmt.Errorf("backup: %w", err)
+			return nil, proof, fmt.Errorf("backup: %w", err)
 		}
 		recipients = append(recipients, recipient)
 	}
 	spool, err := os.CreateTemp(filepath.Dir(s.path), ".backup-*")
 	if err != nil {
-		return nil, fmt.Errorf("backup: %w", err)
+		return nil, proof, fmt.Errorf("backup: %w", err)
 	}
 	if err := os.Remove(spool.Name()); err != nil {
-		return nil, errors.Join(fmt.Errorf("backup: %w", err), spool.Close())
+		return nil, proof, errors.Join(fmt.Errorf("backup: %w", err), spool.Close())
 	}
 	buffered := bufio.NewWriterSize(spool, 1<<20)
 	sealed, err := age.Encrypt(buffered, recipients...)
 	if err == nil {
-		err = s.writeBackup(ctx, sealed, to)
+		err = s.writeBackup(ctx, sealed, to, &progress{report: report})
 	}
 	if err == nil {
 		err = errors.Join(sealed.Close(), buffered.Flush())
 	}
 	if err == nil {
+		proof, err = s.proveBackup(ctx, spool, key, report)
+	}
+	if err == nil {
 		_, err = spool.Seek(0, io.SeekStart)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("backup: %w", err), spool.Close())
+		return nil, proof, errors.Join(fmt.Errorf("backup: %w", err), spool.Close())
 	}
-	return spool, nil
+	return spool, proof, nil
 }
 
-func (s *Store) writeBackup(ctx context.Context, w io.Writer, to []string) error {
+// proveBackup reads a backup again from its beginning and opens every pair in it.
+func (s *Store) proveBackup(ctx context.Context, spool io.ReadSeeker, key BackupKey, report func(what string, done, total uint64)) (rotator.BackupProof, error) {
+	if _, err := spool.Seek(0, io.SeekStart); err != nil {
+		return rotator.BackupProof{}, err
+	}
+	sum := sha256.New()
+	c, err := ReadBackup(ctx, io.TeeReader(spool, sum), key, report)
+	if err != nil {
+		return rotator.BackupProof{}, fmt.Errorf("read it again: %w", err)
+	}
+	return rotator.BackupProof{
+		StoreID: c.StoreID, At: c.At, To: c.To, Apps: c.Apps, Pairs: c.Pairs, Sealed: c.Sealed,
+		Counts: s.counts(c.To), SHA256: hex.EncodeToString(sum.Sum(nil)),
+	}, nil
+}
+
+// counts reports whether a backup to the recipients is one that a lost host is restored
+// from: who else has one does not help then.
+func (s *Store) counts(to []string) bool {
+	return s.schema.Recovery == "" || slices.Contains(to, s.schema.Recovery)
+}
+
+// Recovery is the recovery recipient; empty: there is none.
+func (s *Store) Recovery() string { return s.schema.Recovery }
+
+func (s *Store) writeBackup(ctx context.Context, w io.Writer, to []string, p *progress) error {
+	c, err := s.snapshot(ctx, p)
+	if err != nil {
+		return err
+	}
 	zipped := gzip.NewWriter(w)
 	lines := json.NewEncoder(zipped)
-	err := s.view(ctx, func(t *txn) error {
+	err = c.view(ctx, func(t *txn) error {
 		count, _, err := getJSON[sealedCount](t, bucketMeta, []byte(metaSealed))
 		if err != nil {
 			return err
@@ -130,22 +169,24 @@ func (s *Store) writeBackup(ctx context.Context, w io.Writer, to []string) error
 			Format: backupFormat, StoreID: s.schema.ID, At: time.Now().UTC(), Version: s.version,
 			Schema: s.schema, To: to, Sealed: count.Count,
 		}
+		if head.Records, err = t.countRecords(); err != nil {
+			return err
+		}
 		if err := lines.Encode(head); err != nil {
 			return err
 		}
+		p.begin("seal records", head.Records)
 		var records uint64
 		err = t.dump(ctx, func(r record) error {
 			records++
+			p.add()
 			if r.bucket == bucketSecrets {
 				plain, err := s.sealer.open(r.payload)
 				if err != nil {
 					return t.badRecord(r.bucket, r.key, err)
 				}
 				defer clear(plain)
-				if _, err := parsePair(plain, rotator.Thumbprint(r.key)); err != nil {
-					return t.badRecord(r.bucket, r.key, err)
-				}
-				r.payload = plain
+				r.payload = plain // whoever reads the backup again opens it
 			}
 			return lines.Encode(backupLine{Bucket: r.bucket, Key: r.key, Value: r.payload})
 		})
@@ -154,11 +195,28 @@ func (s *Store) writeBackup(ctx context.Context, w io.Writer, to []string) error
 		}
 		return lines.Encode(backupLine{End: &records})
 	})
-	return errors.Join(err, zipped.Close())
+	return errors.Join(err, zipped.Close(), c.Close())
+}
+
+// countRecords is how many records the buckets hold that are counted.
+func (t *txn) countRecords() (uint64, error) {
+	var total uint64
+	for _, name := range buckets() {
+		if name == bucketMeta {
+			continue
+		}
+		sum, err := t.readSum(name)
+		if err != nil {
+			return 0, err
+		}
+		total += sum.records
+	}
+	return total, nil
 }
 
 // BackupDone notes a backup that was written and read again: of the time, to
-// the recipients, with the count of sealed pairs that its [Contents] tell.
+// the recipients, with the count of sealed pairs that its [Contents] tell. Its pairs
+// count as backed up if the recovery key opens it, or if there is none.
 func (s *Store) BackupDone(ctx context.Context, at time.Time, to []string, sealed uint64, entry rotator.AuditEntry) error {
 	return s.update(ctx, func(t *txn) error {
 		note, _, err := getJSON[backupNote](t, bucketMeta, []byte(metaBackup))
@@ -172,7 +230,7 @@ func (s *Store) BackupDone(ctx context.Context, at time.Time, to []string, seale
 		if sealed > count.Count || at.After(time.Now().Add(time.Minute)) {
 			return usagef("backup: it does not come from this store")
 		}
-		if at.After(note.At) {
+		if at.After(note.At) && s.counts(to) {
 			if err := putJSON(t, bucketMeta, []byte(metaBackup), backupNote{at.UTC(), to, sealed}); err != nil {
 				return err
 			}
@@ -214,15 +272,27 @@ func ReadBackupKey(path string) (BackupKey, error) {
 	return key, err
 }
 
-// NewBackupKey makes a key that lives in memory only: a backup that is sealed to
-// it too can be read again by whoever just wrote it. It returns the key and its
-// recipient.
-func NewBackupKey() (BackupKey, string, error) {
+// newBackupKey makes a key that lives in memory only: a backup that is sealed to
+// it too can be read again. It returns the key and its recipient.
+func newBackupKey() (BackupKey, string, error) {
 	identity, err := age.GenerateX25519Identity()
 	if err != nil {
 		return BackupKey{}, "", fmt.Errorf("make age identity: %w", err)
 	}
 	return BackupKey{[]age.Identity{identity}}, identity.Recipient().String(), nil
+}
+
+// NewRecoveryKey makes an age key pair for a recovery recipient. secret is the whole text of
+// a key file, as age reads it; whoever has it can open everything that is sealed to recipient.
+// Nothing is written.
+func NewRecoveryKey() (secret []byte, recipient string, err error) {
+	identity, err := age.GenerateX25519Identity()
+	if err != nil {
+		return nil, "", fmt.Errorf("make recovery key: %w", err)
+	}
+	recipient = identity.Recipient().String()
+	return fmt.Appendf(nil, "# Recovery key of rotate. Keep it off the host; it opens backups and a lost host's keys.\n# public key: %s\n%s\n",
+		recipient, identity), recipient, nil
 }
 
 // Contents is what a backup holds.
@@ -237,30 +307,45 @@ type Contents struct {
 	Sealed uint64
 	// Recovery recipient of the store; empty: none.
 	Recovery string
-	Apps     []rotator.App
-	// Open rotations, by app.
-	Open map[string]rotator.Phase
-	// Pairs counts key pairs.
-	Pairs int
+	// Apps, Open and Pairs count apps, open rotations and key pairs.
+	Apps, Open, Pairs int
+	// First are the first apps by name, up to [FirstApps].
+	First []BackedUpApp
 	// Newest is the last line of the audit trail; zero: there is none.
 	Newest rotator.AuditEntry
+}
+
+// FirstApps is how many apps of a backup are shown.
+const FirstApps = 100
+
+// BackedUpApp is one app in a backup.
+type BackedUpApp struct {
+	Name, Tenant string
+	// ThumbprintSHA1 and NotAfter are those of the certificate in service; zero: none.
+	ThumbprintSHA1 string
+	NotAfter       time.Time
+	// Phase of its open rotation; empty: none is open.
+	Phase rotator.Phase
 }
 
 // ReadBackup reads a backup to its end, opens every key pair in it, and tells
 // what it holds. It returns [ErrWrongKey] if the key is not that of a
 // recipient, and [ErrBackup] if it is not whole.
-func ReadBackup(ctx context.Context, r io.Reader, key BackupKey) (Contents, error) {
-	return readBackup(ctx, r, key, func(backupHead) error { return nil }, func(r record) error {
+// report, unless it is nil, is told how far it is.
+func ReadBackup(ctx context.Context, r io.Reader, key BackupKey, report func(what string, done, total uint64)) (Contents, error) {
+	return readBackup(ctx, r, key, &progress{report: report}, func(backupHead) error { return nil }, func(r record) error {
 		if r.bucket != bucketSecrets {
 			return nil
 		}
-		_, err := parsePair(r.payload, rotator.Thumbprint(r.key))
-		return err
+		if _, err := parsePair(r.payload, rotator.Thumbprint(r.key)); err != nil {
+			return fmt.Errorf("key pair %s: %w", r.key, err)
+		}
+		return nil
 	})
 }
 
 // readBackup calls begin with the first line and add for each record.
-func readBackup(ctx context.Context, r io.Reader, key BackupKey, begin func(backupHead) error, add func(record) error) (Contents, error) {
+func readBackup(ctx context.Context, r io.Reader, key BackupKey, p *progress, begin func(backupHead) error, add func(record) error) (Contents, error) {
 	plain, err := age.Decrypt(bufio.NewReaderSize(r, 1<<20), key.identities...)
 	if _, ok := errors.AsType[*age.NoIdentityMatchError](err); ok {
 		return Contents{}, ErrWrongKey
@@ -282,12 +367,14 @@ func readBackup(ctx context.Context, r io.Reader, key BackupKey, begin func(back
 	}
 	c := Contents{
 		StoreID: head.StoreID, At: head.At, Version: head.Version, To: head.To, Sealed: head.Sealed,
-		Recovery: head.Schema.Recovery, Open: map[string]rotator.Phase{},
+		Recovery: head.Schema.Recovery,
 	}
 	if err := begin(head); err != nil {
 		return c, err
 	}
+	p.begin("read the backup", head.Records)
 	for n := uint64(0); ; n++ {
+		p.add()
 		if err := ctx.Err(); err != nil {
 			return c, err
 		}
@@ -328,14 +415,27 @@ func (c *Contents) count(line backupLine) error {
 	case bucketSecrets:
 		c.Pairs++
 	case bucketApps:
+		if c.Apps++; c.Apps > FirstApps {
+			break
+		}
 		var app rotator.App
 		err = json.Unmarshal(line.Value, &app)
-		c.Apps = append(c.Apps, app)
-	case bucketRotations:
-		var rotation rotator.Rotation
-		err = json.Unmarshal(line.Value, &rotation)
-		if !rotation.Phase.IsEnd() {
-			c.Open[rotation.App] = rotation.Phase
+		one := BackedUpApp{Name: app.Name, Tenant: app.Tenant}
+		if app.Current != nil {
+			one.ThumbprintSHA1, one.NotAfter = app.Current.ThumbprintSHA1, app.Current.NotAfter
+		}
+		c.First = append(c.First, one)
+	case bucketRotations: // after the apps
+		var rotation struct {
+			App   string
+			Phase rotator.Phase
+		}
+		if err = json.Unmarshal(line.Value, &rotation); err != nil || rotation.Phase.IsEnd() {
+			break
+		}
+		c.Open++
+		if i := slices.IndexFunc(c.First, func(a BackedUpApp) bool { return a.Name == rotation.App }); i >= 0 {
+			c.First[i].Phase = rotation.Phase
 		}
 	case bucketAudit:
 		var last auditLine

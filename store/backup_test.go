@@ -77,7 +77,7 @@ func mustHold(tb testing.TB, s *store.Store) {
 
 func backupOf(tb testing.TB, s *store.Store, to ...string) []byte {
 	tb.Helper()
-	r, err := s.Backup(tb.Context(), to, "")
+	r, _, err := s.Backup(tb.Context(), to, nil)
 	if err != nil {
 		tb.Fatalf("Backup: %v", err)
 	}
@@ -123,11 +123,11 @@ func TestBackupAndRestore(t *testing.T) {
 			t.Errorf("the backup holds the identity as %s", form)
 		}
 	}
-	contents, err := store.ReadBackup(t.Context(), bytes.NewReader(data), backupKey(t, keyFile))
+	contents, err := store.ReadBackup(t.Context(), bytes.NewReader(data), backupKey(t, keyFile), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(contents.Apps) != 3 || contents.Pairs != 3 || contents.StoreID != s.ID() || contents.Open["app-1"] != rotator.PhaseProven ||
+	if contents.Apps != 3 || contents.Pairs != 3 || contents.StoreID != s.ID() || contents.Open != 3 || contents.First[0].Phase != rotator.PhaseProven ||
 		contents.Newest.App != "app-2" || contents.Sealed != 3 {
 		t.Errorf("ReadBackup: %+v", contents)
 	}
@@ -185,10 +185,10 @@ func TestBackupToOthers(t *testing.T) {
 	if err := fillStore(t.Context(), s); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Backup(t.Context(), nil, ""); !errors.Is(err, rotator.ErrUsage) {
+	if _, _, err := s.Backup(t.Context(), nil, nil); !errors.Is(err, rotator.ErrUsage) {
 		t.Errorf("a backup for nobody: %v", err)
 	}
-	if _, err := s.Backup(t.Context(), []string{"age1nonsense"}, ""); !errors.Is(err, rotator.ErrUsage) {
+	if _, _, err := s.Backup(t.Context(), []string{"age1nonsense"}, nil); !errors.Is(err, rotator.ErrUsage) {
 		t.Errorf("a backup for nonsense: %v", err)
 	}
 	first, one := recoveryKey(t)
@@ -202,7 +202,7 @@ func TestBackupToOthers(t *testing.T) {
 		}
 		mustHold(t, to.open(t))
 	}
-	if _, err := store.ReadBackup(t.Context(), bytes.NewReader(data), backupKey(t, p.IdentityFile)); !errors.Is(err, store.ErrWrongKey) {
+	if _, err := store.ReadBackup(t.Context(), bytes.NewReader(data), backupKey(t, p.IdentityFile), nil); !errors.Is(err, store.ErrWrongKey) {
 		t.Errorf("with the host's identity: %v", err)
 	}
 }
@@ -218,7 +218,12 @@ func TestBackupNotes(t *testing.T) {
 	}
 	check("without a backup", 3, false)
 	at := time.Now()
+	// S10: what the recovery key does not open saves nothing.
 	if err := s.BackupDone(t.Context(), at, []string{"age1x"}, 3, rotator.AuditEntry{What: "backup"}); err != nil {
+		t.Fatal(err)
+	}
+	check("after one to another recipient", 3, false)
+	if err := s.BackupDone(t.Context(), at, []string{"age1x", s.Recovery()}, 3, rotator.AuditEntry{What: "backup"}); err != nil {
 		t.Fatal(err)
 	}
 	check("after it", 0, true)
@@ -310,7 +315,7 @@ func recoverLimited() error {
 	if err := fillStore(ctx, s); err != nil {
 		return err
 	}
-	r, err := s.Backup(ctx, nil, "")
+	r, _, err := s.Backup(ctx, nil, nil)
 	if err != nil {
 		return err
 	}
@@ -328,7 +333,7 @@ func recoverLimited() error {
 			if err != nil {
 				return err
 			}
-			r, err := s.Backup(ctx, nil, "")
+			r, _, err := s.Backup(ctx, nil, nil)
 			if err == nil {
 				err = r.Close()
 			}

@@ -21,6 +21,8 @@ type build struct {
 	part    string
 	batch   []record
 	pending int // bytes in batch
+	// progress is told how far it is.
+	progress *progress
 }
 
 // record is one record on its way to another file.
@@ -30,7 +32,7 @@ type record struct {
 }
 
 // batchBytes is how much a build writes in one transaction.
-const batchBytes = 4 << 20
+const batchBytes = 256 << 10
 
 // travels tells that a record of bucket meta is the same in another file. The
 // others are made anew: sums, canary, home, writer.
@@ -66,7 +68,7 @@ func newBuild(ctx context.Context, part string, identityOf func() (*age.X25519Id
 	if err := errors.Join(lock(ctx, file, part, 0), isInPlace(file, part)); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
-	b := &build{part: part, Store: &Store{
+	b := &build{part: part, progress: &progress{}, Store: &Store{
 		file: file, path: part, log: slog.New(slog.DiscardHandler), version: version, schema: s,
 	}}
 	if err := errors.Join(checkPrivate(file, part), file.Truncate(0)); err != nil {
@@ -104,13 +106,10 @@ func newBuild(ctx context.Context, part string, identityOf func() (*age.X25519Id
 }
 
 // add takes a record over; one of bucket secrets is given as it was before it
-// was sealed.
+// was sealed. That it holds a pair is seen by finish.
 func (b *build) add(ctx context.Context, r record) error {
 	switch {
 	case r.bucket == bucketSecrets:
-		if _, err := parsePair(r.payload, rotator.Thumbprint(r.key)); err != nil {
-			return fmt.Errorf("key pair %s: %w", r.key, err)
-		}
 		sealed, err := b.sealer.seal(r.payload)
 		if err != nil {
 			return fmt.Errorf("seal key pair %s: %w", r.key, err)
@@ -173,17 +172,23 @@ func (b *build) finish(ctx context.Context, where home, extra func(*txn) error) 
 	if err := b.db.Sync(); err != nil {
 		return fmt.Errorf("store %s: %w", b.path, err)
 	}
-	if err := b.Check(ctx); err != nil {
+	if err := b.checkAll(ctx, b.progress); err != nil {
 		return err
 	}
 	return b.checkPairs(ctx)
 }
 
 // checkPairs opens every sealed pair.
-func (s *Store) checkPairs(ctx context.Context) error {
-	return s.view(ctx, func(t *txn) error {
+func (b *build) checkPairs(ctx context.Context) error {
+	return b.view(ctx, func(t *txn) error {
+		sum, err := t.readSum(bucketSecrets)
+		if err != nil {
+			return err
+		}
+		b.progress.begin("open key pairs", sum.records)
 		return t.each(bucketSecrets, nil, nil, func(key, sealed []byte) (bool, error) {
-			if _, err := s.sealer.openPair(sealed, rotator.Thumbprint(key)); err != nil {
+			b.progress.add()
+			if _, err := b.sealer.openPair(sealed, rotator.Thumbprint(key)); err != nil {
 				return false, t.badRecord(bucketSecrets, key, err)
 			}
 			return true, ctx.Err()

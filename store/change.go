@@ -374,17 +374,34 @@ func (t *txn) writeWakes(app string, before, wakes []rotator.Wake) error {
 			if err := t.delete(bucketDue, key); err != nil {
 				return err
 			}
+			t.countKind(w.Kind, -1)
 		}
+	}
+	had := map[string]bool{}
+	for _, w := range before {
+		had[string(dueKey(w))] = true
 	}
 	for _, w := range wakes {
 		if err := t.put(bucketDue, dueKey(w), nil); err != nil {
 			return err
+		}
+		if key := string(dueKey(w)); !had[key] {
+			had[key] = true
+			t.countKind(w.Kind, 1)
 		}
 	}
 	if len(wakes) == 0 {
 		return t.delete(bucketWakes, []byte(app))
 	}
 	return putJSON(t, bucketWakes, []byte(app), wakes)
+}
+
+// countKind notes that there are more due entries of a kind, or fewer.
+func (t *txn) countKind(kind rotator.WakeKind, more int) {
+	if t.kinds == nil {
+		t.kinds = map[rotator.WakeKind]int{}
+	}
+	t.kinds[kind] += more
 }
 
 // writeUses keeps who refers to which thumbprint.
@@ -453,15 +470,20 @@ func (t *txn) forget(thumbprint rotator.Thumbprint) error {
 	if thumbprint == "" {
 		return nil
 	}
-	used := false
-	err := t.each(bucketUses, join(string(thumbprint), ""), nil, func([]byte, []byte) (bool, error) {
-		used = true
-		return false, nil
-	})
+	used, err := t.isUsed([]byte(thumbprint))
 	if err != nil || used {
 		return err
 	}
 	return t.delete(bucketSecrets, []byte(thumbprint))
+}
+
+// isUsed reports whether anything refers to a pair.
+func (t *txn) isUsed(thumbprint []byte) (used bool, err error) {
+	err = t.each(bucketUses, join(string(thumbprint), ""), nil, func([]byte, []byte) (bool, error) {
+		used = true
+		return false, nil
+	})
+	return used, err
 }
 
 func (t *txn) seal(pair rotator.KeyPair) error {

@@ -19,21 +19,29 @@ const maxFindings = 20
 // Check reads the whole store and compares everything that must agree: the
 // pages of the file, the checksum of every record and of every bucket, the
 // indexes with the apps and rotations, and the audit trail. It opens no sealed
-// pair. Writers go on meanwhile. It returns [ErrCorrupt] with up to 20 faults.
-func (s *Store) Check(ctx context.Context) error {
-	err := errOvertaken
-	for errors.Is(err, errOvertaken) {
-		err = s.checkOnce(ctx)
+// pair. It reads a copy, so that writers wait for nothing. It returns [ErrCorrupt]
+// with up to 20 faults.
+func (s *Store) Check(ctx context.Context) (err error) {
+	c, err := s.snapshot(ctx, &progress{})
+	if err != nil {
+		return err
 	}
-	return err
+	defer func() { err = errors.Join(err, c.Close()) }()
+	return c.checkAll(ctx, &progress{})
 }
 
-func (s *Store) checkOnce(ctx context.Context) error {
+// checkAll is [Store.Check] of a file that nobody writes to.
+func (s *Store) checkAll(ctx context.Context, p *progress) error {
+	meta, err := readMeta(s.file)
+	if err != nil {
+		return s.corrupt(err.Error())
+	}
+	p.begin("read the pages of the file", 0)
+	if err := s.checkPages(ctx, meta, true); err != nil {
+		return err
+	}
 	return s.view(ctx, func(t *txn) error {
-		if err := t.checkSnapshot(ctx); err != nil {
-			return err
-		}
-		c := &check{txn: t, ctx: ctx.Err}
+		c := &check{txn: t, ctx: ctx.Err, progress: p}
 		for _, part := range []func() error{c.tenants, c.apps, c.clients, c.rotations, c.history, c.due, c.wakes, c.uses, c.outbox} {
 			if err := part(); err != nil {
 				return err
@@ -42,31 +50,20 @@ func (s *Store) checkOnce(ctx context.Context) error {
 		if len(c.findings) > 0 {
 			return s.corrupt(errors.Join(c.findings...).Error())
 		}
-		_, err := t.verifyAudit(ctx, func(uint64, string) {})
+		trail := &trail{}
+		more, err := true, error(nil)
+		for more && err == nil {
+			more, err = t.follow(ctx, trail, p)
+		}
 		return err
 	})
-}
-
-// errOvertaken says that a writer committed before the check had begun.
-var errOvertaken = errors.New("overtaken by a writer")
-
-// checkSnapshot walks the pages of this transaction in the file. They do not
-// change while it is open; only its meta page does, two commits later.
-func (t *txn) checkSnapshot(ctx context.Context) error {
-	meta, err := readMeta(t.file)
-	if err != nil {
-		return t.corrupt(err.Error())
-	}
-	if meta.txid != uint64(t.tx.ID()) { //nolint:gosec // never negative
-		return errOvertaken
-	}
-	return t.checkPages(ctx, meta, true)
 }
 
 // check collects what does not agree.
 type check struct {
 	*txn
 	ctx      func() error
+	progress *progress
 	findings []error
 }
 
@@ -78,10 +75,16 @@ func (c *check) found(format string, args ...any) bool {
 
 // all calls judge for each record; it returns false to stop.
 func (c *check) all(bucket string, judge func(key, payload []byte) (bool, error)) error {
+	sum, err := c.readSum(bucket)
+	if err != nil {
+		return err
+	}
+	c.progress.begin("compare "+bucket, sum.records)
 	return c.each(bucket, nil, nil, func(key, payload []byte) (bool, error) {
 		if err := c.ctx(); err != nil {
 			return false, err
 		}
+		c.progress.add()
 		return judge(key, payload)
 	})
 }
@@ -278,55 +281,90 @@ func (c *check) outbox() error {
 
 // Findings is [Store.Check] for people: it also opens every sealed pair. faults
 // is empty if all is well. notes are no faults: keys that no app uses any more,
-// and certificates that a person must remove from Entra.
-func (s *Store) Findings(ctx context.Context) (faults, notes []string, err error) {
-	err = s.Check(ctx)
+// and certificates that a person must remove from Entra. Both are cut off after 20,
+// with how many more there are. report, unless it is nil, is told how far it is.
+func (s *Store) Findings(ctx context.Context, report func(what string, done, total uint64)) (faults, notes []string, err error) {
+	p := &progress{report: report}
+	c, err := s.snapshot(ctx, p)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	err = c.checkAll(ctx, p)
 	if errors.Is(err, ErrCorrupt) {
 		faults, err = strings.Split(strings.TrimSuffix(err.Error(), ": "+ErrCorrupt.Error()), "\n"), nil
 	}
+	if err != nil || len(faults) > 0 {
+		return faults, nil, err // what is not sound is not read any further
+	}
+	f := findings{}
+	err = c.view(ctx, func(t *txn) error { return errors.Join(f.pairs(ctx, t, p), f.apps(ctx, t, p)) })
+	return f.faults.list("faults"), f.notes.list("notes"), err
+}
+
+// findings collects lines for people.
+type findings struct{ faults, notes lines }
+
+// lines are the first ones, and how many there are.
+type lines struct {
+	first []string
+	count int
+}
+
+func (l *lines) add(format string, args ...any) {
+	if l.count++; l.count <= maxFindings {
+		l.first = append(l.first, fmt.Sprintf(format, args...))
+	}
+}
+
+func (l *lines) list(what string) []string {
+	if l.count <= maxFindings {
+		return l.first
+	}
+	return append(l.first, fmt.Sprintf("and %d more %s", l.count-maxFindings, what))
+}
+
+// pairs opens each sealed pair.
+func (f *findings) pairs(ctx context.Context, t *txn, p *progress) error {
+	sum, err := t.readSum(bucketSecrets)
 	if err != nil {
-		return faults, nil, err
+		return err
 	}
-	if len(faults) > 0 {
-		return faults, nil, nil // what is not sound is not read any further
-	}
-	err = s.view(ctx, func(t *txn) error {
-		used := map[string]bool{}
-		err := t.each(bucketUses, nil, nil, func(key, _ []byte) (bool, error) {
-			thumbprint, _, _ := bytes.Cut(key, []byte{0})
-			used[string(thumbprint)] = true
-			return true, ctx.Err()
-		})
-		if err != nil {
-			return err
+	p.begin("open key pairs", sum.records)
+	return t.each(bucketSecrets, nil, nil, func(key, sealed []byte) (bool, error) {
+		p.add()
+		if _, err := t.sealer.openPair(sealed, rotator.Thumbprint(key)); err != nil {
+			f.faults.add("key pair %s cannot be opened: %v", key, err)
 		}
-		err = t.each(bucketSecrets, nil, nil, func(key, sealed []byte) (bool, error) {
-			if _, err := s.sealer.openPair(sealed, rotator.Thumbprint(key)); err != nil {
-				faults = append(faults, fmt.Sprintf("key pair %s cannot be opened: %v", key, err))
-			}
-			if !used[string(key)] {
-				notes = append(notes, fmt.Sprintf("key pair %s belongs to no app that is tracked", key))
-			}
-			return len(faults) < maxFindings, ctx.Err()
-		})
-		if err != nil {
-			return err
+		used, err := t.isUsed(key)
+		if err == nil && !used {
+			f.notes.add("key pair %s belongs to no app that is tracked", key)
 		}
-		return t.each(bucketApps, nil, nil, func(key, payload []byte) (bool, error) {
-			app, err := decodeJSON[rotator.App](t, bucketApps, key, payload)
-			if err != nil {
-				return false, err
-			}
-			if app.Current != nil {
-				if _, ok, err := t.get(bucketSecrets, []byte(app.Current.ThumbprintSHA256)); app.Mode != rotator.ModeMonitor && (err != nil || !ok) {
-					faults = append(faults, fmt.Sprintf("app %s: the private key of its certificate %s is missing", key, app.Current.ThumbprintSHA1))
-				}
-			}
-			for _, o := range app.Orphans {
-				notes = append(notes, fmt.Sprintf("app %s: the certificate %s is left on it in Entra (%s)", key, o.ThumbprintSHA1, o.Reason))
-			}
-			return true, ctx.Err()
-		})
+		return true, errors.Join(err, ctx.Err())
 	})
-	return faults, notes, err
+}
+
+// apps looks at what the apps say about their certificates.
+func (f *findings) apps(ctx context.Context, t *txn, p *progress) error {
+	sum, err := t.readSum(bucketApps)
+	if err != nil {
+		return err
+	}
+	p.begin("compare apps and key pairs", sum.records)
+	return t.each(bucketApps, nil, nil, func(key, payload []byte) (bool, error) {
+		p.add()
+		app, err := decodeJSON[rotator.App](t, bucketApps, key, payload)
+		if err != nil {
+			return false, err
+		}
+		if app.Current != nil && app.Mode != rotator.ModeMonitor {
+			if _, ok, err := t.get(bucketSecrets, []byte(app.Current.ThumbprintSHA256)); err != nil || !ok {
+				f.faults.add("app %s: the private key of its certificate %s is missing", key, app.Current.ThumbprintSHA1)
+			}
+		}
+		for _, o := range app.Orphans {
+			f.notes.add("app %s: the certificate %s is left on it in Entra (%s)", key, o.ThumbprintSHA1, o.Reason)
+		}
+		return true, ctx.Err()
+	})
 }

@@ -23,7 +23,7 @@ var (
 	// use the file. The message holds the command that helps.
 	ErrPermissions = errors.New("wrong permissions")
 	// ErrNotInitialised says that there is no store yet.
-	ErrNotInitialised = errors.New("there is no store; run \"rotate init\"")
+	ErrNotInitialised = errors.New("there is no store yet")
 	// ErrNoIdentity says that the database is there, and not the identity that
 	// opens it.
 	ErrNoIdentity = errors.New("the identity that opens the store is missing")

@@ -103,3 +103,14 @@ func RekeyAt(ctx context.Context, o RekeyOptions, at func(effect string)) (Rekey
 	o.at = at
 	return Rekey(ctx, o)
 }
+
+// Reading runs while a reading transaction is open.
+func (s *Store) Reading(ctx context.Context, while func() error) error {
+	return s.view(ctx, func(*txn) error { return while() })
+}
+
+// Pages is how many pages of its file the store has ever used.
+func (s *Store) Pages() (uint64, error) {
+	meta, err := readMeta(s.file)
+	return meta.next, err
+}

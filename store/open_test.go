@@ -205,7 +205,7 @@ func TestNotInitialised(t *testing.T) {
 		t.Errorf("no identity file: %v", err)
 	}
 	p.Path += "2"
-	if _, err := store.Open(t.Context(), p.Options); !errors.Is(err, store.ErrNotInitialised) || !strings.Contains(err.Error(), "rotate init") {
+	if _, err := store.Open(t.Context(), p.Options); !errors.Is(err, store.ErrNotInitialised) || !strings.Contains(err.Error(), "no store yet") {
 		t.Errorf("neither: %v", err)
 	}
 }

@@ -131,6 +131,60 @@ func (s *Store) Due(ctx context.Context, kind rotator.WakeKind, until time.Time,
 	return wakes, nil
 }
 
+// DueAfter implements [rotator.Store].
+func (s *Store) DueAfter(ctx context.Context, behind rotator.Wake, until time.Time, limit int) ([]rotator.Wake, error) {
+	var wakes []rotator.Wake
+	end := join(string(behind.Kind), string(timeKey(until)))
+	err := s.view(ctx, func(t *txn) error {
+		return t.each(bucketDue, join(string(behind.Kind), ""), after(dueKey(behind)), func(key, _ []byte) (bool, error) {
+			if bytes.Compare(key[:len(end)], end) > 0 {
+				return false, nil
+			}
+			wakes = append(wakes, wakeOf(behind.Kind, key))
+			return len(wakes) != limit, nil
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return wakes, nil
+}
+
+// CountDue implements [rotator.Store].
+func (s *Store) CountDue(ctx context.Context, kind rotator.WakeKind, until time.Time) (int, error) {
+	n := 0
+	end := join(string(kind), string(timeKey(until)))
+	err := s.view(ctx, func(t *txn) error {
+		return t.each(bucketDue, join(string(kind), ""), nil, func(key, _ []byte) (bool, error) {
+			if bytes.Compare(key[:len(end)], end) > 0 {
+				return false, nil
+			}
+			n++
+			return true, ctx.Err()
+		})
+	})
+	return n, err
+}
+
+// Count implements [rotator.Store]. The first call for a kind counts, with writers
+// waiting for some tenths of a second where there are a million; after that each
+// transaction keeps the number.
+func (s *Store) Count(ctx context.Context, kind rotator.WakeKind) (int, error) {
+	if n, ok := s.kinds.count(kind); ok {
+		return n, nil
+	}
+	n := 0
+	err := s.update(ctx, func(t *txn) error {
+		n = 0
+		err := t.each(bucketDue, join(string(kind), ""), nil, func([]byte, []byte) (bool, error) { n++; return true, nil })
+		if err == nil {
+			s.kinds.begin(kind, n, uint64(t.tx.ID())) //nolint:gosec // never negative
+		}
+		return err
+	})
+	return n, err
+}
+
 // NextDue implements [rotator.Store].
 func (s *Store) NextDue(ctx context.Context, kind rotator.WakeKind) (wake rotator.Wake, ok bool, err error) {
 	err = s.view(ctx, func(t *txn) error {

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/seed-f0abd057/rotate/rotator"
 )
 
 // Buckets. Keys are given in the package comment.
@@ -127,6 +129,8 @@ type txn struct {
 	sums map[string]bucketSum
 	// audited is the end of the audit trail if the transaction made it longer.
 	audited auditHead
+	// kinds are how many due entries of each kind more there are, or fewer.
+	kinds map[rotator.WakeKind]int
 	// changed tells that something was written.
 	changed bool
 	// calling tells that a caller's function runs: its panics are its own.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"filippo.io/age"
@@ -25,6 +26,8 @@ type RestoreOptions struct {
 	Version string
 	// By is who restores, for the audit trail.
 	By string
+	// Report is told how far it is; nil: nobody is.
+	Report func(what string, done, total uint64)
 }
 
 // Restored is what [Restore] made.
@@ -74,6 +77,7 @@ func Restore(ctx context.Context, r io.Reader, key BackupKey, o RestoreOptions) 
 			err = errors.Join(err, b.discard())
 		}
 	}()
+	p := &progress{report: o.Report}
 	begin := func(head backupHead) (err error) {
 		b, err = newBuild(ctx, path+partSuffix, func() (*age.X25519Identity, error) {
 			// Another restore may have ended after this one looked.
@@ -86,16 +90,23 @@ func Restore(ctx context.Context, r io.Reader, key BackupKey, o RestoreOptions) 
 			}
 			return identity, err
 		}, head.Schema, o.Version)
+		if err == nil {
+			b.progress = p
+		}
 		return err
 	}
-	restored.Contents, err = readBackup(ctx, r, key, begin, func(r record) error { return b.add(ctx, r) })
+	restored.Contents, err = readBackup(ctx, r, key, p, begin, func(r record) error { return b.add(ctx, r) })
 	if err != nil {
 		return Restored{}, err
 	}
 	from := "the backup of " + restored.At.Format(time.RFC3339)
 	err = b.finish(ctx, home{Restored: from}, func(t *txn) error {
+		var noted error
+		if restored.Recovery == "" || slices.Contains(restored.To, restored.Recovery) {
+			noted = putJSON(t, bucketMeta, []byte(metaBackup), backupNote{restored.At, restored.To, restored.Sealed})
+		}
 		return errors.Join(
-			putJSON(t, bucketMeta, []byte(metaBackup), backupNote{restored.At, restored.To, restored.Sealed}),
+			noted,
 			t.writeAudit(rotator.AuditEntry{At: time.Now().UTC(), By: o.By, What: "store restored", Note: "from " + from}),
 		)
 	})

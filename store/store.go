@@ -112,6 +112,8 @@ type Store struct {
 	// spare counts identities of the identity file that this store does not use.
 	spare int
 	moved atomic.Pointer[string]
+	// kinds counts due entries.
+	kinds kinds
 	// damaged is set once reading failed in a way that may have left locks
 	// held; no method goes on then.
 	damaged atomic.Bool
@@ -321,14 +323,16 @@ func (s *Store) checkPages(ctx context.Context, meta metaPage, full bool) error 
 func (s *Store) openDB(noSync bool) (err error) {
 	defer s.guard(nil, &err)()
 	s.db, err = bolt.Open(s.path, 0o600, &bolt.Options{
-		FreelistType: bolt.FreelistMapType,
-		NoSync:       noSync,
-		NoStatistics: true,
-		OpenFile:     func(string, int, os.FileMode) (*os.File, error) { return s.file, nil },
+		FreelistType:    bolt.FreelistMapType,
+		NoSync:          noSync,
+		NoStatistics:    true,
+		InitialMmapSize: mapSize(s.file),
+		OpenFile:        func(string, int, os.FileMode) (*os.File, error) { return s.file, nil },
 	})
 	if err != nil {
 		return fmt.Errorf("store %s: %w", s.path, err)
 	}
+	s.db.AllocSize = growBytes
 	return nil
 }
 
@@ -443,7 +447,8 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// view runs a reading transaction.
+// view runs a reading transaction. It should be short: pages that are replaced
+// meanwhile are not used again before it ends. What takes longer reads a [snapshot].
 func (s *Store) view(ctx context.Context, read func(*txn) error) (err error) {
 	if err := s.ready(ctx); err != nil {
 		return err
@@ -495,8 +500,10 @@ func (s *Store) update(ctx context.Context, write func(*txn) error) (err error) 
 	case own != nil:
 		return own
 	case err != nil:
+		s.kinds.forget()
 		return fmt.Errorf("store %s: write: %w", s.path, s.closed(err))
 	}
+	s.kinds.add(t.kinds, id)
 	if t.audited.Number > 0 {
 		// The journal then knows more than this file: a trail that is cut off is
 		// noticed by "rotate audit verify --expect".

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -15,13 +17,22 @@ import (
 	"github.com/seed-f0abd057/rotate/store"
 )
 
-// alerting brings what happened to people, and tells a watcher that checks happen.
+// alerting sends events to channels, and tells a watcher that checks happen.
 type alerting struct {
+	// direct are events that could not be written to the store.
+	direct chan []rotator.Event
+	// replaced is poked when ways is another one.
+	replaced chan struct{}
+
+	mu   sync.Mutex
+	ways *ways // guarded by mu; never nil
+}
+
+// ways are the channels and the heartbeat of one configuration.
+type ways struct {
 	worker *notify.Worker
 	// heartbeat is nil where none is configured.
 	heartbeat *notify.Heartbeat
-	// direct are events that could not be written to the store.
-	direct chan []rotator.Event
 }
 
 // directWaiting is how many batches of events wait to be sent past the store; more
@@ -32,11 +43,39 @@ const directWaiting = 64
 // one. One that cannot be used fails at each message, so that the others tell of it:
 // rotations matter more than a wrong setting.
 func alertingOf(cfg *config.Config, entra *client, outbox *store.Store, log *slog.Logger) *alerting {
-	senders, problem := sendersOf(cfg, entra)
-	a := &alerting{
-		worker: &notify.Worker{Outbox: outbox, Logger: log},
-		direct: make(chan []rotator.Event, directWaiting),
+	return &alerting{
+		direct: make(chan []rotator.Event, directWaiting), replaced: make(chan struct{}, 1),
+		ways: waysOf(cfg, entra, outbox, log),
 	}
+}
+
+// current are the ways in force.
+func (a *alerting) current() *ways {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.ways
+}
+
+// replace puts the channels of another configuration in force. What waits in the outbox
+// stays there, for those that have the same name.
+func (a *alerting) replace(w *ways) {
+	a.mu.Lock()
+	a.ways = w
+	a.mu.Unlock()
+	select {
+	case a.replaced <- struct{}{}:
+	default: // it is known already
+	}
+}
+
+// Test implements [control.Notifier] with the channels in force.
+func (a *alerting) Test(ctx context.Context, channel, by string) ([]rotator.ChannelTest, error) {
+	return a.current().worker.Test(ctx, channel, by)
+}
+
+func waysOf(cfg *config.Config, entra *client, outbox *store.Store, log *slog.Logger) *ways {
+	senders, problem := sendersOf(cfg, entra)
+	a := &ways{worker: &notify.Worker{Outbox: outbox, Logger: log}}
 	a.worker.Channels = append(a.worker.Channels, notify.Channel{Name: "log", Sender: notify.Log{Logger: log}, AtOnce: true})
 	for i := range cfg.Notify.Channels {
 		c := &cfg.Notify.Channels[i]
@@ -46,7 +85,7 @@ func alertingOf(cfg *config.Config, entra *client, outbox *store.Store, log *slo
 		}
 		kind := c.Kind()
 		a.worker.Channels = append(a.worker.Channels, notify.Channel{
-			Name: c.Name, Sender: sender, Filter: filterOf(c.Filter), Fallback: c.Fallback,
+			Name: c.Name, Sender: sender, Filter: filterOf(kind, c.Filter), Fallback: c.Fallback,
 			ByOwner: kind == config.ChannelSMTP || kind == config.ChannelGraphMail,
 		})
 	}
@@ -60,10 +99,17 @@ func alertingOf(cfg *config.Config, entra *client, outbox *store.Store, log *slo
 	return a
 }
 
-func filterOf(f config.Filter) notify.Filter {
+// filterOf is the filter of a channel. Where it says nothing of what it wants, people get
+// what asks for attention, and programs everything.
+func filterOf(kind config.ChannelKind, f config.Filter) notify.Filter {
 	out := notify.Filter{Severity: rotator.Severity(f.Severity), Tenants: f.Tenants, Apps: f.Apps, Tags: f.Tags}
 	for _, kind := range f.Kinds {
 		out.Kinds = append(out.Kinds, rotator.EventKind(kind))
+	}
+	if f.Severity == "" && len(f.Kinds) == 0 && kind != config.ChannelWebhook && kind != config.ChannelExec {
+		out.Kinds = slices.DeleteFunc(rotator.EventKinds(), func(k rotator.EventKind) bool {
+			return k == rotator.EventRotationStarted || k == rotator.EventRotated || k == rotator.EventRemoved
+		})
 	}
 	return out
 }
@@ -88,47 +134,69 @@ func (a *alerting) attach(r *rotator.Rotator, cfg *config.Config) {
 		}
 	}
 	r.Checked = func(report rotator.CheckReport, err error) {
-		if a.heartbeat == nil {
+		heartbeat := a.current().heartbeat
+		if heartbeat == nil {
 			return
 		}
 		if err != nil {
-			a.heartbeat.Beat(false, "the check failed: "+err.Error())
+			heartbeat.Beat(false, "the check failed: "+err.Error())
 			return
 		}
-		a.heartbeat.Beat(true, fmt.Sprintf("checked %s, %s", count(report.Apps, "app", "apps"), count(len(report.Attention), "needs attention", "need attention")))
+		heartbeat.Beat(true, fmt.Sprintf("checked %s, %s", count(report.Apps, "app", "apps"), count(len(report.Attention), "needs attention", "need attention")))
 	}
 }
 
 // run sends until ctx is done.
 func (a *alerting) run(ctx context.Context) error {
 	var work errgroup.Group
-	work.Go(func() error { return a.worker.Run(ctx) })
+	work.Go(func() error {
+		for ctx.Err() == nil {
+			a.runWays(ctx)
+		}
+		return nil
+	})
 	work.Go(func() error {
 		for {
 			select {
 			case <-ctx.Done():
 				return nil
 			case events := <-a.direct:
-				a.worker.Direct(ctx, events...)
+				a.current().worker.Direct(ctx, events...)
 			}
 		}
 	})
-	if a.heartbeat != nil {
-		work.Go(func() error { return a.heartbeat.Run(ctx) })
-	}
 	return work.Wait()
+}
+
+// runWays sends with the ways in force until they are replaced or ctx is done.
+func (a *alerting) runWays(ctx context.Context) {
+	now := a.current()
+	until, stop := context.WithCancel(ctx)
+	defer stop()
+	var work errgroup.Group
+	work.Go(func() error { return now.worker.Run(until) })
+	if now.heartbeat != nil {
+		work.Go(func() error { return now.heartbeat.Run(until) })
+	}
+	select {
+	case <-ctx.Done():
+	case <-a.replaced:
+	}
+	stop()
+	_ = work.Wait() // both return nil when they are stopped
 }
 
 // logTo makes the log channel write to another log.
 func (a *alerting) logTo(log *slog.Logger) {
-	a.worker.Channels[0].Sender = notify.Log{Logger: log}
+	a.current().worker.Channels[0].Sender = notify.Log{Logger: log}
 }
 
 // flush sends what waits, once: for a command that runs without a daemon.
 func (a *alerting) flush(ctx context.Context) error {
-	err := a.worker.Flush(ctx)
-	if a.heartbeat != nil {
-		if beatErr := a.heartbeat.Flush(ctx); beatErr != nil {
+	now := a.current()
+	err := now.worker.Flush(ctx)
+	if now.heartbeat != nil {
+		if beatErr := now.heartbeat.Flush(ctx); beatErr != nil {
 			err = errors.Join(err, fmt.Errorf("heartbeat: %w", beatErr))
 		}
 	}

@@ -16,7 +16,7 @@ func newAlertsCommand(a *app) *cobra.Command {
 	var format outputFormat
 	cmd := &cobra.Command{
 		Use:   "alerts",
-		Short: "Show what lasts and was told, who is snoozed, and how the channels do",
+		Short: "List open alerts, snoozed apps and channel health",
 		Long: `Shows the conditions that last and that people were told of, with when they are
 told again; the apps whose warnings are held back; and, for each channel, what it
 took, what waits, and why it fails.`,
@@ -114,7 +114,7 @@ func newAckCommand(a *app) *cobra.Command {
 	var format outputFormat
 	cmd := &cobra.Command{
 		Use:   "ack EVENT|APP",
-		Short: "Say that you know of an alert, so that it is not told again",
+		Short: "Acknowledge an alert and stop its reminders",
 		Long: `Notes that somebody knows of the alerts of an app, or of one alert by its event's
 ID (six characters of it are enough). They are not told again before the app's last
 safe date, or for a day where that has passed. Their end is told.`,
@@ -156,7 +156,7 @@ func newSnoozeCommand(a *app) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "snooze APP",
-		Short: "Hold warnings about an app back for a while",
+		Short: "Mute warnings about an app until a date",
 		Long: `Holds warnings about an app back. Critical events, and those of what was done, are
 sent all the same. It ends by itself: at the given time, which may not lie beyond
 the app's last safe date. "--until 0s" ends it at once.`,

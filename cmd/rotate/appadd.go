@@ -21,6 +21,7 @@ func newAppAddCommand(a *app) *cobra.Command {
 		spec               control.AppSpec
 		pair, passwordFile string
 		certificate        string
+		pemCert, pemKey    string
 		profile            string
 	)
 	cmd := &cobra.Command{
@@ -35,9 +36,9 @@ current key: it needs no permission, but its object ID and key ID must be given 
 it may not read itself. In managed mode the tenant's identity does it; without --pfx
 rotate makes the first key of its own, and leaves what is on the app alone.
 
-Where only the public part is known, --from-certificate has the app watched: its end
-is told, and nothing is ever rotated. Adding it again with --pfx, or with --mode
-managed, makes it an app that is.`,
+Where only the public part is known, --from-certificate monitors the app: alerts before
+the certificate expires, and no rotation. Adding it again with --pfx, or with --mode
+managed, has it rotated.`,
 		Example: `  rotate app add contoso-sync --tenant contoso \
     --client-id 22222222-3333-4444-5555-666666666666 \
     --pfx contoso-sync.pfx --password-file contoso-sync.password \
@@ -50,7 +51,11 @@ managed, makes it an app that is.`,
 				return usagef("app %s: --tenant is needed: the name of a tenant of the configuration", spec.Name)
 			case spec.ClientID == "":
 				return withHint(usagef("app %s: --client-id is needed", spec.Name), `in the Entra portal: App registrations, the app, Overview, "Application (client) ID"`)
-			case passwordFile != "" && pair == "":
+			case (pemCert != "") != (pemKey != ""):
+				return usagef("app %s: --cert and --key go together: the certificate and its private key", spec.Name)
+			case pemCert != "" && pair != "":
+				return usagef("app %s: give either --pfx, or --cert and --key", spec.Name)
+			case passwordFile != "" && pair == "" && pemCert == "":
 				return usagef("app %s: --password-file only goes with --pfx", spec.Name)
 			}
 			if err := flags.finish(); err != nil {
@@ -60,6 +65,9 @@ managed, makes it an app that is.`,
 			spec.Permissions, spec.Tags, spec.Probe = flags.permissions, flags.tags, flags.probe
 			spec.Evidence, spec.NoConsumer, spec.Verify, spec.FriendlyName = flags.evidence, flags.noConsumer, flags.verify, flags.friendlyName
 			spec.Deliveries, spec.Confirm, spec.Policy.Encoding = flags.deliveries, flags.confirm.Confirm, flags.encoding
+			if _, err := flags.policy.put(cmd, &spec.Policy); err != nil {
+				return err
+			}
 			if cmd.Flags().Changed("prove-scope") {
 				spec.Policy.ProveScopes = flags.scopes()
 			}
@@ -75,6 +83,12 @@ managed, makes it an app that is.`,
 			if pair != "" {
 				var err error
 				if spec.PFX, spec.Password, err = readPair(pair, passwordFile); err != nil {
+					return fmt.Errorf("app %s: %w", spec.Name, err)
+				}
+			}
+			if pemCert != "" {
+				var err error
+				if spec.PFX, spec.Password, err = readPEMs(pemCert, pemKey, passwordFile); err != nil {
 					return fmt.Errorf("app %s: %w", spec.Name, err)
 				}
 			}
@@ -106,7 +120,9 @@ managed, makes it an app that is.`,
 	f.StringVar(&spec.ClientID, "client-id", "", "application (client) ID (needed)")
 	f.StringVar(&profile, "profile", "", "preset for its consumer (rotate profile list); the other flags win")
 	f.StringVar(&pair, "pfx", "", "PFX or PEM file with the certificate and key in use")
-	f.StringVar(&certificate, "from-certificate", "", "certificate file (PEM or DER) where nobody has the key: only watched, never rotated")
+	f.StringVar(&pemCert, "cert", "", "certificate file (PEM or DER) that goes with --key")
+	f.StringVar(&pemKey, "key", "", "PEM file with its private key; --password-file opens an encrypted one")
+	f.StringVar(&certificate, "from-certificate", "", "certificate file (PEM or DER) where nobody has the key: monitor only, never rotate")
 	f.StringVar(&passwordFile, "password-file", "", "file with the password of the PFX")
 	f.BoolVar(&spec.NewPassword, "new-password", false, "have the first rotation make a password of its own; needed if the one of the file is not one printable line")
 	flags.register(cmd)
@@ -130,11 +146,11 @@ func writeAdded(t *terminal, added control.Added, status control.Status, local b
 		}
 	}
 	if tracked.Current == nil {
-		row("certificate", "none of ours yet; the first rotation makes it")
+		row("certificate", "none yet; the first rotation makes it")
 	} else {
 		row("certificate", credentialText(tracked.Current, now))
 		if tracked.Mode != string(rotator.ModeMonitor) {
-			row("its token", tokenText(added, now))
+			row("sign-in", tokenText(added, now))
 		}
 	}
 	row("mode", modeText(tracked.Mode))
@@ -153,7 +169,7 @@ func writeAdded(t *terminal, added control.Added, status control.Status, local b
 	for _, s := range status.Apps {
 		switch {
 		case s.Mode == string(rotator.ModeMonitor):
-			row("rotated", "never: it is only watched")
+			row("rotated", "never: monitor only")
 		case s.DueAt != nil && s.DueAt.After(now):
 			row("rotated", fmt.Sprintf("%s, on %s", relative(s.DueAt, now), s.DueAt.Local().Format("2006-01-02")))
 		default:
@@ -165,7 +181,7 @@ func writeAdded(t *terminal, added control.Added, status control.Status, local b
 		fmt.Fprintln(t.w, t.paint(yellow, "  ! "+warning))
 	}
 	if tracked.Mode == string(rotator.ModeMonitor) {
-		fmt.Fprintf(t.w, "  Next: the daemon tells when it ends; \"rotate app add %s … --pfx FILE\" has it rotated.\n", tracked.Name)
+		fmt.Fprintf(t.w, "  Next: the daemon alerts before it expires; \"rotate app add %s … --pfx FILE\" has it rotated.\n", tracked.Name)
 		return
 	}
 	next := fmt.Sprintf("  Next: the daemon rotates it when it is due; \"rotate now %s\" does it at once.", tracked.Name)
@@ -183,14 +199,14 @@ func tokenText(added control.Added, now time.Time) string {
 	case added.App.Current.NotAfter.Before(now):
 		return "not tried: the certificate has expired"
 	}
-	return "not tried, or refused here"
+	return "not tried, or refused from this host"
 }
 
 func rolesText(roles []string) string {
 	if len(roles) == 0 {
-		return "works; it carries no permission"
+		return "OK; the token carries no permission"
 	}
-	return "works; it carries " + strings.Join(roles, ", ")
+	return "OK; permissions in the token: " + strings.Join(roles, ", ")
 }
 
 // readCertificate reads a certificate, DER or PEM.

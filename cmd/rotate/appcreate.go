@@ -144,7 +144,7 @@ it would make, and makes none.`,
 				})
 			}
 			if format.isJSON() {
-				return usagef("rotate app create shows a password, so only --dry-run has JSON")
+				return usagef("app create shows a password, so only --dry-run has JSON")
 			}
 			if err := emptyForPackage(out, spec.Name); err != nil {
 				return err
@@ -313,6 +313,7 @@ administrator signs in for this one command.`,
 				return err
 			}
 			return a.with(cmd.Context(), func(ctx context.Context, conn *connection) error {
+				fmt.Fprintf(a.stderr, "%s: checking that the registration is gone takes about two minutes; the command can be interrupted and run again\n", args[0])
 				deleted, err := conn.Delete(ctx, args[0], control.DeleteRequest{Admin: token})
 				if err != nil {
 					return err

@@ -21,7 +21,7 @@ func newAppEditCommand(a *app) *cobra.Command {
 		Use:   "edit APP",
 		Short: "Change a tracked app",
 		Long: `Changes what the flags name; all else stays. Flags that can be repeated replace
-the whole list. A policy of the app's own is set with "rotate apply".`,
+the whole list. Parts of a policy that have no flag are set with "rotate apply".`,
 		Example: `  rotate app edit contoso-sync --deliver-file /srv/contoso-sync/contoso-sync.pfx
   rotate app edit contoso-sync --mode managed`,
 		Args:              arguments(1, 1, "the name of an app"),
@@ -73,11 +73,15 @@ the whole list. A policy of the app's own is set with "rotate apply".`,
 			if changed("new-password") {
 				edit.NewPassword = &newPassword
 			}
-			if edit == (control.Edit{}) && !changed("encoding") && !changed("prove-scope") {
-				return withHint(usagef("rotate app edit %s: nothing to change", args[0]), `"rotate app edit --help" shows the flags`)
+			policed, err := flags.policy.put(cmd, &control.Policy{})
+			if err != nil {
+				return err
+			}
+			if edit == (control.Edit{}) && !changed("encoding") && !changed("prove-scope") && !policed {
+				return withHint(usagef("app edit %s: nothing to change", args[0]), `"rotate app edit --help" shows the flags`)
 			}
 			return a.with(cmd.Context(), func(ctx context.Context, conn *connection) error {
-				if changed("encoding") || changed("prove-scope") {
+				if changed("encoding") || changed("prove-scope") || policed {
 					tracked, err := conn.App(ctx, args[0])
 					if err != nil {
 						return err
@@ -87,6 +91,9 @@ the whole list. A policy of the app's own is set with "rotate apply".`,
 					}
 					if changed("prove-scope") {
 						tracked.Policy.ProveScopes = flags.scopes()
+					}
+					if _, err := flags.policy.put(cmd, &tracked.Policy); err != nil {
+						return err
 					}
 					edit.Policy = &tracked.Policy
 				}

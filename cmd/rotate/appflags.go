@@ -1,10 +1,12 @@
 package main
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed-f0abd057/rotate/config"
 	"github.com/seed-f0abd057/rotate/control"
 )
 
@@ -15,6 +17,56 @@ type appFlags struct {
 	permissions, tags, probe, proveScopes                []string
 	deliveries                                           []control.Delivery
 	replace, evidence, verify, noConsumer                bool
+	policy                                               policyFlags
+}
+
+// policyFlags are the parts of a policy that differ between apps; the others are set in a
+// file of apps.
+type policyFlags struct {
+	keyType                                                    string
+	validity, renewBefore, overlap, reloadWithin, keepPrevious config.Duration
+}
+
+func (p *policyFlags) register(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.Var((*durationFlag)(&p.renewBefore), "renew-before", "how long before it expires the certificate is renewed, such as 60d (default that of the configuration)")
+	f.Var((*durationFlag)(&p.overlap), "overlap", "how long the old certificate is still accepted after the new one was confirmed")
+	f.Var((*durationFlag)(&p.reloadWithin), "reload-within", "how soon the consumer reads its files again")
+	f.Var((*durationFlag)(&p.validity), "validity", "lifetime of new certificates")
+	f.Var((*durationFlag)(&p.keepPrevious), "keep-previous", "how long a replaced key is kept, sealed")
+	f.StringVar(&p.keyType, "key-type", "", "kind of new keys: rsa-2048, rsa-3072 or rsa-4096")
+	for _, name := range []string{"renew-before", "overlap", "reload-within", "validity", "keep-previous"} {
+		f.Lookup(name).DefValue = ""
+	}
+}
+
+// put writes what was given on the command line into a policy, and tells whether there was
+// anything.
+func (p *policyFlags) put(cmd *cobra.Command, policy *control.Policy) (given bool, err error) {
+	for name, one := range map[string]struct {
+		value *config.Duration
+		to    **control.Duration
+	}{
+		"renew-before": {&p.renewBefore, &policy.RenewBefore}, "overlap": {&p.overlap, &policy.Overlap},
+		"reload-within": {&p.reloadWithin, &policy.ReloadWithin}, "validity": {&p.validity, &policy.Validity},
+		"keep-previous": {&p.keepPrevious, &policy.KeepPrevious},
+	} {
+		if !cmd.Flags().Changed(name) {
+			continue
+		}
+		if *one.value < 0 {
+			return true, usagef("--%s may not be negative", name)
+		}
+		given = true
+		*one.to = new(control.Duration(*one.value))
+	}
+	if p.keyType != "" {
+		if !slices.Contains([]string{"rsa-2048", "rsa-3072", "rsa-4096"}, p.keyType) {
+			return true, usagef("--key-type %q is not offered; use rsa-2048, rsa-3072 or rsa-4096", p.keyType)
+		}
+		given, policy.Key = true, p.keyType
+	}
+	return given, nil
 }
 
 func (f *appFlags) register(cmd *cobra.Command) {
@@ -23,7 +75,7 @@ func (f *appFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&f.objectID, "object-id", "", "object ID of the app registration, if the app may not read itself")
 	flags.StringVar(&f.keyID, "key-id", "", "key ID of the present certificate, if the app may not read itself")
 	flags.StringArrayVar(&f.permissions, "permission", nil, "application permission that its token must carry; repeatable")
-	flags.StringVar(&f.owner, "owner", "", "who answers for it")
+	flags.StringVar(&f.owner, "owner", "", "who is responsible for it; a mail address gets its alerts")
 	flags.StringArrayVar(&f.tags, "tag", nil, "word to find it by; repeatable")
 	flags.StringArrayVar(&f.probe, "probe", nil, "Graph path that a new key must be able to read, such as '/users?$top=1'; repeatable")
 	flags.StringArrayVar(&f.proveScopes, "prove-scope", nil, "further audience for which a sign-in with a new key must succeed, such as https://outlook.office365.com/.default; repeatable; \"\" is none")
@@ -35,10 +87,11 @@ func (f *appFlags) register(cmd *cobra.Command) {
 	flags.Var(&deliveryFlag{&f.deliveries, "file"}, "deliver-file", "write new key pairs to this file, and the password to PATH.password; PATH,mode=0640,group=NAME,encoding=FORM sets how; repeatable")
 	flags.Var(&deliveryFlag{&f.deliveries, "exec"}, "deliver-exec", "run this hook of the configuration with new key pairs; repeatable")
 	handOff := &deliveryFlag{&f.deliveries, "handoff"}
-	flags.Var(handOff, "deliver-handoff", "a person brings new key pairs to the consumer (rotate handoff)")
+	flags.Var(handOff, "deliver-handoff", "you upload new key pairs to the consumer yourself (rotate handoff)")
 	flags.Lookup("deliver-handoff").NoOptDefVal = "true"
 	flags.BoolVar(&f.noConsumer, "no-consumer", false, "no program signs in with its certificates, so no delivery is needed")
-	flags.BoolVar(&f.replace, "replace", false, "overwrite a file that holds somebody else's certificate")
+	f.policy.register(cmd)
+	flags.BoolVar(&f.replace, "replace", false, "overwrite a file that contains another certificate")
 }
 
 // scopes are those of --prove-scope; an empty one takes all away.

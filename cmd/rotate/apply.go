@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -20,7 +21,7 @@ func newApplyCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "apply -f FILE",
 		Short: "Track or change many apps as a file declares them",
-		Long: `Reads apps from a YAML file and tracks those that are new, changes those that
+		Long: `Reads apps from a YAML file, or from a spreadsheet saved as CSV, and tracks those that are new, changes those that
 differ, and leaves others alone: applying twice changes nothing. What changes is
 printed. The PFX of an app is read only while it is not tracked yet.
 
@@ -32,12 +33,16 @@ printed. The PFX of an app is read only while it is not tracked yet.
       password_file: contoso-sync.password
       deliveries:
         - {kind: file, path: /srv/contoso-sync/contoso-sync.pfx}
-      policy: {overlap: 7d}`,
+      policy: {overlap: 7d}
+
+A CSV file has one app in each row, and the names of its columns in the first one:
+` + strings.Join(config.AppColumns(), ", ") + `.
+"rotate discover -o apps" writes such a file to edit.`,
 		Example: "  rotate apply -f apps.yaml --dry-run",
 		Args:    arguments(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if file == "" {
-				return usagef("rotate apply needs -f FILE")
+				return usagef("apply needs -f FILE")
 			}
 			apps, err := config.LoadAppsFile(file)
 			if err != nil {

@@ -19,7 +19,7 @@ func newAppTestCommand(a *app) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "test APP | test --pfx FILE --password-file FILE --tenant TENANT --client-id ID",
-		Short: "Sign in as the app and look whether all is well",
+		Short: "Test an app: sign-in, permissions, certificate, delivery",
 		Long: `Signs in as the app, with a cold cache, and looks at everything that a consumer's
 own test button leaves unsaid: the file, the key, the dates, tenant and client ID,
 whether the certificate is on the app, each permission (declared, consented, in the
@@ -38,9 +38,9 @@ It ends with 1 if a check failed; warnings alone end with 0.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {
 			case len(args) == 0 && file.pfx == "":
-				return usagef("rotate app test needs the name of an app, or --pfx with a file to test")
+				return usagef("app test needs the name of an app, or --pfx with a file to test")
 			case len(args) == 1 && file.pfx != "":
-				return usagef("rotate app test takes the name of an app or --pfx, not both: a file is tested without the store")
+				return usagef("app test takes the name of an app or --pfx, not both: a file is tested without the store")
 			case file.pfx != "":
 				checks, err := a.testFile(cmd.Context(), file)
 				if err != nil {
@@ -48,7 +48,7 @@ It ends with 1 if a check failed; warnings alone end with 0.`,
 				}
 				return a.tested(checks, format)
 			case file.isGiven():
-				return usagef("rotate app test %s: the other flags only go with --pfx", args[0])
+				return usagef("app test %s: the other flags only go with --pfx", args[0])
 			}
 			return a.with(cmd.Context(), func(ctx context.Context, conn *connection) error {
 				checks, err := conn.Test(ctx, args[0])
@@ -86,9 +86,9 @@ func (f testedFile) isGiven() bool {
 func (a *app) testFile(ctx context.Context, f testedFile) ([]control.TestCheck, error) {
 	switch {
 	case f.tenant == "":
-		return nil, usagef("rotate app test --pfx: --tenant is needed: the name of a tenant of the configuration")
+		return nil, usagef("app test --pfx: --tenant is needed: the name of a tenant of the configuration")
 	case f.clientID == "":
-		return nil, withHint(usagef("rotate app test --pfx: --client-id is needed"), `in the Entra portal: App registrations, the app, Overview, "Application (client) ID"`)
+		return nil, withHint(usagef("app test --pfx: --client-id is needed"), `in the Entra portal: App registrations, the app, Overview, "Application (client) ID"`)
 	}
 	cfg, err := a.loadConfig()
 	if err != nil {

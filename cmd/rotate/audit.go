@@ -147,7 +147,9 @@ its log. With --expect HASH there must be a line with this hash.`,
 				return usagef("--expect %q is not a SHA-256 in hex, 64 digits", expect)
 			}
 			return a.with(cmd.Context(), func(ctx context.Context, conn *connection) error {
-				proof, err := conn.ProveAudit(ctx, expect)
+				at := a.progress()
+				proof, err := conn.ProveAudit(ctx, expect, at.show)
+				at.end()
 				if err != nil {
 					return err
 				}

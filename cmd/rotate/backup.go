@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/seed-f0abd057/rotate/control"
-	"github.com/seed-f0abd057/rotate/store"
 )
 
 // backupMade is what "rotate backup" prints as JSON.
@@ -25,6 +24,8 @@ type backupMade struct {
 	Keys    int       `json:"keys"`
 	Bytes   int64     `json:"bytes"`
 	SHA256  string    `json:"sha256"`
+	// Counts tells that its keys count as backed up.
+	Counts bool `json:"counts"`
 }
 
 func newBackupCommand(a *app) *cobra.Command {
@@ -38,10 +39,12 @@ func newBackupCommand(a *app) *cobra.Command {
 		Long: `Writes a copy of the whole store into one age file, as you and for you alone (0600),
 while the daemon goes on. It is sealed to the recovery recipient that "rotate init"
 was given, or to the recipients of --to. Whoever has the key of a recipient and the
-file has all key pairs; the host's identity is not in it.
+file has all key pairs; the host's identity is not in it. So --to with another recipient
+is for root and members of control.keys_group, and raises an alert.
 
-The file gets its name when it was read again and every key pair in it opened. What
-is there is never overwritten.`,
+The daemon reads it again and opens every key pair in it before it sends it; the file
+gets its name when it has the SHA-256 of what was sent. What is there is never
+overwritten.`,
 		Example: `  rotate backup /mnt/safe/rotate-$(date +%F).age
   rotate backup rotate.age --to age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p`,
 		Args: arguments(1, 1, "a file to write"),
@@ -54,7 +57,9 @@ is there is never overwritten.`,
 			var made backupMade
 			kept := false
 			err = a.with(cmd.Context(), func(ctx context.Context, conn *connection) error {
-				note, err := makeBackup(ctx, conn, out, to, &made)
+				at := a.progress()
+				note, err := makeBackup(ctx, conn, out, to, &made, at)
+				at.end()
 				if err != nil {
 					return err
 				}
@@ -79,6 +84,9 @@ is there is never overwritten.`,
 				fmt.Fprintf(a.stdout, "Sealed to %s\n", recipient)
 			}
 			fmt.Fprintf(a.stdout, "Read again, and every key pair in it opened. SHA-256 %s\n", made.SHA256)
+			if !made.Counts {
+				fmt.Fprintln(a.stdout, "The recovery key does not open it, so \"rotate status\" still counts its keys as not backed up.")
+			}
 			return nil
 		},
 	}
@@ -88,12 +96,8 @@ is there is never overwritten.`,
 }
 
 // makeBackup writes a backup and reads it again from the file.
-func makeBackup(ctx context.Context, conn *connection, out *outFile, to []string, made *backupMade) (control.BackupNote, error) {
-	key, check, err := store.NewBackupKey()
-	if err != nil {
-		return control.BackupNote{}, err
-	}
-	sealed, err := conn.Backup(ctx, control.BackupRequest{To: to, Check: check})
+func makeBackup(ctx context.Context, conn *connection, out *outFile, to []string, made *backupMade, at *progress) (control.BackupNote, error) {
+	sealed, proof, err := conn.Backup(ctx, control.BackupRequest{To: to}, at.show)
 	if err != nil {
 		return control.BackupNote{}, err
 	}
@@ -108,17 +112,16 @@ func makeBackup(ctx context.Context, conn *connection, out *outFile, to []string
 		return control.BackupNote{}, fmt.Errorf("backup: read %s again: %w", out.path, err)
 	}
 	sum := sha256.New()
-	contents, err := store.ReadBackup(ctx, io.TeeReader(out, sum), key)
+	size, err := io.Copy(sum, out)
 	if err != nil {
 		return control.BackupNote{}, fmt.Errorf("backup: read %s again: %w", out.path, err)
 	}
-	size, err := out.Seek(0, io.SeekEnd)
-	if err != nil {
-		return control.BackupNote{}, fmt.Errorf("backup: read %s again: %w", out.path, err)
+	if read := hex.EncodeToString(sum.Sum(nil)); read != proof.SHA256 {
+		return control.BackupNote{}, fmt.Errorf("backup: read %s again: its SHA-256 is %s and that of what was sent is %s", out.path, read, proof.SHA256)
 	}
 	*made = backupMade{
-		File: out.path, StoreID: contents.StoreID, At: contents.At, To: contents.To, Apps: len(contents.Apps),
-		Keys: contents.Pairs, Bytes: size, SHA256: hex.EncodeToString(sum.Sum(nil)),
+		File: out.path, StoreID: proof.StoreID, At: proof.At, To: proof.To, Apps: proof.Apps,
+		Keys: proof.Keys, Bytes: size, SHA256: proof.SHA256, Counts: proof.Counts,
 	}
-	return control.BackupNote{StoreID: contents.StoreID, At: contents.At, To: contents.To, Sealed: contents.Sealed, SHA256: made.SHA256}, nil
+	return control.BackupNote{SHA256: proof.SHA256}, nil
 }

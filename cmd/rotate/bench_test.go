@@ -44,7 +44,8 @@ func newFull(tb testing.TB, apps int) *full {
 		},
 		DisableKeepAlives: true,
 	}}
-	config := fmt.Sprintf(`store: {path: rotate.db, identity_file: keys/store.key}
+	config := fmt.Sprintf(`allow_root: true
+store: {path: rotate.db, identity_file: keys/store.key}
 control: {socket: %q}
 schedule: "@every 1h"
 tenants: [{name: contoso, id: 11111111-2222-3333-4444-555555555555, cloud: global}]

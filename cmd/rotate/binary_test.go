@@ -261,7 +261,7 @@ const issueDefaults = `
 func (m *machine) configure(t *testing.T, store, defaults string, tenants ...*tenantServer) {
 	t.Helper()
 	var text strings.Builder
-	fmt.Fprintf(&text, "store: {path: %q, identity_file: store.key}\n", filepath.Join(store, "rotate.db"))
+	fmt.Fprintf(&text, "allow_root: true\nstore: {path: %q, identity_file: store.key}\n", filepath.Join(store, "rotate.db"))
 	fmt.Fprintf(&text, "control: {socket: %q}\nschedule: \"@every 2s\"\ndefaults:%stenants:\n", m.socket, defaults)
 	for _, s := range tenants {
 		fmt.Fprintf(&text, "  - name: %s\n    id: %q\n", s.name, s.ready.TenantID)

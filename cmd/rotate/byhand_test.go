@@ -158,9 +158,9 @@ func byHandWithDaemon(t *testing.T) {
 	m.must(t, 0, "status", "--check")
 
 	checkStatusJSON(t, m)
-	m.mustSay(t, 2, []string{"rotate now needs", "hint: "}, "now")
+	m.mustSay(t, 2, []string{"now needs", "hint: "}, "now")
 	m.mustSay(t, 2, []string{"--nonsense"}, "now", "--nonsense")
-	m.mustSay(t, 2, []string{"nowhere.yaml", "hint: "}, "-c", "nowhere.yaml", "status")
+	m.mustSay(t, 2, []string{"nowhere.yaml", "hint: "}, "-c", "nowhere.yaml", "plan")
 	m.mustSay(t, 1, []string{"app-9", "not found"}, "now", "app-9")
 	if failed := m.nowJSON(t, 1, "app-9"); failed.App != "app-9" || failed.Error == nil || failed.RotationID != nil || failed.Phase != nil {
 		t.Errorf("an app that is not tracked: %s", jsonText(failed))
@@ -192,7 +192,7 @@ func byHandAlone(t *testing.T) {
 	one := newAdopted(t, m, s, "app-1", "self", s.ready.Apps[0])
 	two := newAdopted(t, m, s, "app-2", "self", s.ready.Apps[1])
 
-	m.mustSay(t, 1, []string{"rotate init"}, "status")
+	m.mustSay(t, 2, []string{"no store yet", "rotate setup"}, "plan")
 	m.must(t, 0, "init", "--no-recovery")
 	m.must(t, 0, one.add()...)
 	m.mustSay(t, 1, []string{"app-1", "tracked already"}, one.add()...)

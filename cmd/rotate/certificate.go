@@ -63,7 +63,7 @@ func (a *app) newCertificate(o certificateOptions) error {
 	case err != nil:
 		return err
 	case o.out == "":
-		return usagef("rotate certificate new %s: --out is needed: the folder to write to", o.name)
+		return usagef("certificate new %s: --out is needed: the folder to write to", o.name)
 	}
 	policy := config.DefaultPolicy()
 	if o.profile != "" {
@@ -106,7 +106,7 @@ func (a *app) newCertificate(o certificateOptions) error {
 		// A little back, so that a host whose clock is fast makes nothing that Entra
 		// calls not yet valid.
 		from := time.Now().Add(-15 * time.Minute)
-		der, err := rotator.NewCertificate(key, o.subject, from, from.Add(15*time.Minute+validity))
+		der, err := rotator.NewCertificate(rand.Reader, key, o.subject, from, from.Add(15*time.Minute+validity))
 		if err != nil {
 			return err
 		}

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -27,7 +28,7 @@ func sendersOf(cfg *config.Config, entra *client) (map[string]notify.Sender, err
 	var errs []error
 	for i := range cfg.Notify.Channels {
 		ch := &cfg.Notify.Channels[i]
-		sender, err := senderOf(&ch.ChannelKinds, cfg.Proxy, entra)
+		sender, err := senderOf(&ch.ChannelKinds, cfg.Proxy, pageURL(cfg), entra)
 		if err != nil {
 			errs = append(errs, &unusable{fmt.Errorf("channel %s: %w", ch.Name, err)})
 			continue
@@ -43,7 +44,7 @@ func checkTemplates(cfg *config.Config) error {
 	for i := range cfg.Notify.Channels {
 		ch := &cfg.Notify.Channels[i]
 		for _, m := range ch.Mails() {
-			if _, err := templatesOf(m); err != nil {
+			if _, err := templatesOf(m, pageURL(cfg)); err != nil {
 				errs = append(errs, &unusable{fmt.Errorf("channel %s: %w", ch.Name, err)})
 			}
 		}
@@ -51,12 +52,12 @@ func checkTemplates(cfg *config.Config) error {
 	return errors.Join(errs...)
 }
 
-func senderOf(k *config.ChannelKinds, proxy string, entra *client) (notify.Sender, error) {
+func senderOf(k *config.ChannelKinds, proxy, page string, entra *client) (notify.Sender, error) {
 	switch k.Kind() {
 	case config.ChannelSMTP:
-		return smtpOf(k.SMTP, entra)
+		return smtpOf(k.SMTP, page, entra)
 	case config.ChannelGraphMail:
-		templates, err := templatesOf(&k.GraphMail.Mail)
+		templates, err := templatesOf(&k.GraphMail.Mail, page)
 		if err != nil {
 			return nil, err
 		}
@@ -77,8 +78,8 @@ func senderOf(k *config.ChannelKinds, proxy string, entra *client) (notify.Sende
 	return nil, errors.New("it leads nowhere")
 }
 
-func smtpOf(s *config.SMTP, entra *client) (notify.Sender, error) {
-	templates, err := templatesOf(&s.Mail)
+func smtpOf(s *config.SMTP, page string, entra *client) (notify.Sender, error) {
+	templates, err := templatesOf(&s.Mail, page)
 	if err != nil {
 		return nil, err
 	}
@@ -105,13 +106,34 @@ func smtpOf(s *config.SMTP, entra *client) (notify.Sender, error) {
 	return out, err
 }
 
-func templatesOf(m *config.Mail) (*notify.MailTemplates, error) {
+func templatesOf(m *config.Mail, page string) (*notify.MailTemplates, error) {
 	templates, err := notify.LoadMailTemplates(m.TextTemplate, m.HTMLTemplate)
 	if err != nil {
 		return nil, err
 	}
 	templates.Host, _ = os.Hostname() // a mail says less without it
+	templates.Page = page
 	return templates, nil
+}
+
+// pageURL is where browsers find the page, as far as the configuration says it; empty
+// without a page.
+func pageURL(cfg *config.Config) string {
+	p := &cfg.Page
+	host, port, err := net.SplitHostPort(p.Listen)
+	if err != nil {
+		return ""
+	}
+	if p.Login != nil && p.Login.Address != "" {
+		return p.Login.Address
+	}
+	if len(p.Names) > 0 {
+		host = p.Names[0]
+	}
+	if p.TLS.IsZero() {
+		return "http://" + net.JoinHostPort(host, port) + "/"
+	}
+	return "https://" + net.JoinHostPort(host, port) + "/"
 }
 
 func webhookOf(w *config.Webhook, proxy string) (notify.Sender, error) {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/seed-f0abd057/rotate/config"
+	"github.com/seed-f0abd057/rotate/rotator"
 )
 
 // TestSendersOf makes a sender of each kind, and says what is wrong with one without
@@ -83,5 +84,31 @@ func TestSendersOf(t *testing.T) {
 				t.Error("config check does not say so")
 			}
 		})
+	}
+}
+
+// TestU1DefaultFilter: where a channel says nothing, people get what asks for attention, and
+// that it is over; programs get everything.
+func TestU1DefaultFilter(t *testing.T) {
+	started := rotator.Event{Kind: rotator.EventRotationStarted, Severity: rotator.SeverityInfo}
+	for name, test := range map[string]struct {
+		kind   config.ChannelKind
+		filter config.Filter
+		event  rotator.Event
+		want   bool
+	}{
+		"mail, a start":           {config.ChannelSMTP, config.Filter{}, started, false},
+		"Teams, a start":          {config.ChannelTeams, config.Filter{Apps: []string{"a"}}, started, false},
+		"a webhook, a start":      {config.ChannelWebhook, config.Filter{}, started, true},
+		"a program, a start":      {config.ChannelExec, config.Filter{}, started, true},
+		"mail that asks for all":  {config.ChannelSMTP, config.Filter{Severity: "info"}, started, true},
+		"mail that asks for kind": {config.ChannelGraphMail, config.Filter{Kinds: []string{"rotation_started"}}, started, true},
+		"mail, a failure":         {config.ChannelSMTP, config.Filter{}, rotator.Event{Kind: rotator.EventRotationFailed, Severity: rotator.SeverityWarning}, true},
+		"mail, the end of it":     {config.ChannelSMTP, config.Filter{}, rotator.Event{Kind: rotator.EventRecovered, Severity: rotator.SeverityInfo}, true},
+		"mail, a hand-off":        {config.ChannelSMTP, config.Filter{}, rotator.Event{Kind: rotator.EventHandOffReady, Severity: rotator.SeverityWarning}, true},
+	} {
+		if got := filterOf(test.kind, test.filter).Wants(test.event); got != test.want {
+			t.Errorf("%s: %v, want %v", name, got, test.want)
+		}
 	}
 }

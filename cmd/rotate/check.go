@@ -15,7 +15,7 @@ func newCheckCommand(a *app) *cobra.Command {
 	var format outputFormat
 	cmd := &cobra.Command{
 		Use:   "check",
-		Short: "Do now what a check on schedule does",
+		Short: "Run the scheduled check now",
 		Long: `Starts what is due and looks at what is open, within the limits that hold for
 unasked work. Without a daemon it carries the rotations on until they must wait,
 and sends the alerts that wait, so that it can run from cron.

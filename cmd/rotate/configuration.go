@@ -3,7 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -30,6 +32,13 @@ func newConfigCommand(a *app) *cobra.Command {
 			if err := a.checkTenants(cfg); err != nil {
 				return err
 			}
+			uid := os.Geteuid()
+			if keeper, err := ownerOf(cfg.Store.Path); err == nil && uid == 0 {
+				uid = int(keeper.uid)
+			}
+			if err := guardFiles(a.configPath(), cfg, uid); err != nil {
+				return err
+			}
 			for _, warning := range cfg.Warnings() {
 				fmt.Fprintf(a.stderr, "rotate: warning: %s\n", warning)
 			}
@@ -46,7 +55,16 @@ func newConfigCommand(a *app) *cobra.Command {
 			return err
 		},
 	}
-	return group("config", "Check the configuration", check, schema)
+	reference := &cobra.Command{
+		Use:   "reference",
+		Short: "Print every setting with its default, as Markdown",
+		Args:  arguments(0, 0, ""),
+		RunE: func(*cobra.Command, []string) error {
+			_, err := io.WriteString(a.stdout, config.ReferenceMarkdown())
+			return err
+		},
+	}
+	return group("config", "Check the configuration", check, schema, reference)
 }
 
 // checkTenants makes what the daemon makes of the tenants at start, and asks nobody.

@@ -50,7 +50,7 @@ func (a *app) loadConfig() (*config.Config, error) {
 	cfg, err := config.LoadFile(a.configPath())
 	if _, isPath := errors.AsType[*fs.PathError](err); isPath {
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, withHint(&unusable{err}, "name the configuration with -c FILE or $ROTATE_CONFIG; config.example.yaml shows every key")
+			return nil, withHint(&unusable{err}, `"rotate setup" makes one; another file is named with -c FILE or $ROTATE_CONFIG`)
 		}
 		return nil, &unusable{err}
 	}
@@ -65,6 +65,15 @@ func (a *app) loadConfig() (*config.Config, error) {
 		return nil, fmt.Errorf("%s: defaults: %w", a.configPath(), err)
 	}
 	return cfg, nil
+}
+
+// loadGuarded is loadConfig for who acts on what is in it.
+func (a *app) loadGuarded() (*config.Config, error) {
+	cfg, err := a.loadConfig()
+	if err != nil {
+		return nil, err
+	}
+	return cfg, guardFiles(a.configPath(), cfg, os.Geteuid())
 }
 
 // checkProxies refuses proxies of the environment that are no URL: the library that
@@ -162,6 +171,9 @@ func (a *app) connect(ctx context.Context) (*connection, error) {
 		return nil, err
 	}
 	if err := harden(); err != nil {
+		return nil, err
+	}
+	if err := guardFiles(a.configPath(), cfg, os.Geteuid()); err != nil {
 		return nil, err
 	}
 	s, err := openService(ctx, cfg, nil, slog.New(slog.DiscardHandler), a.getenv("RUNTIME_DIRECTORY"))

@@ -25,11 +25,16 @@ const debianPackages = "systemd,systemd-sysv,dbus,procps,ca-certificates,rpm"
 // debianSuite is the environment variable that names another Debian than bookworm.
 const debianSuite = "ROTATE_TEST_DEBIAN"
 
-// debian returns the folder of a minimal Debian with systemd. It is made once, by
-// debootstrap from $ROTATE_TEST_MIRROR, and kept in the user's cache folder.
+// debian returns the folder of a minimal Debian with systemd.
 func debian(t *testing.T) string {
 	t.Helper()
-	suite := cmp.Or(os.Getenv(debianSuite), "bookworm")
+	return debianOf(t, cmp.Or(os.Getenv(debianSuite), "bookworm"))
+}
+
+// debianOf returns the one of a suite. It is made once, by debootstrap from
+// $ROTATE_TEST_MIRROR, and kept in the user's cache folder.
+func debianOf(t *testing.T, suite string) string {
+	t.Helper()
 	folder := filepath.Join(must1(os.UserCacheDir())(t), "rotate-e2e")
 	root := filepath.Join(folder, fmt.Sprintf("%s-%x", suite, sha256.Sum256([]byte(debianPackages)))[:len(suite)+9])
 	if _, err := os.Stat(root); err == nil {

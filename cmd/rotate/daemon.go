@@ -55,7 +55,15 @@ and for "rotate reload", it reads its configuration again.`,
 			if err := keeper.become(a.args, nil); err != nil {
 				return err
 			}
+			if _, err := os.Stat(cfg.Store.Path); err == nil && os.Geteuid() == 0 && !cfg.AllowRoot {
+				return withHint(
+					&unusable{fmt.Errorf("the store %s belongs to root, and the daemon does not run as root: a fault in it or in a hook would have the whole host", cfg.Store.Path)},
+					"give the folders of the store and of its identity to a user of their own, such as that of the packages: chown -R rotate: FOLDER; allow_root: true in the configuration lets it run as root")
+			}
 			if err := harden(); err != nil {
+				return err
+			}
+			if err := guardFiles(a.configPath(), cfg, os.Geteuid()); err != nil {
 				return err
 			}
 			if open := cfg.Credentials(); len(open) > 0 {
@@ -64,7 +72,7 @@ and for "rotate reload", it reads its configuration again.`,
 					"add LoadCredential=NAME:PATH or LoadCredentialEncrypted=NAME:PATH to the unit: systemctl edit rotate")
 			}
 			log, level := newLogger(a.stderr, cfg.Log, a.getenv("JOURNAL_STREAM") != "")
-			return runDaemon(cmd.Context(), cfg, &reloader{load: a.loadConfig, inForce: cfg, level: level}, log, a.getenv("RUNTIME_DIRECTORY"), nil)
+			return runDaemon(cmd.Context(), cfg, &reloader{load: a.loadGuarded, inForce: cfg, level: level}, log, a.getenv("RUNTIME_DIRECTORY"), nil)
 		},
 	}
 }
@@ -122,6 +130,10 @@ func runDaemon(ctx context.Context, cfg *config.Config, reload *reloader, log *s
 		log.ErrorContext(ctx, "there is no page", "err", err)
 		s.server.Warnings = append(s.server.Warnings, "the web page is not served: "+err.Error())
 	}
+	scheduled, err := backupsOf(cfg, s.server, log)
+	if err != nil {
+		return errors.Join(err, listener.Close(), s.close())
+	}
 	reload.service, reload.log, reload.runtimeDir = s, log, runtimeDir
 	s.server.Reload = reload.reload
 	log.InfoContext(ctx, "ready", "socket", cfg.Control.Socket, "schedule", cfg.Schedule.String(), "store_id", s.store.ID())
@@ -136,6 +148,9 @@ func runDaemon(ctx context.Context, cfg *config.Config, reload *reloader, log *s
 	}
 	work.Go(func() error { return s.alerts.run(running) })
 	work.Go(func() error { return reload.run(running, hangUps) })
+	if scheduled != nil {
+		work.Go(func() error { return scheduled.run(running) })
+	}
 	work.Go(func() error { return (&supervised{rotator: s.rotator, log: log}).run(running) })
 	err = errors.Join(work.Wait(), s.close())
 	log.InfoContext(ctx, "stopped")

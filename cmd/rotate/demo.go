@@ -42,11 +42,11 @@ leaves this machine, and no account is needed.`,
 			if d.dir, err = demoDir(dir); err != nil {
 				return err
 			}
-			return d.run(cmd.Context(), keep)
+			return d.run(cmd.Context(), keep || d.t.live)
 		},
 	}
 	cmd.Flags().StringVar(&dir, "dir", "", "folder for everything (default: a new one for temporary files)")
-	cmd.Flags().BoolVar(&keep, "keep", false, "leave the tenant and the daemon running until Ctrl-C, for playing")
+	cmd.Flags().BoolVar(&keep, "keep", false, "leave the tenant and the daemon running until Ctrl-C, for playing (on a terminal that is so anyway)")
 	return cmd
 }
 
@@ -112,6 +112,7 @@ func (d *demo) run(ctx context.Context, keep bool) (err error) {
 	if err := d.serveTenant(running, &work); err != nil {
 		return err
 	}
+	d.announcePage()
 	told, cancel := context.WithTimeout(ctx, demoTime)
 	defer cancel()
 	steps := []func(context.Context) error{d.track, d.startConsumer(running, &work), d.startDaemon(running, &work), d.watch, d.inspect, d.finish}
@@ -130,6 +131,16 @@ func (d *demo) run(ctx context.Context, keep bool) (err error) {
 		fmt.Fprintln(d.t.w, "\nStopped.")
 	}
 	return nil
+}
+
+// announcePage says where the nicer view will be, and how who is not on this host gets there.
+func (d *demo) announcePage() {
+	if d.page == nil {
+		return
+	}
+	_, port, _ := net.SplitHostPort(d.page.Addr().String())
+	fmt.Fprintf(d.t.w, "The page is the nicer view, as soon as the daemon runs: %s\n", d.t.paint(bold, "http://"+d.page.Addr().String()+"/"))
+	fmt.Fprintf(d.t.w, "From another machine, first: ssh -L %s:127.0.0.1:%s THIS_HOST\n", port, port)
 }
 
 // chapter begins a part of the story.
@@ -215,7 +226,7 @@ func (d *demo) writeConfig(ctx context.Context) error {
 		return err
 	}
 	text := fmt.Sprintf(`store: {path: data/rotate.db, identity_file: keys/store.key}
-control: {socket: rotate.sock}
+control: {socket: rotate.sock, keys_group: "%d"}
 schedule: "@every 2s"
 defaults:
   renew_before: 45d
@@ -230,7 +241,7 @@ tenants:
     cloud: {login: %q, graph: %q, ca_file: %q, removal: {reads: 1s, sign_ins: 1s, young: 1s}}
     identity: {client_id: %q, client_secret_file: %q}
 page: {listen: %q}
-`, d.tenant.TenantID, d.tenant.Login, d.tenant.Graph, d.tenant.CAFile, d.tenant.Admin.ClientID, d.tenant.Admin.ClientSecretFile, d.page.Addr())
+`, os.Getgid(), d.tenant.TenantID, d.tenant.Login, d.tenant.Graph, d.tenant.CAFile, d.tenant.Admin.ClientID, d.tenant.Admin.ClientSecretFile, d.page.Addr())
 	if err := os.WriteFile(d.path("config.yaml"), []byte(text), 0o600); err != nil {
 		return err
 	}

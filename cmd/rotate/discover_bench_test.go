@@ -46,7 +46,8 @@ func TestDiscoverMemory(t *testing.T) {
 		server := httptest.NewTLSServer(tenant)
 		defer server.Close()
 		dir := t.TempDir()
-		config := fmt.Sprintf(`store: {path: rotate.db, identity_file: keys/store.key}
+		config := fmt.Sprintf(`allow_root: true
+store: {path: rotate.db, identity_file: keys/store.key}
 control: {socket: s}
 tenants:
   - name: contoso

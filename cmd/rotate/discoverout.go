@@ -20,10 +20,10 @@ import (
 // listFormat is the value of -o for lists that others read too.
 type listFormat string
 
-func listFormats() []string { return []string{"table", "json", "yaml", "csv"} }
+func listFormats() []string { return []string{"table", "json", "yaml", "csv", "apps"} }
 
 func (f *listFormat) flag(cmd *cobra.Command) {
-	cmd.Flags().VarP(f, "output", "o", "table (for people), json, yaml or csv")
+	cmd.Flags().VarP(f, "output", "o", "table (for people), json, yaml, csv, or apps: a file to edit for \"rotate apply -f apps.csv\"")
 	// It fails only for a flag that is not there.
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(listFormats(), cobra.ShellCompDirectiveNoFileComp))
 }
@@ -34,7 +34,7 @@ func (f *listFormat) String() string { return string(*f) }
 // Set accepts the formats.
 func (f *listFormat) Set(text string) error {
 	if !slices.Contains(listFormats(), text) {
-		return fmt.Errorf("use table, json, yaml or csv")
+		return fmt.Errorf("use table, json, yaml, csv or apps")
 	}
 	*f = listFormat(text)
 	return nil
@@ -51,6 +51,8 @@ func (f *listFormat) writer(t *terminal, now time.Time) listWriter {
 		return &yamlList{w: t.w}
 	case "csv":
 		return &csvList{w: csv.NewWriter(t.w), now: now}
+	case "apps":
+		return &appList{w: csv.NewWriter(t.w), names: map[string]bool{}}
 	}
 	return &tableList{t: t, now: now}
 }

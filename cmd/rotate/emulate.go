@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -28,6 +31,8 @@ type emulatorFlags struct {
 	removeNotFoundPercent                     int
 	removeNotFound, removeAgain               int
 	facts                                     string
+	// writeConfig is a file; empty: none.
+	writeConfig string
 }
 
 func newEmulatorCommand(a *app) *cobra.Command {
@@ -37,8 +42,9 @@ func newEmulatorCommand(a *app) *cobra.Command {
 		Use:   "emulator --dir DIR",
 		Short: "Serve a tenant in memory, for trying things",
 		Long: `Serves an Entra tenant and Microsoft Graph over HTTPS, with a certificate
-authority of its own, until interrupted. DIR gets ready.json, which says where
-everything is, and the key pairs of the apps.
+authority of its own, until interrupted. DIR gets ready.json and, for shells, env, which
+say where everything is, and the key pairs of the apps. --write-config writes a
+configuration for it whose rotations have no waits: for trying, not for real apps.
 
 With --public-hosts it stands for Microsoft's own host names, for programs that
 cannot be given another address: run both in a network namespace whose /etc/hosts
@@ -55,10 +61,18 @@ leads these names here, and have them trust ca.pem. Every other host is refused.
 			flags.options.NotAfter = time.Duration(flags.notAfter)
 			flags.options.Logger = slog.New(slog.NewTextHandler(a.stderr, nil))
 			fmt.Fprintln(a.stderr, emulator.Notice)
-			return emulator.Serve(cmd.Context(), tenant, flags.options, func(ready emulator.Ready) {
+			var writeErr error
+			ctx, stop := context.WithCancel(cmd.Context())
+			defer stop()
+			err = emulator.Serve(ctx, tenant, flags.options, func(ready emulator.Ready) {
+				if writeErr = flags.write(ready); writeErr != nil {
+					stop()
+					return
+				}
 				fmt.Fprintf(a.stderr, "Tenant %s with %s at %s; see %s. Ctrl-C ends it.\n",
 					ready.TenantID, count(len(ready.Apps), "app", "apps"), ready.Login, filepath.Join(flags.options.Dir, "ready.json"))
 			})
+			return errors.Join(writeErr, err)
 		},
 	}
 	f := cmd.Flags()
@@ -81,14 +95,56 @@ leads these names here, and have them trust ca.pem. Every other host is refused.
 	f.IntVar(&flags.removeNotFoundPercent, "remove-not-found-percent", 0, "how many of 100 removals are answered so")
 	f.IntVar(&flags.removeAgain, "remove-again", 0, "how often the removal of a key is accepted without effect before it works")
 	f.StringVar(&flags.facts, "facts", "", "behave as the JSON report of a \"rotate tenant verify\" says")
+	f.StringVar(&flags.writeConfig, "write-config", "", "write a configuration for this tenant, without waits, to this file")
 	f.StringVar(&flags.options.LogFile, "log", "", "file for one JSON line a request")
 	return cmd
+}
+
+// write makes the files that make the tenant easy to use: the variables of env, and the
+// configuration.
+func (f *emulatorFlags) write(ready emulator.Ready) error {
+	var env strings.Builder
+	put := func(name, value string) { fmt.Fprintf(&env, "%s=%s\n", name, quote(value)) }
+	put("TENANT_ID", ready.TenantID)
+	put("LOGIN", ready.Login)
+	put("GRAPH", ready.Graph)
+	put("CA_FILE", ready.CAFile)
+	for i, app := range ready.Apps {
+		n := ""
+		if i > 0 {
+			n = strconv.Itoa(i + 1)
+		}
+		put("CLIENT_ID"+n, app.ClientID)
+		put("PFX"+n, app.PFXFile)
+		put("PASSWORD_FILE"+n, app.PasswordFile)
+	}
+	if err := os.WriteFile(filepath.Join(f.options.Dir, "env"), []byte(env.String()), 0o600); err != nil {
+		return err
+	}
+	if f.writeConfig == "" {
+		return nil
+	}
+	return writeNew(f.writeConfig, fmt.Appendf(nil, `# For trying with "rotate emulator": rotations without waits. No real app should have that.
+store: {path: data/rotate.db, identity_file: keys/store.key}
+control: {socket: rotate.sock}
+allow_root: true
+schedule: "@every 2s"
+defaults:
+  overlap: 0s
+  reload_within: 0s
+  prove: {successes: 2, spacing: 200ms, within: 5m}
+  upload_limit: {per_hour: 100, per_day: 100}
+tenants:
+  - name: contoso
+    id: %q
+    cloud: {login: %q, graph: %q, ca_file: %q, removal: {reads: 1s, sign_ins: 2s, young: 2s}}
+`, ready.TenantID, ready.Login, ready.Graph, ready.CAFile))
 }
 
 // tenant checks the flags.
 func (f *emulatorFlags) tenant() (*emulator.Tenant, error) {
 	if f.options.Dir == "" {
-		return nil, usagef("rotate emulator needs --dir, the folder for ready.json and the key pairs")
+		return nil, usagef("emulator needs --dir, the folder for ready.json and the key pairs")
 	}
 	if f.options.Apps < 1 {
 		return nil, usagef("--apps %d: use 1 or more", f.options.Apps)

@@ -93,7 +93,7 @@ func startTenant(t *testing.T, name string, flags ...string) *tenantServer {
 		t.Fatalf("%s holds no certificate", s.ready.CAFile)
 	}
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, MaxIdleConnsPerHost: 16}
-	s.client = &http.Client{Transport: transport, Timeout: 20 * time.Second}
+	s.client = &http.Client{Transport: transport, Timeout: time.Minute}
 	t.Cleanup(transport.CloseIdleConnections)
 	return s
 }

@@ -114,7 +114,7 @@ func exitCode(err error) int {
 	}
 	_, usage := errors.AsType[*usageError](err)
 	_, form := errors.AsType[*config.Error](err)
-	if usage || form || errors.Is(err, config.ErrEmpty) || errors.Is(err, config.ErrNoProfile) || isUnusable(err) || errors.Is(err, rotator.ErrUsage) {
+	if usage || form || errors.Is(err, config.ErrEmpty) || errors.Is(err, config.ErrNoProfile) || isUnusable(err) || errors.Is(err, rotator.ErrUsage) || errors.Is(err, store.ErrNotInitialised) {
 		return exitUsage
 	}
 	return exitFailed
@@ -145,6 +145,8 @@ func hints(err error) []string {
 		return []string{fmt.Sprintf("wait until process %s has ended; if it is a daemon, use its configuration (-c), so that this command finds its socket", cmp.Or(pidText(locked.PID), "…"))}
 	}
 	switch {
+	case errors.Is(err, store.ErrNotInitialised):
+		return []string{`"rotate setup" asks what it needs and makes it; "rotate status" shows the first steps`}
 	case errors.Is(err, store.ErrNoIdentity):
 		return noIdentityHints()
 	case errors.Is(err, store.ErrNoDatabase):

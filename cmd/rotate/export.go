@@ -22,7 +22,8 @@ func newExportCommand(a *app) *cobra.Command {
 		Long: `Writes the current key pair of an app, or with --previous the one it replaced, as a
 PFX or with --encoding pem as PEM: as you and for you alone (0600). The password is
 shown once, on the terminal, or written to --password-file. What is there is not
-overwritten. The audit trail has a line about it.`,
+overwritten. It is for root and members of control.keys_group; the audit trail has a
+line about it, and an alert is sent.`,
 		Example: `  rotate export contoso-sync --out contoso-sync.pfx
   rotate export contoso-sync --out key.pem --encoding pem`,
 		Args:              arguments(1, 1, "the name of an app"),
@@ -31,11 +32,11 @@ overwritten. The audit trail has a line about it.`,
 			t := newTerminal(a.stdout, a.getenv)
 			switch {
 			case out == "":
-				return usagef("rotate export %s needs --out FILE", args[0])
+				return usagef("export %s needs --out FILE", args[0])
 			case request.Encoding == "pem" && passwordFile != "":
-				return usagef("rotate export %s: PEM has no password", args[0])
+				return usagef("export %s: PEM has no password", args[0])
 			case request.Encoding != "pem" && passwordFile == "" && !t.live:
-				return withHint(usagef("rotate export %s: the password is shown on a terminal only, and this is none", args[0]), "--password-file FILE writes it to a file")
+				return withHint(usagef("export %s: the password is shown on a terminal only, and this is none", args[0]), "--password-file FILE writes it to a file")
 			}
 			file, err := createOut(out)
 			if err != nil {

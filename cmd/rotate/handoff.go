@@ -22,27 +22,28 @@ func newHandOffCommand(a *app) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "handoff APP [--out DIR]",
-		Short: "Bring a new key pair to a consumer by hand",
+		Short: "Fetch a new key pair and upload it to its consumer yourself",
 		Long: `Shows what waits to be brought to the consumer of an app by a person, and the steps.
 
 With --out it writes NAME.pfx, NAME.cer and NAME-info.txt into a folder, as you and
 for you alone (0600), and shows the password of the PFX: once. --again shows it
-again, which the audit trail records. Nothing is overwritten.
+again, which the audit trail records. Nothing is overwritten. That is for root and
+members of control.keys_group, and an alert is sent.
 
 When the consumer uses the new certificate, "rotate confirm" says so. Until then the
 old one stays, for as long as it is valid.`,
 		Example: `  rotate handoff contoso-sync
   rotate handoff contoso-sync --out ~/contoso-sync
-  rotate confirm contoso-sync 1f2e3d4c --note "test connection was green"`,
+  rotate confirm contoso-sync --note "test connection was green"`,
 		Args:              arguments(1, 1, "the name of an app"),
 		ValidArgsFunction: a.completeApps,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name := args[0]
 			switch {
 			case out == "" && (request.Again || request.Encoding != ""):
-				return usagef("rotate handoff %s: --again and --encoding only go with --out", name)
+				return usagef("handoff %s: --again and --encoding only go with --out", name)
 			case out != "" && format.isJSON():
-				return usagef("rotate handoff %s: --out shows a password, so it has no JSON", name)
+				return usagef("handoff %s: --out shows a password, so it has no JSON", name)
 			}
 			if out == "" {
 				return a.with(cmd.Context(), func(ctx context.Context, conn *connection) error {
@@ -133,7 +134,7 @@ func generalSteps() []string {
 		"Open the settings of the consumer where its certificate is kept.",
 		"Upload {file} and give its password.",
 		"Let the consumer test its connection.",
-		"Confirm: rotate confirm {app} {code}",
+		"Confirm: rotate confirm {app}",
 	}
 }
 
@@ -188,12 +189,13 @@ func writeHandOff(t *terminal, h control.HandOff, tenantID, file string) {
 	}
 	confirms := false
 	for _, s := range steps {
-		step(strings.NewReplacer("{app}", h.App, "{file}", file, "{code}", h.ConfirmCode, "{client_id}", h.ClientID, "{tenant_id}", tenantID).Replace(s))
+		step(strings.NewReplacer("{app}", h.App, "{file}", file, "{code}", "CODE", "{client_id}", h.ClientID, "{tenant_id}", tenantID).Replace(s))
 		confirms = confirms || strings.Contains(s, "rotate confirm")
 	}
 	if !confirms {
-		step(fmt.Sprintf("Confirm: rotate confirm %s %s", h.App, h.ConfirmCode))
+		step(fmt.Sprintf("Confirm: rotate confirm %s", h.App))
 	}
+	fmt.Fprintln(t.w, "\nConfirming asks for the first 8 digits of the thumbprint that the consumer shows.")
 }
 
 // appInfo is what NAME-info.txt holds: everything that a consumer asks for, but

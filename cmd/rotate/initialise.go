@@ -28,9 +28,8 @@ keys in it, and the folders. Nothing that exists is overwritten.
 
 Everything is sealed to the identity of this host. With --recovery it is sealed to
 a second age recipient as well, whose private half you keep off this host: then a
-lost host does not mean lost keys. Make one with "age-keygen -o recovery.key" on
-another machine and give its public half (age1…) here. With --no-recovery you
-decide against it. Without either flag, store.recovery of the configuration decides.`,
+lost host does not mean lost keys. "rotate setup" makes such a key; "age-keygen" does
+too. With --no-recovery you decide against it. Without either flag, store.recovery of the configuration decides.`,
 		Example: "  rotate init --recovery age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p",
 		Args:    arguments(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -47,11 +46,11 @@ decide against it. Without either flag, store.recovery of the configuration deci
 			switch {
 			case recovery == "" && !noRecovery:
 				return withHint(
-					usagef("rotate init needs --recovery or --no-recovery: without a recovery recipient, a lost host means lost keys"),
-					`make one with "age-keygen -o recovery.key" on another machine, keep that file there, and pass the age1… line it prints`,
+					usagef("init needs --recovery or --no-recovery: without a recovery recipient, a lost host means lost keys"),
+					`"rotate setup" makes one and asks for the rest; a recipient (age1…) that you have already is --recovery`,
 					"or decide against it with --no-recovery")
 			case recovery != "" && noRecovery:
-				return usagef("rotate init takes either --recovery or --no-recovery")
+				return usagef("init takes either --recovery or --no-recovery")
 			}
 			if err := harden(); err != nil {
 				return err

@@ -35,6 +35,20 @@ func newLines(t *terminal) *lines { return &lines{t: t, seen: map[string]control
 
 func (l *lines) end() {}
 
+// skip leaves out what was reached before: a command that takes up a rotation shows what
+// came of it, not what others have seen.
+func (l *lines) skip(r control.Rotation, since time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	before := control.Rotation{Open: r.Open, Warnings: r.Warnings, PhaseAt: map[string]time.Time{}}
+	for phase, at := range r.PhaseAt {
+		if at.Before(since) {
+			before.PhaseAt[phase] = at
+		}
+	}
+	l.seen[r.ID] = before
+}
+
 func (l *lines) update(r control.Rotation) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -162,7 +162,7 @@ func cmdConfigure(ts *testscript.TestScript, neg bool, args []string) {
 		values[key] = value
 	}
 	var text strings.Builder
-	fmt.Fprintf(&text, "store: {path: data/rotate.db, identity_file: keys/store.key}\ncontrol: {socket: rotate.sock}\n")
+	fmt.Fprintf(&text, "allow_root: true\nstore: {path: data/rotate.db, identity_file: keys/store.key}\ncontrol: {socket: rotate.sock}\n")
 	fmt.Fprintf(&text, "schedule: %s\nhooks: %s\ndefaults:\n", values["top.schedule"], values["top.hooks"])
 	for _, key := range sorted(values) {
 		if !strings.HasPrefix(key, "top.") {

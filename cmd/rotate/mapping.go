@@ -3,11 +3,13 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -230,6 +232,33 @@ func readPair(path, passwordFile string) (data []byte, password string, err erro
 	}
 	if err != nil {
 		return nil, "", usagef("%s: %v", path, err)
+	}
+	return data, password, nil
+}
+
+// readPEMs reads a certificate and its key from two files, as one pair in PEM.
+func readPEMs(certificate, key, passwordFile string) (data []byte, password string, err error) {
+	public, err := readCertificate(certificate)
+	if err != nil {
+		return nil, "", &usageError{err.Error()}
+	}
+	if len(public) > 0 && public[0] == 0x30 {
+		public = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: public})
+	}
+	private, err := readText(key, pfx.MaxBytes)
+	if err == nil && passwordFile != "" {
+		password, err = readPassword(passwordFile)
+	}
+	if err != nil {
+		return nil, "", &usageError{err.Error()}
+	}
+	data = slices.Concat(private, []byte("\n"), public)
+	_, err = pfx.Decode(data, password)
+	if errors.Is(err, pfx.ErrWrongPassword) && passwordFile == "" {
+		return nil, "", usagef("%s: it needs a password, and none was given: --password-file FILE", key)
+	}
+	if err != nil {
+		return nil, "", usagef("%s with %s: %v", certificate, key, err)
 	}
 	return data, password, nil
 }

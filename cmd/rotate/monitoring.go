@@ -30,7 +30,7 @@ func newMonitoring(cfg *config.Config, keys *store.Store, log *slog.Logger) (*mo
 	m := &monitoring{settings: cfg.Metrics, log: log}
 	if cfg.Metrics.Listen != "" || cfg.Metrics.Textfile != "" {
 		m.metrics = monitor.New(monitor.Options{
-			Store: keys, Schedule: cfg.Schedule, PerApp: cfg.Metrics.PerApp,
+			Store: keys, Schedule: cfg.Schedule, PerApp: cfg.Metrics.PerApp, PerAppLimit: int(cfg.Metrics.PerAppLimit),
 			Version: version(), Revision: revision(),
 		})
 	}

@@ -115,12 +115,12 @@ func showChannels(cfg *config.Config, m notify.Message, names ...string) ([]show
 		if len(names) > 0 && !slices.Contains(names, ch.Name) {
 			continue
 		}
-		p, err := previewOf(&ch.ChannelKinds, m)
+		p, err := previewOf(&ch.ChannelKinds, pageURL(cfg), m)
 		if err != nil {
 			return nil, &unusable{fmt.Errorf("channel %s: %w", ch.Name, err)}
 		}
 		// Tenant, app and tags of an example are made up.
-		filter := filterOf(config.Filter{Kinds: ch.Filter.Kinds, Severity: ch.Filter.Severity})
+		filter := filterOf(ch.Kind(), config.Filter{Kinds: ch.Filter.Kinds, Severity: ch.Filter.Severity})
 		all = append(all, shownChannel{Channel: ch.Name, Way: wayOf(&ch.ChannelKinds), Filtered: !filter.Wants(m.Events[0]), Preview: p})
 	}
 	switch {
@@ -133,16 +133,16 @@ func showChannels(cfg *config.Config, m notify.Message, names ...string) ([]show
 }
 
 // previewOf asks the kind of channel, which is given nothing secret.
-func previewOf(k *config.ChannelKinds, m notify.Message) (notify.Preview, error) {
+func previewOf(k *config.ChannelKinds, page string, m notify.Message) (notify.Preview, error) {
 	switch k.Kind() {
 	case config.ChannelSMTP:
-		templates, err := templatesOf(&k.SMTP.Mail)
+		templates, err := templatesOf(&k.SMTP.Mail, page)
 		if err != nil {
 			return notify.Preview{}, err
 		}
 		return (&notify.SMTP{From: k.SMTP.From, To: k.SMTP.To, Templates: templates}).Preview(m)
 	case config.ChannelGraphMail:
-		templates, err := templatesOf(&k.GraphMail.Mail)
+		templates, err := templatesOf(&k.GraphMail.Mail, page)
 		if err != nil {
 			return notify.Preview{}, err
 		}

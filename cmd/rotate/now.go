@@ -76,9 +76,9 @@ func (a *app) checkNow(flags *nowFlags, names []string) error {
 	}
 	switch {
 	case chosen == 0:
-		return withHint(usagef("rotate now needs the name of an app, --due or --all"), `"rotate app list" shows the names`)
+		return withHint(usagef("now needs the name of an app, --due or --all"), `"rotate app list" shows the names`)
 	case chosen > 1:
-		return usagef("rotate now takes either names, or --due, or --all")
+		return usagef("now takes either names, or --due, or --all")
 	case flags.compromised != "" && flags.compromised != "current" && flags.compromised != "next":
 		return usagef("--compromised is current or next, not %q", flags.compromised)
 	case flags.compromised != "" && len(names) == 0:

@@ -19,8 +19,8 @@ func newPauseCommand(a *app) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "pause APP | --all",
-		Short: "Hold starts, deliveries and removals for a while",
-		Long: `Holds new starts, deliveries and the removal of old certificates, of one app or
+		Short: "Pause rotations of an app, or of all, until a date",
+		Long: `Pauses new starts, deliveries and the removal of old certificates, of one app or
 of all. It ends by itself: at the given time, and in any case before an app's last
 safe date.`,
 		Example: `  rotate pause contoso-sync --until 2026-12-27
@@ -104,13 +104,13 @@ that differ until each is resumed by its name.`,
 func oneOrAll(cmd *cobra.Command, names []string, all bool) (string, error) {
 	switch {
 	case len(names) == 1 && all:
-		return "", usagef("%s takes either the name of an app or --all", cmd.CommandPath())
+		return "", usagef("%s takes either the name of an app or --all", short(cmd))
 	case len(names) == 1:
 		return names[0], nil
 	case all:
 		return "", nil
 	}
-	return "", usagef("%s needs the name of an app, or --all", cmd.CommandPath())
+	return "", usagef("%s needs the name of an app, or --all", short(cmd))
 }
 
 // parseUntil reads the end of what: a date (its start, in local time), an instant or

@@ -79,9 +79,10 @@ func profileLineOf(p *config.Profile) (profileLine, error) {
 func newProfileListCommand(a *app) *cobra.Command {
 	var format outputFormat
 	cmd := &cobra.Command{
-		Use:   "list",
-		Short: "List the profiles: built in, and those of your own",
-		Args:  arguments(0, 0, ""),
+		Use:     "list",
+		Aliases: []string{"ls"},
+		Short:   "List the profiles: built in, and those of your own",
+		Args:    arguments(0, 0, ""),
 		RunE: func(*cobra.Command, []string) error {
 			folder, err := a.profilesFolder()
 			if err != nil {

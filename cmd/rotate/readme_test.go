@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
@@ -13,67 +14,160 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/seed-f0abd057/rotate/config"
 )
 
-// TestReadme does what README.md tells its reader to do, in order.
-//
-// The first words after a fence say what becomes of the block:
+// TestReadme does what README.md, docs/getting-started.md and docs/tutorial.md tell their
+// reader to do, each in order. Every block of them is run, here or where its first words say:
 //
 //	console                each "$ " line is run in one shell; the lines below it
 //	                       are what it prints; "> " carries a line on
 //	console keeps-running  the same for a command that runs on to the end
-//	sh not-run             needs root or an account: only looked at
-//	sh azure-cli           run by the tests of emulator/clients: only looked at
-//	yaml config, yaml apps loaded as such
+//	sh package             run by TestSystemd, with the package on a Debian
 //	text                   no command
 //
 // In expected output "..." stands for anything within a line, and alone on a line
 // for any lines. Commands exit 0; "; echo" shows another code.
 func TestReadme(t *testing.T) {
-	blocks := readBlocks(t, filepath.Join("..", "..", "README.md"))
-	var demo, tour []block
-	for _, b := range blocks {
-		switch b.info {
-		case "console", "console keeps-running":
-			if slices.ContainsFunc(b.commands, func(c step) bool { return strings.Contains(c.command, "./cmd/rotate demo") }) {
-				demo = append(demo, b)
-			} else {
-				tour = append(tour, b)
-			}
-		case "sh not-run", "sh azure-cli":
-			b.lookAt(t)
-		case "yaml config":
-			if _, err := config.Load(strings.NewReader(b.text)); err != nil {
-				t.Errorf("README.md:%d: %v", b.line, err)
-			}
-		case "yaml apps":
-			if _, err := config.LoadApps(strings.NewReader(b.text)); err != nil {
-				t.Errorf("README.md:%d: %v", b.line, err)
-			}
-		case "text":
-			if regexp.MustCompile(`(?m)^\$ `).MatchString(b.text) {
-				t.Errorf("README.md:%d: a command that no test runs", b.line)
-			}
-		default:
-			t.Errorf("README.md:%d: no rule for a block of %q", b.line, b.info)
-		}
-	}
-	if len(demo) == 0 || len(tour) < 5 {
-		t.Fatalf("README.md has %d blocks with the demo and %d others that run; is it read well?", len(demo), len(tour))
-	}
-	for name, blocks := range map[string][]block{"demo": demo, "tour": tour} {
-		t.Run(name, func(t *testing.T) {
+	for document, least := range map[string]int{"README.md": 3, "docs/getting-started.md": 6, "docs/tutorial.md": 12} {
+		t.Run(document, func(t *testing.T) {
 			t.Parallel()
 			r := newReader(t)
-			for _, b := range blocks {
-				r.do(t, b)
+			ran := 0
+			for _, b := range readBlocks(t, filepath.Join("..", "..", document)) {
+				switch b.info {
+				case "console", "console keeps-running":
+					r.do(t, b)
+					ran++
+				case "sh package":
+					if document != "README.md" {
+						t.Errorf("%s:%d: TestSystemd runs the one of README.md only", document, b.line)
+					}
+				case "text":
+					if regexp.MustCompile(`(?m)^\$ `).MatchString(b.text) {
+						t.Errorf("%s:%d: a command that no test runs", document, b.line)
+					}
+				default:
+					t.Errorf("%s:%d: no rule for a block of %q", document, b.line, b.info)
+				}
+			}
+			if ran < least {
+				t.Errorf("%s has %d blocks that run, want at least %d; is it read well?", document, ran, least)
 			}
 			r.end(t)
 		})
+	}
+}
+
+// TestReadmeIsShort: a stranger reads it to the end.
+func TestReadmeIsShort(t *testing.T) {
+	const most = 200
+	if lines := strings.Count(string(must1(os.ReadFile(filepath.Join("..", "..", "README.md")))(t)), "\n"); lines > most {
+		t.Errorf("README.md has %d lines, want at most %d", lines, most)
+	}
+}
+
+// TestDocumentedYAML loads each block of YAML that a document shows as a configuration, a
+// file of apps.
+func TestDocumentedYAML(t *testing.T) {
+	seen := 0
+	for _, path := range documents(t) {
+		for _, b := range readBlocks(t, path) {
+			var err error
+			switch b.info {
+			case "yaml config":
+				_, err = config.Load(strings.NewReader(b.text))
+			case "yaml apps":
+				_, err = config.LoadApps(strings.NewReader(b.text))
+			default:
+				continue
+			}
+			seen++
+			if err != nil {
+				t.Errorf("%s:%d: %v", path, b.line, err)
+			}
+		}
+	}
+	if seen == 0 {
+		t.Error("no document shows a configuration")
+	}
+}
+
+// documents are the texts for users, all of which are in the package.
+func documents(t *testing.T) []string {
+	t.Helper()
+	root := filepath.Join("..", "..")
+	list := []string{filepath.Join(root, "README.md"), filepath.Join(root, "CHANGELOG.md"), filepath.Join(root, "SECURITY.md"), filepath.Join(root, "CONTRIBUTING.md")}
+	if err := filepath.WalkDir(filepath.Join(root, "docs"), func(path string, _ fs.DirEntry, err error) error {
+		if err == nil && filepath.Ext(path) == ".md" {
+			list = append(list, path)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+// TestU10Links follows each link of the documents to a file, and to the heading that it names.
+func TestU10Links(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	anchors := func(path string) map[string]bool {
+		all := map[string]bool{}
+		for line := range strings.Lines(string(must1(os.ReadFile(path))(t))) {
+			title, ok := strings.CutPrefix(strings.TrimLeft(line, "#"), " ")
+			if !strings.HasPrefix(line, "#") || !ok {
+				continue
+			}
+			all[strings.Map(func(r rune) rune {
+				switch {
+				case r == ' ':
+					return '-'
+				case r == '-' || r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r):
+					return unicode.ToLower(r)
+				}
+				return -1
+			}, strings.TrimSpace(title))] = true
+		}
+		return all
+	}
+	followed := 0
+	for _, path := range documents(t) {
+		for _, found := range link.FindAllStringSubmatch(string(must1(os.ReadFile(path))(t)), -1) {
+			target, anchor, _ := strings.Cut(found[1], "#")
+			if strings.Contains(target, "://") || strings.HasPrefix(target, "mailto:") {
+				continue
+			}
+			to := path
+			if target != "" {
+				to = filepath.Join(filepath.Dir(path), target)
+			}
+			if _, err := os.Stat(to); err != nil {
+				t.Errorf("%s: the link %s leads nowhere", path, found[1])
+				continue
+			}
+			if anchor != "" && filepath.Ext(to) == ".md" && !anchors(to)[anchor] {
+				t.Errorf("%s: the link %s names no heading", path, found[1])
+			}
+			followed++
+		}
+	}
+	if followed < 40 {
+		t.Errorf("%d links were followed; are they found?", followed)
+	}
+}
+
+// TestU10DocumentsInPackage: every document is in the package, where its links lead.
+func TestU10DocumentsInPackage(t *testing.T) {
+	contents := string(must1(os.ReadFile(filepath.Join("..", "..", "systemd", "nfpm.yaml")))(t))
+	for _, want := range []string{"src: README.md, dst: /usr/share/doc/rotate/README.md", "src: docs/, dst: /usr/share/doc/rotate/docs/", "src: CHANGELOG.md, dst: /usr/share/doc/rotate/", "src: config.example.yaml, dst: /usr/share/doc/rotate/", "rotate.yaml.5.gz"} {
+		if !strings.Contains(contents, want) {
+			t.Errorf("systemd/nfpm.yaml lacks %q", want)
+		}
 	}
 }
 
@@ -139,7 +233,7 @@ func (b *block) lookAt(t *testing.T) {
 			words[0] = value
 		}
 		if !slices.Contains([]string{"az", "sudo", "sudoedit", "age-keygen"}, words[0]) {
-			t.Errorf("README.md:%d: %q can be run, so run it", b.line, strings.TrimSpace(line))
+			t.Errorf("line %d: %q can be run, so run it", b.line, strings.TrimSpace(line))
 		}
 	}
 }
@@ -193,7 +287,7 @@ func newReader(t *testing.T) *reader {
 func (r *reader) do(t *testing.T, b block) {
 	t.Helper()
 	if len(b.commands) == 0 {
-		t.Errorf("README.md:%d: a block without a command", b.line)
+		t.Errorf("line %d: a block without a command", b.line)
 	}
 	for _, s := range b.commands {
 		switch {
@@ -205,7 +299,7 @@ func (r *reader) do(t *testing.T, b block) {
 			s.command = "cd " + must1(filepath.Abs(filepath.Join("..", "..")))(t) + " && go list " + flags + " >/dev/null; cd - >/dev/null"
 			r.check(t, s)
 		case strings.Contains(s.command, "openssl ") && !isInstalled("openssl"):
-			t.Logf("README.md:%d: openssl is not installed", s.line)
+			t.Logf("line %d: openssl is not installed", s.line)
 		case b.info == "console keeps-running":
 			r.keep(t, s)
 		default:
@@ -246,13 +340,13 @@ func (r *reader) check(t *testing.T, s step) {
 	t.Helper()
 	out, code := r.run(t, s.command)
 	if code != 0 {
-		t.Fatalf("README.md:%d: %s: exit code %d\n%s", s.line, s.command, code, out)
+		t.Fatalf("line %d: %s: exit code %d\n%s", s.line, s.command, code, out)
 	}
 	if len(s.want) == 0 {
 		s.want = []string{"..."} // the document does not show it
 	}
 	if !regexp.MustCompile(want(s.want) + `\z`).MatchString(out) {
-		t.Errorf("README.md:%d: %s: the document says\n%s\nand it printed\n%s", s.line, s.command, strings.Join(s.want, "\n"), out)
+		t.Errorf("line %d: %s: the document says\n%s\nand it printed\n%s", s.line, s.command, strings.Join(s.want, "\n"), out)
 	}
 }
 
@@ -261,7 +355,7 @@ func (r *reader) keep(t *testing.T, s step) {
 	t.Helper()
 	words := strings.Fields(s.command)
 	if words[0] != "rotate" {
-		t.Fatalf("README.md:%d: only rotate can keep running", s.line)
+		t.Fatalf("line %d: only rotate can keep running", s.line)
 	}
 	dir, _ := r.run(t, "pwd")
 	configuration, _ := r.run(t, `echo "$ROTATE_CONFIG"`)
@@ -271,7 +365,7 @@ func (r *reader) keep(t *testing.T, s step) {
 	pattern := regexp.MustCompile(want(s.want))
 	eventually(t, patient, func() error {
 		if out := p.stdout.String() + p.stderr.String(); !pattern.MatchString(out) {
-			return fmt.Errorf("README.md:%d: the document says\n%s\nand it printed\n%s", s.line, strings.Join(s.want, "\n"), out)
+			return fmt.Errorf("line %d: the document says\n%s\nand it printed\n%s", s.line, strings.Join(s.want, "\n"), out)
 		}
 		return nil
 	})

@@ -44,6 +44,7 @@ func TestRecoveryDrill(t *testing.T) {
 				`until test -f tenant/ready.json; do sleep 0.1; done`,
 				`ready() { grep -o "\"$1\":\"[^\"]*\"" tenant/ready.json | sed -n "${2:-1}p" | cut -d '"' -f 4; }`,
 				`cat >config.yaml <<EOF
+allow_root: true
 store: {path: data/rotate.db, identity_file: keys/store.key}
 control: {socket: rotate.sock}
 defaults:

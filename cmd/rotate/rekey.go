@@ -49,7 +49,7 @@ Backups and copies made before stay sealed to whom they were sealed to.`,
 			}
 			switch {
 			case recovery != "" && noRecovery:
-				return usagef("rotate rekey takes either --recovery or --no-recovery")
+				return usagef("rekey takes either --recovery or --no-recovery")
 			case recovery != "":
 				o.Recovery = &recovery
 			case noRecovery:

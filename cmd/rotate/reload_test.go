@@ -52,11 +52,11 @@ func TestHangUp(t *testing.T) {
 	eventually(t, patient, func() error { _, err := os.Stat(begun); return err })
 	hangUp(strings.Replace(good, "@every 2s", "@every 3s", 1), `msg="configuration read again" by=SIGHUP schedule="@every 3s"`)
 	hangUp(good+"colour: red\n", "configuration refused, the one before stays in force")
-	if status, _ := m.must(t, 0, "status"); !strings.Contains(status, "is not in force, the one before is: ") || !strings.Contains(status, "colour") {
+	if status, _ := m.must(t, 0, "status"); !strings.Contains(status, "the previous one is still active: ") || !strings.Contains(status, "colour") {
 		t.Errorf("status does not say what was refused:\n%s", status)
 	}
 	hangUp(good, `msg="configuration read again" by=SIGHUP schedule="@every 2s"`)
-	if status, _ := m.must(t, 0, "status"); strings.Contains(status, "is not in force") {
+	if status, _ := m.must(t, 0, "status"); strings.Contains(status, "not reloaded") {
 		t.Errorf("status still complains of a configuration that is in force:\n%s", status)
 	}
 

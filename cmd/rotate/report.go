@@ -20,7 +20,7 @@ func newReportCommand(a *app) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "report --year YEAR",
-		Short: "Write the proof of a year for auditors",
+		Short: "Write the yearly report for auditors",
 		Long: `Writes the proof of one year: every app, every rotation with its tests, deliveries
 and confirmation, what held rotations up, and every change that a person made. As one
 HTML page that needs nothing else and prints well, or as JSON. It holds no secret.

@@ -16,13 +16,16 @@ import (
 
 // restoredStore is what "rotate restore" prints as JSON.
 type restoredStore struct {
-	DryRun      bool          `json:"dry_run"`
-	Store       string        `json:"store"`
-	StoreID     string        `json:"store_id"`
-	BackupAt    time.Time     `json:"backup_at"`
-	MadeBy      string        `json:"made_by"`
-	Recovery    string        `json:"recovery,omitempty"`
-	Keys        int           `json:"keys"`
+	DryRun   bool      `json:"dry_run"`
+	Store    string    `json:"store"`
+	StoreID  string    `json:"store_id"`
+	BackupAt time.Time `json:"backup_at"`
+	MadeBy   string    `json:"made_by"`
+	Recovery string    `json:"recovery,omitempty"`
+	Keys     int       `json:"keys"`
+	AppCount int       `json:"app_count"`
+	Open     int       `json:"open_rotations"`
+	// Apps are the first ones by name.
 	Apps        []restoredApp `json:"apps"`
 	NewestAt    *time.Time    `json:"newest_change_at"`
 	NewestWhat  string        `json:"newest_change,omitempty"`
@@ -53,7 +56,8 @@ of a recipient of the backup: the recovery key, or where --key is not given the
 identity file of the configuration. All key pairs are sealed to the identity of this
 host, which is made if there is none. A store that exists is never overwritten.
 
-With --dry-run the whole backup is read, and what it holds is shown.
+With --dry-run the whole backup is read, and what it holds is shown: counts, and the
+first 100 apps.
 
 A restored store may know less than Entra. It reads and reports, and writes nothing,
 until "rotate resume --all" has compared every app with Entra.`,
@@ -83,7 +87,9 @@ until "rotate resume --all" has compared every app with Entra.`,
 				return err
 			}
 			if dryRun {
-				contents, err := store.ReadBackup(cmd.Context(), backup, key)
+				at := a.progress()
+				contents, err := store.ReadBackup(cmd.Context(), backup, key, at.at)
+				at.end()
 				if err != nil {
 					return restoreError(fmt.Errorf("backup %s: %w", args[0], err))
 				}
@@ -100,9 +106,11 @@ until "rotate resume --all" has compared every app with Entra.`,
 			if err := harden(); err != nil {
 				return err
 			}
+			at := a.progress()
 			restored, err := store.Restore(cmd.Context(), backup, key, store.RestoreOptions{
-				Path: cfg.Store.Path, IdentityFile: cfg.Store.IdentityFile, Version: version(), By: by,
+				Path: cfg.Store.Path, IdentityFile: cfg.Store.IdentityFile, Version: version(), By: by, Report: at.at,
 			})
+			at.end()
 			if err != nil {
 				return restoreError(fmt.Errorf("restore %s: %w", args[0], err))
 			}
@@ -130,12 +138,12 @@ func restoreError(err error) error {
 func restoredOf(c store.Contents, path string, dryRun bool) restoredStore {
 	made := restoredStore{
 		DryRun: dryRun, Store: path, StoreID: c.StoreID, BackupAt: c.At, MadeBy: c.Version, Recovery: c.Recovery,
-		Keys: c.Pairs, Apps: []restoredApp{},
+		Keys: c.Pairs, AppCount: c.Apps, Open: c.Open, Apps: []restoredApp{},
 	}
-	for _, app := range c.Apps {
-		one := restoredApp{Name: app.Name, Tenant: app.Tenant, Phase: string(c.Open[app.Name])}
-		if app.Current != nil {
-			one.ThumbprintSHA1, one.NotAfter = app.Current.ThumbprintSHA1, &app.Current.NotAfter
+	for _, app := range c.First {
+		one := restoredApp{Name: app.Name, Tenant: app.Tenant, ThumbprintSHA1: app.ThumbprintSHA1, Phase: string(app.Phase)}
+		if !app.NotAfter.IsZero() {
+			one.NotAfter = &app.NotAfter
 		}
 		made.Apps = append(made.Apps, one)
 	}
@@ -160,7 +168,8 @@ func (a *app) writeRestored(format outputFormat, made restoredStore, identityFil
 	if made.NewestAt != nil {
 		fmt.Fprintf(t.w, "Newest change: %s, %s\n", made.NewestAt.Local().Format("2006-01-02 15:04:05"), made.NewestWhat)
 	}
-	fmt.Fprintf(t.w, "%s, %s\n\n", count(len(made.Apps), "app", "apps"), count(made.Keys, "key pair", "key pairs"))
+	fmt.Fprintf(t.w, "%s, %s, %s\n\n", count(made.AppCount, "app", "apps"), count(made.Keys, "key pair", "key pairs"),
+		count(made.Open, "open rotation", "open rotations"))
 	var rows table
 	rows.row(t.heads("APP", "TENANT", "CERTIFICATE", "ENDS", "ROTATION")...)
 	for _, one := range made.Apps {
@@ -171,6 +180,9 @@ func (a *app) writeRestored(format outputFormat, made restoredStore, identityFil
 		rows.row(one.Name, one.Tenant, certificate, relative(one.NotAfter, now), cmp.Or(one.Phase, "–"))
 	}
 	rows.write(t.w)
+	if more := made.AppCount - len(made.Apps); more > 0 {
+		fmt.Fprintf(t.w, "… and %s more\n", count(more, "app", "apps"))
+	}
 	fmt.Fprintln(t.w)
 	if made.DryRun {
 		fmt.Fprintf(t.w, "Nothing was changed. Without --dry-run it becomes %s.\n", made.Store)

@@ -11,10 +11,13 @@ func newRollBackCommand(a *app) *cobra.Command {
 	var format outputFormat
 	cmd := &cobra.Command{
 		Use:   "rollback APP",
-		Short: "Take the new certificate back, while the old one is still there",
-		Long: `Brings the previous key pair back to the consumer, waits for the confirmation by
-the app's rule, and only then removes the new certificate. It is refused where
-the previous certificate no longer works, ends too soon, or was given up.
+		Short: "Go back to the previous certificate, until it is removed",
+		Long: `Brings the newest earlier key pair that the consumer may have back to it, waits for
+the confirmation by the app's rule and for the overlap, and only then removes the
+new certificate. It is refused, with the reason for each earlier certificate, where
+none works any more, each expires too soon, or was given up.
+
+A new key that somebody fetched by hand must be destroyed: rotate cannot do that.
 
 ` + exitCodes,
 		Args:              arguments(1, 1, "the name of an app"),

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -23,7 +22,7 @@ func newRootCommand(env *environment) *cobra.Command {
 	a := &app{environment: env}
 	root := &cobra.Command{
 		Use:   "rotate",
-		Short: "Replace the certificates of Entra app registrations before they end",
+		Short: "Renew the certificates of Entra app registrations before they expire",
 		Long: `rotate tracks the certificates of Microsoft Entra app registrations and replaces
 them in time: it makes a new key pair, uploads the certificate, proves that it
 works, brings the new PFX to whoever needs it, and removes the old certificate
@@ -32,11 +31,13 @@ only when the new one is confirmed.
 To see all of it in a minute, without an account:  rotate demo
 
 ` + exitCodes,
+		Version:       version(),
 		Args:          arguments(0, 0, ""),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.SetVersionTemplate("rotate {{.Version}}\n")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return withHint(usagef("%s", strings.TrimPrefix(err.Error(), "flag: ")), `"`+cmd.CommandPath()+` --help" shows the flags`)
 	})
@@ -46,7 +47,7 @@ To see all of it in a minute, without an account:  rotate demo
 		id, title string
 		commands  []*cobra.Command
 	}{
-		{"start", "Begin:", []*cobra.Command{newDemoCommand(a), newInitCommand(a), newAppCommand(a), newApplyCommand(a), newDaemonCommand(a)}},
+		{"start", "Begin:", []*cobra.Command{newDemoCommand(a), newSetupCommand(a), newInitCommand(a), newAppCommand(a), newApplyCommand(a), newDaemonCommand(a)}},
 		{"see", "See:", []*cobra.Command{newStatusCommand(a), newPlanCommand(a), newHistoryCommand(a), newAlertsCommand(a), newDiscoverCommand(a), newAuditCommand(a), newReportCommand(a)}},
 		{"do", "Do:", []*cobra.Command{newNowCommand(a), newCheckCommand(a), newHandOffCommand(a), newConfirmCommand(a), newRollBackCommand(a), newAckCommand(a), newSnoozeCommand(a), newPauseCommand(a), newResumeCommand(a), newReloadCommand(a)}},
 		{"keep", "Keep:", []*cobra.Command{newBackupCommand(a), newRestoreCommand(a), newRekeyCommand(a), newStoreCommand(a), newExportCommand(a)}},
@@ -65,6 +66,7 @@ To see all of it in a minute, without an account:  rotate demo
 	if help, _, err := root.Find([]string{"help"}); err == nil {
 		help.Args = knownCommand
 	}
+	a.completeNames(root)
 	return root
 }
 
@@ -72,7 +74,7 @@ To see all of it in a minute, without an account:  rotate demo
 func knownCommand(help *cobra.Command, args []string) error {
 	found, rest, err := help.Root().Find(args)
 	if err == nil && len(rest) > 0 && found.HasSubCommands() {
-		return usagef("unknown command %q for %q", rest[0], found.CommandPath())
+		return unknownCommand(found, rest[0])
 	}
 	return err
 }
@@ -83,16 +85,36 @@ func arguments(least, most int, what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		switch {
 		case cmd.HasSubCommands() && len(args) > 0:
-			return usagef("unknown command %q for %q", args[0], cmd.CommandPath())
+			return unknownCommand(cmd, args[0])
 		case len(args) < least:
-			return withHint(usagef("%s needs %s", cmd.CommandPath(), what), `"`+cmd.CommandPath()+` --help" shows how`)
+			return withHint(usagef("%s needs %s", short(cmd), what), `"`+cmd.CommandPath()+` --help" shows how`)
 		case most >= 0 && len(args) > most && most == 0:
-			return usagef("%s takes no argument; got %q", cmd.CommandPath(), args[0])
+			return usagef("%s takes no argument; got %q", short(cmd), args[0])
 		case most >= 0 && len(args) > most:
-			return usagef("%s takes %s; %q is too much", cmd.CommandPath(), what, args[most])
+			return usagef("%s takes %s; %q is one too many", short(cmd), what, args[most])
 		}
 		return nil
 	}
+}
+
+// short is a command without the program's name, which begins each error.
+func short(cmd *cobra.Command) string {
+	_, rest, _ := strings.Cut(cmd.CommandPath(), " ")
+	return rest
+}
+
+// unknownCommand suggests the commands that may have been meant.
+func unknownCommand(cmd *cobra.Command, typed string) error {
+	err := usagef("unknown command %q for %q", typed, cmd.CommandPath())
+	cmd.SuggestionsMinimumDistance = 2
+	suggestions := cmd.SuggestionsFor(typed)
+	if len(suggestions) == 0 {
+		return err
+	}
+	for i, name := range suggestions {
+		suggestions[i] = cmd.CommandPath() + " " + name
+	}
+	return withHint(err, "did you mean: "+strings.Join(suggestions, ", "), `"`+cmd.CommandPath()+` --help" lists the commands`)
 }
 
 // group makes a command that only holds others.
@@ -103,19 +125,4 @@ func group(use, short string, commands ...*cobra.Command) *cobra.Command {
 	}
 	c.AddCommand(commands...)
 	return c
-}
-
-// completeApps offers the names of tracked apps where a daemon answers.
-func (a *app) completeApps(cmd *cobra.Command, given []string, _ string) ([]string, cobra.ShellCompDirective) {
-	var names []string
-	ctx, cancel := context.WithTimeout(cmd.Context(), completionTimeout)
-	defer cancel()
-	if client, err := a.dial(ctx); err == nil {
-		apps, _ := client.Apps(ctx) // no completion is better than a message in the middle of a line
-		for _, tracked := range apps {
-			names = append(names, tracked.Name)
-		}
-	}
-	_ = given
-	return names, cobra.ShellCompDirectiveNoFileComp
 }

@@ -76,7 +76,7 @@ func openService(ctx context.Context, cfg *config.Config, schedule rotator.Sched
 	s.alerts.attach(s.rotator, cfg)
 	s.verifier = &verifier{rotator: s.rotator, entra: &s.entra, mark: keys.ID(), version: version(), log: log}
 	s.server = &control.Server{
-		Rotator: s.rotator, Vault: keys, Logger: log, Notifier: s.alerts.worker, Outbox: keys, Verifier: s.verifier,
+		Rotator: s.rotator, Vault: keys, Logger: log, Notifier: s.alerts, Outbox: keys, Verifier: s.verifier,
 		Warnings: hostWarnings(ctx, cfg, keys), Access: accessOf(cfg.Control),
 	}
 	return s, nil
@@ -115,5 +115,5 @@ func settingsOf(cfg *config.Config, s *service, keys *store.Store, schedule rota
 }
 
 func accessOf(c config.Control) control.Access {
-	return control.Access{ChangeGroup: c.ChangeGroup, ViewGroup: c.ViewGroup}
+	return control.Access{ChangeGroup: c.ChangeGroup, ViewGroup: c.ViewGroup, KeysGroup: c.KeysGroup, NoExport: c.Export == "off"}
 }

@@ -2,27 +2,36 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed-f0abd057/rotate/config"
 	"github.com/seed-f0abd057/rotate/control"
 	"github.com/seed-f0abd057/rotate/rotator"
+	"github.com/seed-f0abd057/rotate/store"
 )
 
 func newStatusCommand(a *app) *cobra.Command {
 	var (
 		format outputFormat
 		check  bool
+		part   listFlags
 	)
 	cmd := &cobra.Command{
 		Use:   "status [APP…]",
 		Short: "Show what is due, running, waiting and failing",
-		Long: `Shows every app's certificate and rotation; what needs a person comes first.
+		Long: `Shows every app's certificate and rotation; what needs a person comes first. Of more
+than 100 apps it shows those that need a person, and how many others there are; --all,
+--limit and --after show the others by name. JSON holds every app that is not left out.
 With --check it prints one line for a monitoring system instead, and the exit code
 is 3 if an app is late or needs a person, if a channel of alerts is failing, or if the
 last good check is older than the schedule allows.
@@ -30,33 +39,116 @@ last good check is older than the schedule allows.
 ` + exitCodes,
 		Example: `  rotate status
   rotate status contoso-sync -o json
+  rotate status --after contoso --limit 20
   rotate status --check || echo look`,
 		Args:              arguments(0, -1, ""),
 		ValidArgsFunction: a.completeApps,
 		RunE: func(cmd *cobra.Command, names []string) error {
-			return a.with(cmd.Context(), func(ctx context.Context, conn *connection) error {
-				status, err := conn.Status(ctx, names...)
-				if err != nil {
-					return err
-				}
-				switch {
-				case format.isJSON():
-					err = writeJSON(a.stdout, status)
-				case check:
-					fmt.Fprintln(a.stdout, checkLine(status))
-				default:
-					writeStatus(newTerminal(a.stdout, a.getenv), status, conn.local)
-				}
+			if err := part.check(); err != nil {
+				return err
+			}
+			err := a.with(cmd.Context(), func(ctx context.Context, conn *connection) error {
+				status, err := a.showStatus(ctx, conn, names, part, check, format)
 				if err == nil && check && needsAttention(status) {
 					return &ended{code: exitAttention}
 				}
 				return err
 			})
+			if steps, ok := a.freshHost(err); ok && !check && !format.isJSON() {
+				fmt.Fprintf(a.stdout, "rotate is not set up on this host yet: %s\n\nThe first steps:\n", a.lacking())
+				writeSteps(a.stdout, steps)
+				fmt.Fprintln(a.stdout, "\nTo see all of it without an account: rotate demo")
+				return &ended{code: exitUsage}
+			}
+			return err
 		},
 	}
 	cmd.Flags().BoolVar(&check, "check", false, "exit with 3 if something needs attention")
+	part.add(cmd, "app")
+	part.addAfter(cmd)
 	format.flag(cmd)
 	return cmd
+}
+
+// freshHost tells whether a command failed because nothing was set up yet, and what
+// comes first then.
+func (a *app) freshHost(err error) (steps [][2]string, ok bool) {
+	path, absErr := filepath.Abs(a.configPath())
+	if absErr != nil {
+		return nil, false
+	}
+	cfg, loadErr := config.LoadFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && errors.Is(loadErr, fs.ErrNotExist):
+		return a.nextSteps(nil, path)[:3], true
+	case !errors.Is(err, store.ErrNotInitialised) || cfg == nil:
+		return nil, false
+	}
+	steps = a.nextSteps(cfg, path)[:3]
+	if _, configured := unconfigured(path); configured != nil {
+		steps[0] = [2]string{strings.Replace(steps[0][0], " setup", " init", 1), "make the store, for the configuration that you wrote"}
+	}
+	return steps, true
+}
+
+// lacking is what a fresh host does not have.
+func (a *app) lacking() string {
+	if _, err := os.Stat(a.configPath()); err != nil {
+		return a.configPath() + " is missing."
+	}
+	return a.configPath() + " is there, but no store yet."
+}
+
+// showStatus prints as much as was asked for.
+func (a *app) showStatus(ctx context.Context, conn *connection, names []string, part listFlags, check bool, format outputFormat) (control.Status, error) {
+	t := newTerminal(a.stdout, a.getenv)
+	switch {
+	case len(names) == 0 && format.isJSON():
+		list := &objectWithList{w: a.stdout, name: "apps"}
+		status, err := conn.Survey(ctx, part.after, part.limit, func(whole control.Status, one control.AppStatus) error {
+			whole.Apps = []control.AppStatus{}
+			return list.add(whole, one)
+		})
+		if err != nil {
+			return status, err
+		}
+		return status, list.end(status)
+	case len(names) == 0 && !check && (part.all || part.limit > 0 || part.after != ""):
+		return a.listStatus(ctx, conn, t, part)
+	}
+	var status control.Status
+	var err error
+	if len(names) > 0 {
+		status, err = conn.Status(ctx, names...)
+	} else {
+		status, err = conn.Overview(ctx, shownApps)
+	}
+	switch {
+	case err != nil:
+	case format.isJSON():
+		err = writeJSON(a.stdout, status)
+	case check:
+		fmt.Fprintln(a.stdout, checkLine(status))
+	default:
+		writeStatus(t, status, conn.local)
+	}
+	return status, err
+}
+
+// listStatus prints apps by name, and what holds for all of them.
+func (a *app) listStatus(ctx context.Context, conn *connection, t *terminal, part listFlags) (control.Status, error) {
+	rows := &listed{w: t.w}
+	rows.row(t.heads(statusHeads()...)...)
+	status, err := conn.Survey(ctx, part.after, part.limit, func(whole control.Status, one control.AppStatus) error {
+		rows.row(t.statusCells(one, whole.At)...)
+		return nil
+	})
+	rows.end()
+	if err == nil {
+		fmt.Fprintln(t.w)
+		t.footer(status, conn.local)
+	}
+	return status, err
 }
 
 // checkLine says in one line whether somebody should look.
@@ -68,23 +160,22 @@ func checkLine(s control.Status) string {
 		return "attention: " + strings.ReplaceAll(strings.Join(s.Problems, "; "), "\n", " ")
 	}
 	if s.LastGoodCheck == nil {
-		return "ok: " + count(len(s.Apps), "app", "apps") + ", no check yet"
+		return "ok: " + count(s.Counts.Apps, "app", "apps") + ", no check yet"
 	}
-	return "ok: " + count(len(s.Apps), "app", "apps") + ", last good check " + relative(s.LastGoodCheck, s.At)
+	return "ok: " + count(s.Counts.Apps, "app", "apps") + ", last good check " + relative(s.LastGoodCheck, s.At)
 }
 
 func needsAttention(s control.Status) bool {
-	return len(s.Problems) > 0 || s.ReadOnly || s.Stopped != nil || s.LastCheckError != nil ||
-		slices.ContainsFunc(s.Apps, func(a control.AppStatus) bool { return a.Attention })
+	return len(s.Problems) > 0 || s.ReadOnly || s.Stopped != nil || s.LastCheckError != nil || s.Counts.Attention > 0
 }
 
 // writeStatus prints the table for people: what needs attention first, then what
 // runs, then by the next date.
 func writeStatus(t *terminal, s control.Status, local bool) {
 	now := s.At
-	if len(s.Apps) == 0 {
+	if s.Counts.Apps == 0 {
 		fmt.Fprintln(t.w, `No app is tracked yet. "rotate app add" tracks one.`)
-	} else {
+	} else if len(s.Apps) > 0 {
 		apps := slices.Clone(s.Apps)
 		slices.SortStableFunc(apps, func(a, b control.AppStatus) int {
 			if d := rank(a) - rank(b); d != 0 {
@@ -93,17 +184,42 @@ func writeStatus(t *terminal, s control.Status, local bool) {
 			return earlier(a.DueAt, b.DueAt)
 		})
 		var rows table
-		rows.row(t.heads("APP", "TENANT", "MODE", "CERTIFICATE", "ENDS", "ROTATION")...)
+		rows.row(t.heads(statusHeads()...)...)
 		for _, a := range apps {
-			rows.row(t.paint(bold, a.Name), a.Tenant, a.Mode, certificateCell(a), t.endsCell(a, now), t.stateCell(a, now))
+			rows.row(t.statusCells(a, now)...)
 		}
 		rows.write(t.w)
 		for _, a := range apps {
 			t.details(a, now)
 		}
 	}
+	if s.Counts.Apps > len(s.Apps) {
+		t.others(s)
+	}
 	fmt.Fprintln(t.w)
 	t.footer(s, local)
+}
+
+func statusHeads() []string {
+	return []string{"APP", "TENANT", "MODE", "CERTIFICATE", "ENDS", "ROTATION"}
+}
+
+// statusCells are one app's row.
+func (t *terminal) statusCells(a control.AppStatus, now time.Time) []string {
+	return []string{t.paint(bold, a.Name), a.Tenant, a.Mode, certificateCell(a), t.endsCell(a, now), t.stateCell(a, now)}
+}
+
+// others says how many apps are not shown.
+func (t *terminal) others(s control.Status) {
+	c := s.Counts
+	if len(s.Apps) > 0 {
+		fmt.Fprintln(t.w)
+	}
+	fmt.Fprintf(t.w, "%s: %d need a person", count(c.Apps, "app", "apps"), c.Attention)
+	if c.Attention > len(s.Apps) {
+		fmt.Fprintf(t.w, " (the first %d are shown)", len(s.Apps))
+	}
+	fmt.Fprintf(t.w, ", %d are rotating, %d are due. All of them: rotate status --all\n", c.Open, c.Due)
 }
 
 func (t *terminal) heads(names ...string) []string {

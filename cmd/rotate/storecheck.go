@@ -27,7 +27,9 @@ key pair, which must open. Each finding is a line; with one the exit code is 1. 
 are no faults: keys that no app uses, certificates that a person must remove.`,
 		Args: arguments(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			report, err := a.checkStore(cmd.Context())
+			at := a.progress()
+			report, err := a.checkStore(cmd.Context(), at)
+			at.end()
 			if err != nil {
 				return err
 			}
@@ -52,7 +54,7 @@ are no faults: keys that no app uses, certificates that a person must remove.`,
 
 // checkStore asks the daemon; where none runs it opens the store itself, without
 // the loop that would bring indexes up to date.
-func (a *app) checkStore(ctx context.Context) (control.StoreReport, error) {
+func (a *app) checkStore(ctx context.Context, at *progress) (control.StoreReport, error) {
 	none := control.StoreReport{Findings: []string{}, Notes: []string{}}
 	cfg, err := a.loadConfig()
 	if err != nil {
@@ -60,7 +62,7 @@ func (a *app) checkStore(ctx context.Context) (control.StoreReport, error) {
 	}
 	client, err := control.Dial(ctx, cfg.Control.Socket)
 	if err == nil {
-		return client.CheckStore(ctx)
+		return client.CheckStore(ctx, at.show)
 	}
 	if !errors.Is(err, control.ErrNoDaemon) && !errors.Is(err, fs.ErrPermission) {
 		return none, err
@@ -84,7 +86,7 @@ func (a *app) checkStore(ctx context.Context) (control.StoreReport, error) {
 		return none, err
 	}
 	report := control.StoreReport{StoreID: s.ID()}
-	report.Findings, report.Notes, err = s.Findings(ctx)
+	report.Findings, report.Notes, err = s.Findings(ctx, at.at)
 	if report.Findings == nil {
 		report.Findings = []string{}
 	}

@@ -95,7 +95,7 @@ func (s *supervised) text(ctx context.Context) string {
 	for _, part := range []struct {
 		n    int
 		text string
-	}{{sum.Rotating, "rotating"}, {sum.WaitingForPerson, "waiting for a person"}, {sum.Failing, "failing"}} {
+	}{{sum.Open, "rotating"}, {sum.Attention, "in need of a person"}} {
 		if part.n > 0 {
 			text += fmt.Sprintf(", %d %s", part.n, part.text)
 		}

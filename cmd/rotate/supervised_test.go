@@ -94,11 +94,11 @@ func TestSupervised(t *testing.T) {
 	}
 	hangUp(string(good)+"colour: red\n", "configuration refused, the one before stays in force")
 	stdout, _ := m.must(t, 0, "status")
-	if !strings.Contains(stdout, "is not in force") || !strings.Contains(stdout, "colour") {
+	if !strings.Contains(stdout, "not reloaded") || !strings.Contains(stdout, "colour") {
 		t.Errorf("status after a broken configuration:\n%s", stdout)
 	}
 	hangUp(strings.Replace(string(good), "@every 2s", "@every 3s", 1), `msg="configuration read again" by=SIGHUP`)
-	if stdout, _ := m.must(t, 0, "status"); strings.Contains(stdout, "is not in force") {
+	if stdout, _ := m.must(t, 0, "status"); strings.Contains(stdout, "not reloaded") {
 		t.Errorf("status after a good one:\n%s", stdout)
 	}
 	if code := m.daemon.stop(t); code != 0 {

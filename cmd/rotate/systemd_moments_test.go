@@ -100,7 +100,7 @@ systemctl daemon-reload; systemctl restart rotate`)
 // phases are those of open rotations.
 func (h *serviceHost) phases(t *testing.T) []string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var now statusAnswer
 	h.setSocket()

@@ -213,6 +213,8 @@ func (a *app) verify(ctx context.Context, conn *connection, tenant string, reque
 		switch {
 		case ctx.Err() != nil:
 			fmt.Fprintf(a.stderr, "Stopped. rotate cleans up now; \"rotate tenant facts %s\" shows whether anything is left.\n", tenant)
+		case errors.Is(err, control.ErrEnded):
+			fmt.Fprintf(a.stderr, "The daemon has stopped. It cleans up when it starts again; \"rotate tenant facts %s\" shows whether anything is left.\n", tenant)
 		case err == nil && step.Left == "":
 			fmt.Fprintf(a.stdout, "Tenant %s: nothing is left of a verification.\n", tenant)
 		case err == nil:

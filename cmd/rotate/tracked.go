@@ -17,40 +17,52 @@ func newAppCommand(a *app) *cobra.Command {
 }
 
 func newAppListCommand(a *app) *cobra.Command {
-	var format outputFormat
+	var (
+		format outputFormat
+		part   listFlags
+	)
 	cmd := &cobra.Command{
-		Use:   "list",
-		Short: "List the tracked apps",
-		Args:  arguments(0, 0, ""),
+		Use:     "list",
+		Aliases: []string{"ls"},
+		Short:   "List the tracked apps",
+		Args:    arguments(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := part.check(); err != nil {
+				return err
+			}
 			return a.with(cmd.Context(), func(ctx context.Context, conn *connection) error {
-				apps, err := conn.Apps(ctx)
-				if err != nil {
-					return err
-				}
 				if format.isJSON() {
-					return writeJSON(a.stdout, control.Apps{Apps: apps})
+					list, whole := &objectWithList{w: a.stdout, name: "apps"}, control.Apps{Apps: []control.App{}}
+					err := conn.EachApp(ctx, part.after, part.limit, func(tracked control.App) error { return list.add(whole, tracked) })
+					if err != nil {
+						return err
+					}
+					return list.end(whole)
 				}
 				t := newTerminal(a.stdout, a.getenv)
-				if len(apps) == 0 {
-					fmt.Fprintln(t.w, `No app is tracked yet. "rotate app add" tracks one.`)
-					return nil
-				}
-				var rows table
-				rows.row(t.heads("APP", "TENANT", "MODE", "CLIENT ID", "CERTIFICATE", "UNTIL", "DELIVERIES", "OWNER")...)
-				for _, tracked := range apps {
+				rows, shown := &listed{w: t.w}, 0
+				err := conn.EachApp(ctx, part.after, part.limit, func(tracked control.App) error {
+					if shown++; shown == 1 {
+						rows.row(t.heads("APP", "TENANT", "MODE", "CLIENT ID", "CERTIFICATE", "UNTIL", "DELIVERIES", "OWNER")...)
+					}
 					until := "–"
 					if tracked.Current != nil {
 						until = tracked.Current.NotAfter.Local().Format("2006-01-02")
 					}
 					rows.row(t.paint(bold, tracked.Name), tracked.Tenant, tracked.Mode, tracked.ClientID, thumbprintOf(tracked.Current), until,
 						fmt.Sprint(len(tracked.Deliveries)), tracked.Owner)
+					return nil
+				})
+				rows.end()
+				if err == nil && shown == 0 {
+					fmt.Fprintln(t.w, `No app is tracked yet. "rotate app add" tracks one.`)
 				}
-				rows.write(t.w)
-				return nil
+				return err
 			})
 		},
 	}
+	cmd.Flags().IntVar(&part.limit, "limit", 0, "show at most so many")
+	part.addAfter(cmd)
 	format.flag(cmd)
 	return cmd
 }
@@ -204,7 +216,7 @@ func confirmText(c control.Confirm) string {
 	case "command":
 		return "when the hook " + c.Hook + " exits 0"
 	case "person":
-		return "by a person: rotate confirm APP CODE"
+		return "by you: rotate confirm APP"
 	}
 	return c.Rule
 }

@@ -75,8 +75,8 @@ func (j journal) Clear(ctx context.Context) error {
 	return j.rotator.EndVerification(ctx, j.tenant, j.by)
 }
 
-// run makes one that has not begun. app may be empty.
-func (v *verifier) run(ctx context.Context, tenant, app string, admin rotator.Token, by string) (*verify.Run, error) {
+// run makes one that has not begun.
+func (v *verifier) run(ctx context.Context, tenant string, admin rotator.Token, by string) (*verify.Run, error) {
 	if err := v.rotator.CheckVerify(ctx, tenant); err != nil {
 		return nil, err
 	}
@@ -84,17 +84,14 @@ func (v *verifier) run(ctx context.Context, tenant, app string, admin rotator.To
 	if err != nil {
 		return nil, err
 	}
-	run := &verify.Run{
+	return &verify.Run{
 		Tenant: raw, Journal: journal{v.rotator, tenant, by, admin != ""}, Mark: v.mark, Version: v.version,
-	}
-	if app != "" {
-		tracked, pair, err := v.rotator.VerifyPair(ctx, tenant, app)
-		if err != nil {
-			return nil, err
-		}
-		run.Own = &verify.Own{App: app, ObjectID: string(tracked.ObjectID), ClientID: string(tracked.ClientID), Key: pair.Key, Certificate: pair.Certificate}
-	}
-	return run, nil
+	}, nil
+}
+
+// ownOf is a tracked app that tries its own keys.
+func ownOf(app *rotator.App, pair rotator.KeyPair) *verify.Own {
+	return &verify.Own{App: app.Name, ObjectID: string(app.ObjectID), ClientID: string(app.ClientID), Key: pair.Key, Certificate: pair.Certificate}
 }
 
 // Verify implements [control.Verifier].
@@ -104,9 +101,16 @@ func (v *verifier) Verify(ctx context.Context, tenant string, q control.VerifyRe
 		return verify.Report{}, err
 	}
 	defer release()
-	run, err := v.run(ctx, tenant, q.App, rotator.Token(q.Admin), by)
+	run, err := v.run(ctx, tenant, rotator.Token(q.Admin), by)
 	if err != nil {
 		return verify.Report{}, err
+	}
+	if q.App != "" {
+		app, pair, err := v.rotator.VerifyPair(ctx, tenant, q.App)
+		if err != nil {
+			return verify.Report{}, err
+		}
+		run.Own = ownOf(&app, pair)
 	}
 	run.Scope, run.Wait, run.Progress = q.Scope, time.Duration(q.Wait), tell
 	if left, err := v.rotator.Verification(ctx, tenant); err != nil || left != nil {
@@ -144,6 +148,9 @@ func (v *verifier) learn(ctx context.Context, tenant string, report verify.Repor
 	for _, f := range report.Facts {
 		if f.Value != verify.Unknown {
 			found[f.Name] = rotator.VerifiedFact{Value: f.Value, At: f.At}
+			if f.Name == "ten_years" { // what it says is recognised when it is said again
+				found[f.Name] = rotator.VerifiedFact{Value: f.Value, At: f.At, Answer: f.Answer}
+			}
 		}
 	}
 	lasting, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
@@ -162,30 +169,9 @@ func (v *verifier) CleanUp(ctx context.Context, tenant string, admin rotator.Tok
 }
 
 func (v *verifier) cleanUp(ctx context.Context, tenant string, admin rotator.Token, by string) (string, error) {
-	left, err := v.rotator.Verification(ctx, tenant)
-	if err != nil || left == nil {
+	e, run, err := v.open(ctx, tenant, admin, by)
+	if err != nil || run == nil {
 		return "", err
-	}
-	var e verify.Entry
-	if err := json.Unmarshal([]byte(left.Journal), &e); err != nil {
-		return "", fmt.Errorf("tenant %s: the journal of the verification cannot be read: %w", tenant, err)
-	}
-	app := e.App
-	run, err := v.run(ctx, tenant, app, admin, by)
-	if err != nil && app != "" && errors.Is(err, rotator.ErrNotFound) {
-		run, err = v.run(ctx, tenant, "", admin, by)
-	}
-	if err != nil {
-		return "", err
-	}
-	if e.Deleted && admin == "" && time.Now().Before(e.LogUntil) && by == bySchedule {
-		go func() {
-			report, err := run.Resume(ctx, e)
-			if err = errors.Join(err, v.learn(ctx, tenant, report)); err != nil && ctx.Err() == nil {
-				v.log.WarnContext(ctx, "the sign-in log could not be waited for", "tenant", tenant, "err", err)
-			}
-		}()
-		return "", nil
 	}
 	var stays string
 	if !e.Deleted {
@@ -196,27 +182,91 @@ func (v *verifier) cleanUp(ctx context.Context, tenant string, admin rotator.Tok
 	return stays, v.rotator.EndVerification(ctx, tenant, by)
 }
 
+// open reads the journal of a run that has not ended; nil: there is none.
+func (v *verifier) open(ctx context.Context, tenant string, admin rotator.Token, by string) (verify.Entry, *verify.Run, error) {
+	left, err := v.rotator.Verification(ctx, tenant)
+	if err != nil || left == nil {
+		return verify.Entry{}, nil, err
+	}
+	var e verify.Entry
+	if err := json.Unmarshal([]byte(left.Journal), &e); err != nil {
+		return e, nil, fmt.Errorf("tenant %s: the journal of the verification cannot be read: %w", tenant, err)
+	}
+	run, err := v.run(ctx, tenant, admin, by)
+	if err != nil || e.App == "" {
+		return e, run, err
+	}
+	app, pair, err := v.rotator.CleanUpPair(ctx, e.App)
+	switch {
+	case err == nil:
+		run.Own = ownOf(&app, pair)
+	case !errors.Is(err, rotator.ErrNotFound):
+		return e, nil, err
+	}
+	return e, run, nil
+}
+
 // bySchedule is who does what nobody asked for, as in the audit trail.
 const bySchedule = "schedule"
 
-// resume cleans up after runs that a stop of the daemon ended, and then waits until it
-// stops again. Rotations matter more: nothing here ends the daemon.
+// tidyEvery is how often the daemon looks for runs that have not cleaned up.
+const tidyEvery = 10 * time.Minute
+
+// resume cleans up after runs that a stop of the daemon ended, or that could not do it
+// themselves, until the daemon stops again. Rotations matter more: nothing here ends
+// the daemon.
 func (v *verifier) resume(ctx context.Context) {
+	var waits sync.WaitGroup
+	defer waits.Wait()
 	defer close(v.stopped)
-	open, err := v.rotator.Verifications(ctx)
-	if err != nil && ctx.Err() == nil {
-		v.log.ErrorContext(ctx, "cannot see whether a verification was stopped", "err", err)
-	}
-	for tenant, left := range open {
-		stays, err := v.cleanUp(ctx, tenant, "", bySchedule)
-		switch {
-		case ctx.Err() != nil:
-		case err != nil:
-			v.log.WarnContext(ctx, "a verification was stopped and could not be cleaned up", "tenant", tenant, "begun", left.At,
-				"err", err, "next", "rotate tenant verify "+tenant+" --cleanup")
-		default:
-			v.log.InfoContext(ctx, "a verification was stopped and is cleaned up", "tenant", tenant, "begun", left.At, "left", stays)
+	said := map[string]string{}
+	for ctx.Err() == nil {
+		open, err := v.rotator.Verifications(ctx)
+		if err != nil && ctx.Err() == nil {
+			v.log.ErrorContext(ctx, "cannot see whether a verification was stopped", "err", err)
 		}
+		for tenant, left := range open {
+			err := v.tidy(ctx, tenant, left.At, &waits)
+			if err != nil && ctx.Err() == nil && said[tenant] != err.Error() {
+				v.log.WarnContext(ctx, "a verification was stopped and could not be cleaned up", "tenant", tenant, "begun", left.At,
+					"err", err, "next", "rotate tenant verify "+tenant+" --cleanup")
+				said[tenant] = err.Error()
+			}
+		}
+		pause := time.NewTimer(tidyEvery)
+		select {
+		case <-ctx.Done():
+		case <-pause.C:
+		}
+		pause.Stop()
 	}
-	<-ctx.Done()
+}
+
+// tidy cleans up after one run, or goes on waiting for the sign-in log where the app is
+// deleted already.
+func (v *verifier) tidy(ctx context.Context, tenant string, begun time.Time, waits *sync.WaitGroup) error {
+	release, err := v.begin(tenant)
+	if err != nil {
+		return nil // it runs, and cleans up itself
+	}
+	e, run, err := v.open(ctx, tenant, "", bySchedule)
+	if err == nil && run != nil && e.Deleted && time.Now().Before(e.LogUntil) {
+		waits.Go(func() {
+			defer release()
+			report, err := run.Resume(ctx, e)
+			if err = errors.Join(err, v.learn(ctx, tenant, report)); err != nil && ctx.Err() == nil {
+				v.log.WarnContext(ctx, "the sign-in log could not be waited for", "tenant", tenant, "err", err)
+			}
+		})
+		return nil
+	}
+	defer release()
+	if err != nil {
+		return err
+	}
+	stays, err := v.cleanUp(ctx, tenant, "", bySchedule)
+	if err == nil {
+		v.log.InfoContext(ctx, "a verification was stopped and is cleaned up", "tenant", tenant, "begun", begun, "left", stays)
+	}
+	return err
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"syscall"
 
 	"github.com/seed-f0abd057/rotate/config"
+	"github.com/seed-f0abd057/rotate/config/guard"
 	"github.com/seed-f0abd057/rotate/rotator"
 	"github.com/seed-f0abd057/rotate/store"
 )
@@ -17,6 +19,20 @@ import (
 // configuration itself; status shows it.
 func hostWarnings(ctx context.Context, cfg *config.Config, keys *store.Store) []string {
 	return append(folderWarnings(cfg.Store), identityWarnings(ctx, cfg.Tenants, keys)...)
+}
+
+// guardFiles refuses a configuration that others than root and the user of the daemon
+// could change, or whose secrets others could read: whoever can decides what it runs.
+func guardFiles(path string, cfg *config.Config, uid int) error {
+	err := cfg.Guard(path, uid)
+	if err == nil {
+		return nil
+	}
+	refused := withHint(&unusable{err})
+	if first, ok := errors.AsType[*guard.Error](err); ok && first.Fix != "" {
+		refused = withHint(&unusable{err}, first.Fix)
+	}
+	return refused
 }
 
 // folderWarnings tells of folders in which others could put files of theirs in the

@@ -257,17 +257,14 @@ az account get-access-token --resource https://graph.microsoft.com --query tenan
 			t.Errorf("signed in as %q, want %q", out, here.ready.User)
 		}
 	})
-	// This version sends a keyId with the certificate of a new app, and that is refused
-	// (L1). https://stackoverflow.com/questions/79463224
 	t.Run("create-for-rbac with a certificate, new", func(t *testing.T) {
 		t.Parallel()
 		home := administrator(t)
 		s := here.newSubject(t)
-		_, stderr, err := here.run(t, home, s.fill(`az ad sp create-for-rbac --name {new} --create-cert`))
-		if want := "The property KeyId is not supported for Create Application flow."; err == nil || !strings.Contains(stderr, want) {
-			t.Errorf("%v: it said no %q:\n%s", err, want, stderr)
-		}
-		here.holds(t, s, fact{created, nil})
+		here.must(t, home, s.fill(`az ad sp create-for-rbac --name {new} --create-cert --query "[appId,fileWithCertAndPrivateKey]" -o tsv >{dir}/made`))
+		here.holds(t, s, fact{created, map[string]any{"keyCredentials.#": 1, "passwordCredentials.#": 0}})
+		here.must(t, t.TempDir(), s.fill(`{ read -r id; read -r file; } <{dir}/made
+az login --service-principal --tenant {tenant} --allow-no-subscriptions -u "$id" -p "$file"`))
 	})
 	t.Run("create-for-rbac with a certificate", func(t *testing.T) {
 		t.Parallel()

@@ -14,8 +14,8 @@ import (
 // document and its first command.
 func ours() map[string][]fact {
 	return map[string][]fact{
-		"README.md: az ad app show": {{app, map[string]any{"displayName": "{name}"}}},
-		"README.md: az ad app create": {
+		"entra.md: az ad app show": {{app, map[string]any{"displayName": "{name}"}}},
+		"entra.md: az ad app create": {
 			{"servicePrincipals?$top=999|displayName=rotate", map[string]any{"displayName": "rotate"}},
 			{"applications?$top=999|displayName=rotate", map[string]any{"requiredResourceAccess.0.resourceAccess.0.id": "18a4783c-866b-4cc7-a460-3d5e5662c884"}},
 			{"applications/{object}/owners", map[string]any{"value.0.displayName": "rotate", "value.#": 1}},
@@ -38,7 +38,7 @@ func TestDocumentation(t *testing.T) {
 		t.Fatal(err)
 	}
 	left := ours()
-	for _, path := range append([]string{"../../README.md"}, more...) {
+	for _, path := range append([]string{"../../docs/entra.md"}, more...) {
 		text, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)

@@ -15,7 +15,8 @@ import (
 )
 
 // rotateConfig is that of a tenant in the global cloud. The policy has no waits.
-const rotateConfig = `store: {path: data/rotate.db, identity_file: keys/store.key}
+const rotateConfig = `allow_root: true
+store: {path: data/rotate.db, identity_file: keys/store.key}
 control: {socket: {dir}/rotate.sock}
 defaults:
   overlap: 0s

@@ -54,6 +54,9 @@ func Assumptions() []Assumption {
 	open := func(name, what string) Assumption {
 		return Assumption{Name: name, What: what, Open: true, Copes: either, Then: "nothing depends on it"}
 	}
+	proof := func(name, what string) Assumption {
+		return Assumption{Name: name, What: what, Open: true, Copes: either, Then: "used where the usual proof is refused"}
+	}
 	span := func(name, what string, within, upTo time.Duration, then string) Assumption {
 		return Assumption{Name: name, What: what, Within: within, UpTo: upTo, Then: then}
 	}
@@ -103,15 +106,15 @@ func Assumptions() []Assumption {
 		{Name: "add_key_id_chosen", What: "addKey with a key ID of ours", Want: []string{Refused}, Copes: []string{"kept", "replaced", Forbidden}, Then: "reported only: rotate never sends one"},
 		open("add_custom_key_identifier", "addKey with customKeyIdentifier"),
 		open("add_same_certificate", "the same certificate twice"),
-		open("proof_x5t", "proof with x5t only"), open("proof_kid", "proof with kid only"), open("proof_x5t_s256", "proof with x5t#S256"),
-		open("proof_ps256", "proof with PS256"), open("proof_issuer_client_id", "proof issued by the client ID"),
+		proof("proof_x5t", "proof with x5t only"), proof("proof_kid", "proof with kid only"), proof("proof_x5t_s256", "proof with x5t#S256"),
+		proof("proof_ps256", "proof with PS256"), open("proof_issuer_client_id", "proof issued by the client ID"),
 		open("proof_60_minutes", "proof for 60 minutes"), open("proof_audience_graph", "proof for Microsoft Graph's audience"),
 		{Name: "end_after_certificate", What: "an end one second after the certificate's", Want: []string{Refused}, Copes: either, Then: "not sent"},
 		{Name: "end_equal", What: "an end equal to the certificate's", Want: []string{Accepted}, Then: "no rotation can add a certificate"},
 		open("end_before_certificate", "an end one second before it"), open("end_in_60_seconds", "an end in 60 seconds"), open("start_in_10_minutes", "a start in 10 minutes"),
 		{Name: "proof_accepted_after", What: "until a key added by addKey may sign a proof", Within: hour, UpTo: 6 * hour, Then: "a refused proof counts as lag for twice that"},
 		{Name: "remove_unknown", What: "removeKey for a key ID that is not there", Want: []string{"400"}, Copes: []string{"404", "204", "200"}, Then: "that answer proves nothing either way"},
-		{Name: "remove_itself", What: "a key that signs its own removal", Want: []string{Refused, Accepted}, Copes: either, Open: true, Then: "the last key of an app is removed by itself where accepted"},
+		{Name: "remove_itself", What: "a key that signs its own removal", Want: []string{Refused, Accepted}, Copes: either, Open: true, Then: "where no other is left, a certificate signs its own removal; where refused, you are asked to remove it"},
 		{Name: "remove_twice", What: "the same removal again", Want: []string{"400"}, Copes: []string{"404", "204", "200"}, Then: "that answer proves nothing either way"},
 		{Name: "token_after_removal", What: "a token that was got before", Want: []string{"alive"}, Copes: []string{"dead"}, Then: "consumers lose access at once when a key is removed"},
 		span("removal_refused_after", "until a removed key gets no token", 10*minute, 6*hour, "removals take longer to be confirmed"),
@@ -122,17 +125,17 @@ func Assumptions() []Assumption {
 		{Name: "add_ends_in_3_minutes", What: "a certificate that ends in 3 minutes", Want: []string{Accepted, Refused}, Then: "nothing depends on it"},
 		{Name: "expired_sign_in", What: "a sign-in with a certificate that has ended", Want: []string{"700027_expired"}, Copes: []string{"700027", "other"}, Then: "an ended certificate is told by its date"},
 		{Name: "expired_signs_add_key", What: "a proof by a certificate that has ended", Want: []string{Refused}, Copes: either, Then: "never used"},
-		{Name: "expired_resent", What: "a list with an ended entry, as it came", Want: []string{Accepted}, Copes: []string{Refused}, Then: "ended entries are left out of a replaced list"},
+		{Name: "expired_resent", What: "a list with an ended entry, as it came", Want: []string{Accepted}, Copes: []string{Refused}, Then: "expired entries are left out of a replaced list after one refusal"},
 		open("expired_resent_with_key", "an ended entry with its key and without key ID"), open("expired_left_out", "a list without the ended entry"),
 		{Name: "two_lists_at_once", What: "two replaced lists at once", Want: []string{"409", "one_lost", "merged"}, Then: "a list is replaced only where no key of ours is valid"},
 		{Name: "default_policy", What: "the tenant's policy for certificates", Want: []string{"no_limit", "lifetime", Forbidden}, Copes: []string{"trusted_ca"}, Then: "certificates of your own CA are needed"},
 		{Name: "app_policies", What: "the app's policy for certificates", Want: []string{"no_limit", "lifetime", Forbidden}, Copes: []string{"trusted_ca"}, Then: "certificates of your own CA are needed"},
-		{Name: "ten_years", What: "a certificate of ten years", Want: []string{Accepted}, Copes: either, Then: "set validity to what the policy allows"},
+		{Name: "ten_years", What: "a certificate of ten years", Want: []string{Accepted}, Copes: either, Then: "set validity to what the policy allows; these words are recognised"},
 		{Name: "self_signed", What: "self-signed certificates", Want: []string{Accepted}, Then: "rotate makes self-signed certificates; this tenant wants those of a CA"},
 		{Name: "log", What: "read the sign-in log", Want: []string{Accepted, Forbidden}, Copes: either, Then: "evidence of use is not available"},
 		span("log_shows_after", "until the log shows a sign-in", 30*minute, 6*hour, "evidence of use is older"),
-		{Name: "log_key_id", What: "the key ID in the log", Want: []string{"filled"}, Copes: []string{"empty", "other"}, Then: "evidence of use cannot tell certificates apart by key ID"},
-		{Name: "log_thumbprint", What: "the thumbprint in the log", Want: []string{"filled"}, Copes: []string{"empty", "other"}, Then: "nothing depends on it"},
+		{Name: "log_key_id", What: "the key ID in the log", Want: []string{"filled"}, Copes: []string{"empty", "other"}, Then: "evidence of use reads the whole log and compares thumbprints"},
+		{Name: "log_thumbprint", What: "the thumbprint in the log", Want: []string{"filled"}, Copes: []string{"empty", "other"}, Then: "where the key ID is missing, too, there is no evidence of use"},
 		{Name: "log_correlation_id", What: "the correlation ID in the log", Want: []string{"ours"}, Copes: []string{"empty", "other"}, Open: true, Then: "rotate's own sign-ins are told by request ID"},
 		{Name: "log_token_id", What: "the token's ID in the log", Want: []string{"same"}, Copes: []string{"empty", "other"}, Open: true, Then: "nothing depends on it"},
 		{Name: "log_filter_by_key_id", What: "a filter by key ID", Want: []string{Accepted}, Copes: []string{Refused, "empty"}, Then: "evidence of use reads whole pages"},
