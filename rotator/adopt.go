@@ -381,11 +381,14 @@ func (r *Rotator) locate(ctx context.Context, app *App, pair KeyPair, added *Add
 		if app.ObjectID == "" {
 			return usagef("app %s: the app may not read itself in Entra, so give its object ID: --object-id (portal: App registrations, the app, Overview, \"Object ID\"; not the one under Enterprise applications)", app.Name)
 		}
+		byHand := "the app may not read itself in Entra, so the present certificate must be removed by hand after the first rotation"
 		if app.Current.KeyID == "" {
-			added.Warnings = append(added.Warnings, "the app may not read itself in Entra: without --key-id (portal: Certificates & secrets, \"Certificate ID\") the present certificate must be removed by hand after the first rotation")
+			byHand += "; with --key-id (portal: Certificates & secrets, \"Certificate ID\") its entry is named then"
 		} else {
+			app.Current.KeyIDByHand = true // it may be that of another certificate
 			added.Found = append(added.Found, "the app may not read itself in Entra; object ID and key ID are taken as given")
 		}
+		added.Warnings = append(added.Warnings, byHand)
 		return nil
 	}
 	if app.ObjectID != "" && app.ObjectID != listing.ObjectID {

@@ -251,6 +251,9 @@ func (t *turn) astray(ctx context.Context, wanted *Credential) (again bool, err 
 		case !seen:
 			err = cmp.Or(err, error(fix(ReasonOther, "to run it: rotate now "+t.app.Name,
 				"app %s: delivery %s was added and has not run for this certificate; nothing is retired", t.app.Name, d.Name())))
+		case target.Thumbprint != wanted.ThumbprintSHA256 && c != nil && c.GotAt.IsZero():
+			err = cmp.Or(err, error(fix(ReasonOther, "to deliver it there: rotate now "+t.app.Name,
+				"app %s: delivery %s was added and does not contain this certificate yet; nothing is retired", t.app.Name, d.Name())))
 		case target.Thumbprint != wanted.ThumbprintSHA256:
 			strayed = append(strayed, d.Name())
 			err = cmp.Or(err, t.changedTarget(d, target.Thumbprint))

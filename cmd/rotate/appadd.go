@@ -169,7 +169,7 @@ func writeAdded(t *terminal, added control.Added, status control.Status, local b
 	for _, s := range status.Apps {
 		switch {
 		case s.Mode == string(rotator.ModeMonitor):
-			row("rotated", "never: monitor only")
+			row("rotated", "never: it is only watched")
 		case s.DueAt != nil && s.DueAt.After(now):
 			row("rotated", fmt.Sprintf("%s, on %s", relative(s.DueAt, now), s.DueAt.Local().Format("2006-01-02")))
 		default:

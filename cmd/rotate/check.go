@@ -80,12 +80,15 @@ func (a *app) carryOn(ctx context.Context, conn *connection, names []string, sin
 		if err != nil {
 			return err
 		}
+		if r.Trouble != nil && !r.Trouble.At.Before(since) {
+			r.Trouble = nil // of this very check, not of an earlier try
+		}
 		rotations = append(rotations, r)
 	}
 	if len(rotations) == 0 {
 		return nil
 	}
-	f := &follower{conn: conn, view: a.newView(format), since: since}
+	f := &follower{conn: conn, view: a.newView(format)}
 	return a.conclude(f.follow(ctx, rotations), format.isJSON())
 }
 

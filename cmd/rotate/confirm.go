@@ -73,7 +73,7 @@ func (a *app) confirmCode(args []string) (string, error) {
 
 // goOn follows one rotation until it ended or must wait, and prints it.
 func (a *app) goOn(ctx context.Context, conn *connection, r control.Rotation, since time.Time, format outputFormat) error {
-	f := &follower{conn: conn, view: a.newView(format), since: since}
+	f := &follower{conn: conn, view: a.newView(format)}
 	if l, ok := f.view.(*lines); ok {
 		l.skip(r, since)
 	}

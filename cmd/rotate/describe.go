@@ -91,7 +91,7 @@ func fact(p rotator.Phase, r control.Rotation) string {
 			return "there was no earlier certificate" + toldText(r)
 		}
 		if slices.Contains(r.LeftBehind, r.Old.ThumbprintSHA256) {
-			return fmt.Sprintf("old certificate %s stays on the app: its key ID is not known, remove it in the Entra portal", shortThumbprint(r.Old.ThumbprintSHA1)) + toldText(r)
+			return fmt.Sprintf("old certificate %s stays on the app: which entry it is cannot be read, remove it in the Entra admin centre", shortThumbprint(r.Old.ThumbprintSHA1)) + toldText(r)
 		}
 		return "old certificate " + shortThumbprint(r.Old.ThumbprintSHA1) + ": " + removalText(r.Old, time.Now()) + toldText(r)
 	case rotator.PhaseRollingBack:

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"go.etcd.io/bbolt"
 )
 
 // ownMounts runs the test once more, in a process with mounts of its own, and
@@ -322,6 +324,21 @@ func TestStoreLocked(t *testing.T) {
 	}
 }
 
+// usedBytes is how much of a store's file is in use: the rest is free.
+func usedBytes(t *testing.T, path string) int64 {
+	t.Helper()
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true, Timeout: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	var used int64
+	if err := db.View(func(tx *bbolt.Tx) error { used = tx.Size(); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	return used
+}
+
 // TestStoreRefused opens stores and identities that must not be used. Each is
 // refused by commands and by the daemon, with the place and the next step, and left
 // as it is.
@@ -339,6 +356,7 @@ func TestStoreRefused(t *testing.T) {
 	path, identity := m.path("store", "rotate.db"), m.path("store.key")
 	good := must1(os.ReadFile(path))(t)
 	goodIdentity := must1(os.ReadFile(identity))(t)
+	used := usedBytes(t, path)
 	flipped := slices.Clone(good)
 	places := 0
 	for at := 0; ; places++ {
@@ -358,7 +376,7 @@ func TestStoreRefused(t *testing.T) {
 		storeMode, identityMode os.FileMode
 		say                     []string
 	}{
-		"cut in half":           {store: good[:len(good)/2], say: []string{path, damaged, "backup"}},
+		"cut in half":           {store: good[:used/2], say: []string{path, damaged, "backup"}},
 		"flipped bits":          {store: flipped, say: []string{path, damaged, "backup"}},
 		"no database":           {store: bytes.Repeat([]byte("rotate "), 10_000), say: []string{path, damaged, "backup"}},
 		"empty":                 {store: []byte{}, say: []string{path}},

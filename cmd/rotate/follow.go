@@ -38,8 +38,6 @@ type follower struct {
 	view view
 	// wait tells to stay for the overlap, the reload and the confirmed removal too.
 	wait bool
-	// since leaves out failures of earlier tries.
-	since time.Time
 }
 
 // follow watches all of them side by side; the outcomes are in the same order.
@@ -55,8 +53,10 @@ func (f *follower) follow(ctx context.Context, rotations []control.Rotation) []o
 	return outcomes
 }
 
+// one watches one rotation. The trouble that r has is that of an earlier try: r is as it
+// was when the work was asked for.
 func (f *follower) one(ctx context.Context, r control.Rotation) outcome {
-	last := r
+	last, earlier := r, r.Trouble
 	follow := f.conn.Follow
 	if f.wait {
 		follow = f.conn.FollowRemovals
@@ -72,11 +72,11 @@ func (f *follower) one(ctx context.Context, r control.Rotation) outcome {
 		}
 		last = now
 		f.view.update(now)
-		if o, left := f.judge(now, time.Now()); left {
+		if o, left := f.judge(now, earlier, time.Now()); left {
 			return o
 		}
 	}
-	o, _ := f.judge(last, time.Now())
+	o, _ := f.judge(last, earlier, time.Now())
 	return o
 }
 
@@ -89,8 +89,9 @@ func (f *follower) detached(r control.Rotation) outcome {
 	return outcome{app: r.App, rotation: r, code: exitWaiting, why: why}
 }
 
-// judge tells whether a command leaves the rotation as it is now, and how.
-func (f *follower) judge(r control.Rotation, now time.Time) (outcome, bool) {
+// judge tells whether a command leaves the rotation as it is now, and how. earlier is
+// what an earlier try failed with.
+func (f *follower) judge(r control.Rotation, earlier *control.Trouble, now time.Time) (outcome, bool) {
 	o := outcome{app: r.App, rotation: r, code: exitWaiting}
 	switch {
 	case r.Phase == string(rotator.PhaseRolledBack) && r.Back != "person":
@@ -99,7 +100,7 @@ func (f *follower) judge(r control.Rotation, now time.Time) (outcome, bool) {
 	case !r.Open:
 		o.code = exitDone
 		return o, !f.wait || !r.AwaitsRemovals()
-	case r.Trouble != nil && !r.Trouble.At.Before(f.since):
+	case r.Trouble != nil && (earlier == nil || !r.Trouble.At.Equal(earlier.At)):
 		return f.judgeTrouble(o, now)
 	case r.WaitingFor == nil, *r.WaitingFor == rotator.WaitingRetry:
 		return o, false // at work, or about to try again
@@ -126,6 +127,9 @@ func (f *follower) judge(r control.Rotation, now time.Time) (outcome, bool) {
 			return o, false
 		}
 		o.why = "the new certificate is in service, and the old one goes after the overlap" + f.parked()
+		if r.Phase == string(rotator.PhaseRollingBack) {
+			o.why = "the previous certificate is in service again, and the new one goes after the overlap" + f.parked()
+		}
 		return o, true
 	case rotator.WaitingEvidence:
 		o.why = "the consumer still uses the old certificate (rotate app signins " + r.App + "), so it stays" + f.parked()

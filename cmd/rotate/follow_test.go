@@ -78,8 +78,8 @@ func TestJudge(t *testing.T) {
 		{"failed before we asked, now the upload limit", staleLimit, true, false, true, exitWaiting, "parked"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			f := &follower{conn: &connection{local: test.local}, wait: test.wait, since: now.Add(-time.Second)}
-			o, left := f.judge(test.r, now)
+			f := &follower{conn: &connection{local: test.local}, wait: test.wait}
+			o, left := f.judge(test.r, stale.Trouble, now)
 			if left != test.left {
 				t.Fatalf("left it: %v, want %v (%+v)", left, test.left, o)
 			}

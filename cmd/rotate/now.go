@@ -8,7 +8,6 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -117,7 +116,6 @@ func (a *app) checkNow(flags *nowFlags, names []string) error {
 const startAtOnce = 4
 
 func (a *app) now(ctx context.Context, conn *connection, names []string, flags nowFlags) error {
-	since := time.Now()
 	rotations, failed, err := a.begin(ctx, conn, names, flags)
 	if err != nil {
 		return err
@@ -127,7 +125,7 @@ func (a *app) now(ctx context.Context, conn *connection, names []string, flags n
 	}
 	var outcomes []outcome
 	if len(rotations) > 0 {
-		f := &follower{conn: conn, view: a.newView(flags.format), wait: flags.wait, since: since}
+		f := &follower{conn: conn, view: a.newView(flags.format), wait: flags.wait}
 		outcomes = f.follow(ctx, rotations)
 	}
 	outcomes = append(outcomes, failed...)

@@ -37,7 +37,6 @@ To see all of it in a minute, without an account:  rotate demo
 		SilenceUsage:  true,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.SetVersionTemplate("rotate {{.Version}}\n")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return withHint(usagef("%s", strings.TrimPrefix(err.Error(), "flag: ")), `"`+cmd.CommandPath()+` --help" shows the flags`)
 	})
