@@ -200,6 +200,15 @@ func TestRoutes(t *testing.T) {
 	if err != nil || back.Back != "person" {
 		t.Fatalf("RollBack = %+v, %v", back, err)
 	}
+	// The consumer may have read the new one, so that it stays for the overlap, too.
+	r = follow(t, c, back.ID, func(r control.Rotation) bool { return r.WaitingFor != nil && *r.WaitingFor == "overlap" })
+	if r.Phase != "rolling_back" {
+		t.Errorf("waiting for the overlap: %+v, want rolling_back", r)
+	}
+	none := control.Duration(0)
+	if _, err := c.Edit(ctx, "app-1", control.Edit{Policy: &control.Policy{Overlap: &none, Key: "rsa-3072"}}); err != nil {
+		t.Error(err)
+	}
 	if r := follow(t, c, back.ID, nil); r.Phase != "rolled_back" {
 		t.Errorf("rolled back: %+v", r)
 	}

@@ -86,6 +86,7 @@ func (t *turn) bring(ctx context.Context, c *Credential, again bool) (done func(
 			rest = append(rest, d)
 		}
 	}
+	certain := t.certain(wanted) // writing it again takes nothing away from who uses it
 	if err := t.begun(ctx, c, rest); err != nil {
 		return nil, err
 	}
@@ -95,6 +96,9 @@ func (t *turn) bring(ctx context.Context, c *Credential, again bool) (done func(
 		result, err := t.bringTo(ctx, d, pkg)
 		if err != nil && ctx.Err() != nil {
 			return nil, err
+		}
+		if since := certain[d.Name()]; err == nil && !since.IsZero() {
+			result.got = since
 		}
 		results = append(results, result)
 		if err == nil && i == len(rest)-1 {
@@ -117,6 +121,20 @@ func (t *turn) has(ctx context.Context, d Delivery, wanted Thumbprint, passwords
 	}
 	target, err := t.r.settings().Deliverer.Holds(ctx, d, passwords)
 	return errors.Is(err, ErrCannotTell) || err == nil && target.Thumbprint == wanted
+}
+
+// certain are the consumers that have had the pair without a doubt until this step, and
+// since when: a file was seen to be the very one that was written, and a hook ran for
+// it. After a step that does not end, nothing is certain any more.
+func (t *turn) certain(wanted Thumbprint) map[string]time.Time {
+	since := map[string]time.Time{}
+	for i := range t.app.Consumers {
+		c := &t.app.Consumers[i]
+		if c.Got == wanted && !c.Restart && (c.Delivery.Kind == DeliverExec || t.places[c.Name] == (Target{wanted, c.File})) {
+			since[c.Name] = c.readBy(0)
+		}
+	}
+	return since
 }
 
 // begun records that a pair is about to leave the store.

@@ -3,21 +3,14 @@ package main_test
 import (
 	"bufio"
 	"context"
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -25,6 +18,7 @@ import (
 
 	"github.com/seed-f0abd057/rotate/rotator"
 	"github.com/seed-f0abd057/rotate/store"
+	"github.com/seed-f0abd057/rotate/store/fleet"
 )
 
 // full is a host whose store tracks many apps, with nothing to do for a month.
@@ -48,8 +42,8 @@ func newFull(tb testing.TB, apps int) *full {
 store: {path: rotate.db, identity_file: keys/store.key}
 control: {socket: %q}
 schedule: "@every 1h"
-tenants: [{name: contoso, id: 11111111-2222-3333-4444-555555555555, cloud: global}]
-`, f.socket)
+tenants: [{name: %s, id: 11111111-2222-3333-4444-555555555555, cloud: global}]
+`, f.socket, fleet.Tenant(0))
 	err := errors.Join(os.Chmod(f.dir, 0o700), os.WriteFile(filepath.Join(f.dir, "config.yaml"), []byte(config), 0o600))
 	if err != nil {
 		tb.Fatal(err)
@@ -62,80 +56,13 @@ tenants: [{name: contoso, id: 11111111-2222-3333-4444-555555555555, cloud: globa
 	if err != nil {
 		tb.Fatal(err)
 	}
-	names := make([]string, apps)
-	for i := range names {
-		names[i] = fmt.Sprintf("app-%06d", i)
-	}
-	track := tracker(tb)
-	for batch := range slices.Chunk(names, 8) { // apps come few at a time
-		if err := db.ChangeAll(tb.Context(), batch, track); err != nil {
-			tb.Fatal(err)
-		}
+	if err := (fleet.Fleet{Apps: apps}).Fill(tb.Context(), db, nil); err != nil {
+		tb.Fatal(err)
 	}
 	if err := db.Close(); err != nil {
 		tb.Fatal(err)
 	}
 	return f
-}
-
-// tracker returns what adds one app after the other: with a sealed pair of its
-// own, a rotation in its history, and the lines that it left in the audit trail.
-func tracker(tb testing.TB) func(string, *rotator.Records) error {
-	tb.Helper()
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	now := time.Now().UTC()
-	template := &x509.Certificate{
-		SerialNumber: new(big.Int).Lsh(big.NewInt(1), 126), Subject: pkix.Name{CommonName: "bench"},
-		NotBefore: now.Add(-24 * time.Hour), NotAfter: now.Add(365 * 24 * time.Hour), SignatureAlgorithm: x509.SHA256WithRSA,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	// The low half of the serial number counts: each app has another certificate,
-	// as far as the store knows.
-	raw := template.SerialNumber.Bytes()
-	at := strings.Index(string(der), string(raw)) + len(raw)/2
-	file := make([]byte, 2600) // as long as a PFX
-	_, _ = rand.Read(file)
-	i := 0
-	return func(name string, r *rotator.Records) error {
-		i++
-		binary.BigEndian.PutUint64(der[at:], uint64(i))
-		current, err := rotator.CredentialOf(der)
-		if err != nil {
-			return err
-		}
-		current.KeyID = rotator.KeyID(fmt.Sprintf("00000000-0000-0000-0001-%012d", i))
-		current.NotAfter = now.Add(80*24*time.Hour + time.Duration(i)*time.Minute)
-		began := now.Add(-time.Duration(i) * time.Second)
-		id := fmt.Sprintf("r%09d", i)
-		r.App = &rotator.App{
-			Name: name, Tenant: "contoso", Mode: rotator.ModeSelf, DisplayName: "Backup of " + name,
-			ClientID: rotator.ClientID(fmt.Sprintf("00000000-0000-0000-0002-%012d", i)),
-			ObjectID: rotator.ObjectID(fmt.Sprintf("00000000-0000-0000-0003-%012d", i)),
-			Current:  &current, LastRotation: id, AddedAt: began, AddedBy: "bench",
-			Permissions: []string{"Mail.Read", "User.Read.All", "Directory.Read.All", "MailboxSettings.Read"},
-			Deliveries:  []rotator.Delivery{{Kind: rotator.DeliverFile, Path: "/var/lib/consumer/" + name + ".pfx"}},
-		}
-		r.Rotation = &rotator.Rotation{
-			ID: id, App: name, Mode: rotator.ModeSelf, By: "schedule", Phase: rotator.PhaseRetired, New: current,
-			StartedAt: began, EndedAt: now, Outcome: "the certificate was replaced",
-			PhaseAt: map[rotator.Phase]time.Time{rotator.PhasePlanned: began, rotator.PhaseRetired: now},
-		}
-		r.Seal = []rotator.KeyPair{{Key: key, Certificate: slices.Clone(der), Password: "0123456789abcdef", Encoded: map[string][]byte{"modern": file}}}
-		r.Wakes = []rotator.Wake{{Kind: rotator.WakeStart, App: name, At: current.NotAfter.Add(-45 * 24 * time.Hour)}}
-		for _, what := range []string{
-			"app added", "rotation planned", "certificate upload begun", "rotation uploaded", "rotation proven",
-			"rotation delivered", "rotation confirmed", "certificate removal sent", "rotation retired",
-		} {
-			r.Audit = append(r.Audit, rotator.AuditEntry{At: now, By: "schedule", What: what, App: name, Rotation: id, Thumbprint: current.ThumbprintSHA256})
-		}
-		return nil
-	}
 }
 
 // start starts the daemon and returns it when it says that it is ready, and how
@@ -194,7 +121,7 @@ func (f *full) awaitCheck(tb testing.TB, after time.Time) {
 		LastCheckError string    `json:"last_check_error"`
 	}
 	for deadline := time.Now().Add(3 * patient); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		answer, err := f.client.Get("http://rotate/v1/status?app=app-000000")
+		answer, err := f.client.Get("http://rotate/v1/status?app=" + fleet.Name(0))
 		if err != nil {
 			tb.Fatal(err)
 		}
@@ -207,6 +134,39 @@ func (f *full) awaitCheck(tb testing.TB, after time.Time) {
 		}
 	}
 	tb.Fatalf("no check for %s", 3*patient)
+}
+
+// renewed starts and stops the daemon until its due index is that of the
+// configuration's defaults, which takes a second of each check. It returns what was
+// resident when that was done.
+func (f *full) renewed(tb testing.TB) memory {
+	tb.Helper()
+	for range 1_000 {
+		began := time.Now()
+		daemon, _ := f.start(tb)
+		f.awaitCheck(tb, began)
+		m := memoryOf(tb, daemon.Process.Pid)
+		f.stop(tb, daemon)
+		if f.state(tb).Defaults != "" {
+			return m
+		}
+	}
+	tb.Fatal("the due index is never renewed to its end")
+	return memory{}
+}
+
+// state reads it from the store, while no daemon runs.
+func (f *full) state(tb testing.TB) rotator.State {
+	tb.Helper()
+	db, err := store.Open(tb.Context(), store.Options{Path: filepath.Join(f.dir, "rotate.db"), IdentityFile: filepath.Join(f.dir, "keys", "store.key")})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	state, err := db.State(tb.Context())
+	if err := errors.Join(err, db.Close()); err != nil {
+		tb.Fatal(err)
+	}
+	return state
 }
 
 // memory of a process in MiB.
