@@ -1,7 +1,6 @@
 package rotator
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -47,8 +46,8 @@ func (t *turn) confirm(ctx context.Context) (*wait, error) {
 // ask asks by the app's rule whether the consumer uses the new pair.
 func (t *turn) ask(ctx context.Context, rule string) (*wait, error) {
 	now := t.now().UTC()
-	if err := t.redeliver(ctx, &t.rot.New); err != nil {
-		return nil, err
+	if w, err := t.redeliver(ctx, &t.rot.New); w != nil || err != nil {
+		return w, err
 	}
 	switch rule {
 	case ConfirmPerson:
@@ -131,31 +130,39 @@ func (t *turn) personWake(now time.Time) time.Time {
 	return t.rot.Old.NotAfter.Add(time.Second)
 }
 
-// redeliver makes sure that every target still holds the pair. When a person
-// asked, it brings the pair again; else another certificate stops the rotation.
-func (t *turn) redeliver(ctx context.Context, c *Credential) error {
+// redeliver makes sure that every target still holds the pair. When a person asked, it
+// brings the pair again, and to a delivery that was added since in any case; else another
+// certificate in a target stops the rotation.
+func (t *turn) redeliver(ctx context.Context, c *Credential) (*wait, error) {
 	again, err := t.astray(ctx, c)
 	if errors.Is(err, errRecord) || err != nil && !t.rot.Redeliver {
-		return err
+		return nil, err
 	}
 	if !again && !t.rot.Redeliver {
-		return nil
+		return nil, nil //nolint:nilnil // they hold it
+	}
+	state, err := t.r.state(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if w, err := t.held(&state); (w != nil || err != nil) && t.rot.Compromised == nil {
+		return w, err
 	}
 	if w, err := t.mayDeliver(ctx, c); w != nil || err != nil {
-		return cmp.Or(err, error(&Failure{Class: ClassWait, Reason: ReasonOther, Message: "app " + t.app.Name + ": the certificate is not accepted and listed just now, so it is not delivered again"}))
+		return w, err
 	}
 	delivered, err := t.bring(ctx, c, t.rot.Redeliver)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	err = t.record(ctx, "delivered again", func(rec *Records) {
 		delivered(rec)
 		rec.Rotation.Redeliver = false
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return t.holdsNow(ctx)
+	return nil, t.holdsNow(ctx)
 }
 
 // stillWorks asks once more that the new pair signs in and passes what it

@@ -181,11 +181,19 @@ func (t *turn) bringTo(ctx context.Context, d Delivery, pkg Package) (DeliveryRe
 		result.Error = err.Error()
 		return result, err
 	}
-	result.Thumbprint, result.At, result.got = wanted, t.now().UTC(), t.entraNow()
-	if t.rot.Phase != PhaseProven && !result.got.IsZero() {
-		result.got = result.got.Add(inexact) // somebody may have read another one a moment ago
-	}
+	result.Thumbprint, result.At, result.got = wanted, t.now().UTC(), t.latest()
 	return result, nil
+}
+
+// latest is the latest that Entra's time can be now, for what a consumer may have read a
+// moment ago: Entra's times are whole seconds. Where consumers read their files at once,
+// the first delivery of a pair needs no such care.
+func (t *turn) latest() time.Time {
+	at := t.entraNow()
+	if at.IsZero() || t.rot.Phase == PhaseProven && t.policy.ReloadWithin == 0 {
+		return at
+	}
+	return at.Add(inexact)
 }
 
 // keepResults notes what deliveries of a pair brought, in the rotation for people, and
@@ -253,8 +261,8 @@ func (t *turn) packageOf(ctx context.Context, c *Credential) (Package, error) {
 
 // astray reports a target that does not hold the pair that was delivered, or a
 // hook that has not run for it. One that was seen with anything else, content or
-// identity, may have been read then: its consumer's time begins again. A target that
-// holds the pair though no delivery is known to have brought it is to be written again.
+// identity, may have been read then: its consumer's time begins again. What no delivery is
+// known to have brought the pair to is to be written again, whatever it contains.
 func (t *turn) astray(ctx context.Context, wanted *Credential) (again bool, err error) {
 	if err := t.holdsNow(ctx); err != nil {
 		return false, err
@@ -266,12 +274,8 @@ func (t *turn) astray(ctx context.Context, wanted *Credential) (again bool, err 
 		got := c != nil && c.Got == wanted.ThumbprintSHA256
 		switch {
 		case !seen && (got || d.Kind == DeliverHandOff):
-		case !seen:
-			err = cmp.Or(err, error(fix(ReasonOther, "to run it: rotate now "+t.app.Name,
-				"app %s: delivery %s was added and has not run for this certificate; nothing is retired", t.app.Name, d.Name())))
-		case target.Thumbprint != wanted.ThumbprintSHA256 && c != nil && c.GotAt.IsZero():
-			err = cmp.Or(err, error(fix(ReasonOther, "to deliver it there: rotate now "+t.app.Name,
-				"app %s: delivery %s was added and does not contain this certificate yet; nothing is retired", t.app.Name, d.Name())))
+		case !seen, !got && c != nil && c.GotAt.IsZero():
+			again = true // it was added, or its last run did not end
 		case target.Thumbprint != wanted.ThumbprintSHA256:
 			strayed = append(strayed, d.Name())
 			err = cmp.Or(err, t.changedTarget(d, target.Thumbprint))
@@ -308,7 +312,7 @@ func (t *turn) restart(ctx context.Context, names []string) error {
 	if len(names) == 0 {
 		return nil
 	}
-	at := t.entraNow()
+	at := t.latest()
 	return t.record(ctx, "", func(rec *Records) {
 		rec.App.eachConsumer(func(c *Consumer) {
 			if !slices.Contains(names, c.Name) {

@@ -321,3 +321,19 @@ func TestP24AdoptedAsItIs(t *testing.T) {
 		}
 	})
 }
+
+// TestP2TypedAtAdd has a person type the KeyID of somebody else's certificate when the
+// app, which may not read itself, is added: an ordinary rotation touches neither that one
+// nor, as it cannot know its entry, the old one, and says so.
+func TestP2TypedAtAdd(t *testing.T) {
+	bubble(t, "of somebody else", options{permissions: []string{}, typed: true}, func(w *world, r *rotator.Rotator) {
+		t := w.t
+		stop := run(t, r)
+		s := await(t, r, "app-1", 5*time.Hour, "retired", phaseIs(rotator.PhaseRetired))
+		if len(s.App.Orphans) != 1 || s.App.Orphans[0].ThumbprintSHA256 != w.apps[0].first || !s.Attention {
+			t.Errorf("orphans %v, attention %t; want the old certificate left to a person", s.App.Orphans, s.Attention)
+		}
+		stop()
+		w.checkTenantWith(r)
+	})
+}

@@ -78,7 +78,7 @@ func proof(unless string) []asked {
 // wantRequests are all requests of a rotation that meets no trouble, in order,
 // with three proofs, one delivery, automatic confirmation and both waits.
 func wantRequests(mode string) []asked {
-	reload := asked{"confirm", "", "wait 1m0s", "reload_within"}
+	reload := asked{"confirm", "", "wait 1m1s", "reload_within"}
 	overlap := asked{"retire", "", "wait 1h0m0s", "overlap"}
 	var all []asked
 	add := func(more ...asked) { all = append(all, more...) }

@@ -23,8 +23,8 @@ func (t *turn) retire(ctx context.Context) (*wait, error) {
 	}
 	never := t.rot.Confirmation == "never"
 	if !never {
-		if err := t.redeliver(ctx, &t.rot.New); err != nil {
-			return nil, err
+		if w, err := t.redeliver(ctx, &t.rot.New); w != nil || err != nil {
+			return w, err
 		}
 	}
 	left := t.ledger().others(t.rot.New.ThumbprintSHA256)

@@ -145,8 +145,8 @@ func (t *turn) handBack(ctx context.Context) (*wait, error) {
 			return nil, err
 		}
 	}
-	if err := t.redeliver(ctx, t.rot.Old); err != nil {
-		return nil, err
+	if w, err := t.redeliver(ctx, t.rot.Old); w != nil || err != nil {
+		return w, err
 	}
 	if !t.rot.Back.Confirmed.IsZero() {
 		return nil, nil //nolint:nilnil // handed back

@@ -168,8 +168,11 @@ type options struct {
 	permissions []string // nil: those of the vendor; empty: none
 	left        time.Duration
 	noKey       bool // managed: the app has no certificate of ours
-	spec        func(*rotator.AppSpec)
-	defaults    rotator.PolicyOverride
+	// typed has a person type the KeyID of somebody else's certificate; else that of the
+	// first one is as if the answer of an earlier rotation had named it.
+	typed    bool
+	spec     func(*rotator.AppSpec)
+	defaults rotator.PolicyOverride
 	// evidence asks the sign-in log before a certificate is removed.
 	evidence bool
 	hooks    map[string]deliver.Hook
@@ -298,6 +301,9 @@ func (w *world) adopt(r *rotator.Rotator, name string, o options) {
 		}
 		spec.PFX, spec.Password, spec.KeyID = one.pfx, password, rotator.KeyID(one.keyID)
 	}
+	if o.typed {
+		spec.KeyID = rotator.KeyID(made.KeyCredentials[0].KeyID)
+	}
 	spec.Evidence = o.evidence
 	if o.spec != nil {
 		o.spec(&spec)
@@ -305,6 +311,15 @@ func (w *world) adopt(r *rotator.Rotator, name string, o options) {
 	w.foreign[one.clientID] = w.notOurs(one.clientID, der)
 	if _, err := r.Add(w.t.Context(), spec, "test"); err != nil {
 		w.t.Fatalf("add %s: %v", name, err)
+	}
+	if !o.typed && !o.noKey {
+		err := r.Store.Change(w.t.Context(), name, func(rec *rotator.Records) error {
+			rec.App.Current.KeyIDByHand = false
+			return nil
+		})
+		if err != nil {
+			w.t.Fatal(err)
+		}
 	}
 	w.apps = append(w.apps, one)
 }

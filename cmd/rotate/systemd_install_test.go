@@ -65,6 +65,10 @@ cd /root
 		t.Errorf("after %s the app is not tracked:\n%s\n%s", took, out, list)
 	}
 	h.makeQuick(t)
+	// Whoever reads what the first steps delivered is out of reach now: a person says
+	// that the new one is used there.
+	h.m.must(t, 4, "now", h.app.name, "--wait")
+	h.m.must(t, 0, "confirm", h.app.name, h.m.status(t)[h.app.name].ConfirmCode)
 	h.m.must(t, 0, "now", h.app.name, "--wait")
 }
 
