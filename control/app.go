@@ -301,6 +301,9 @@ type Edit struct {
 	NewPassword  *bool  `json:"new_password,omitempty"`
 	// FriendlyName of the key in files from the next rotation on.
 	FriendlyName *string `json:"friendly_name,omitempty"`
+	// Moved says that who read a delivery that was taken away, by this edit or before,
+	// reads one of the others now, or is no more.
+	Moved bool `json:"moved,omitempty"`
 }
 
 func (e Edit) edit() (rotator.Edit, error) {
@@ -308,7 +311,7 @@ func (e Edit) edit() (rotator.Edit, error) {
 		Mode: (*rotator.Mode)(e.Mode), ObjectID: (*rotator.ObjectID)(e.ObjectID), KeyID: (*rotator.KeyID)(e.KeyID),
 		Permissions: e.Permissions, Tags: e.Tags, Owner: e.Owner, Probe: e.Probe,
 		Confirm: (*rotator.Confirmation)(e.Confirm), HandOff: (*rotator.HandOffText)(e.HandOff), ForgetOrphan: e.ForgetOrphan, NewPassword: e.NewPassword, Evidence: e.Evidence,
-		NoConsumer: e.NoConsumer, Verify: e.Verify, FriendlyName: e.FriendlyName,
+		NoConsumer: e.NoConsumer, Verify: e.Verify, FriendlyName: e.FriendlyName, Moved: e.Moved,
 	}
 	if e.Policy != nil {
 		policy, err := e.Policy.override()

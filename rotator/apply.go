@@ -61,6 +61,13 @@ func (r *Rotator) Edit(ctx context.Context, name string, edit Edit, by string) (
 			}
 		}
 		fields = differences(rec.App, &next)
+		if edit.Moved {
+			gone, err := moved(&next, rec.Rotation)
+			if err != nil {
+				return err
+			}
+			fields = append(fields, gone...)
+		}
 		if edit.KeyID != nil && len(fields) == 0 {
 			fields = []string{"key_id: " + string(*edit.KeyID)} // of the new certificate, which is not in service yet
 		}
@@ -80,6 +87,22 @@ func (r *Rotator) Edit(ctx context.Context, name string, edit Edit, by string) (
 	})
 	r.wake()
 	return app, fields, err
+}
+
+// moved drops the consumers whose delivery was taken away, on a person's word.
+func moved(app *App, rot *Rotation) (fields []string, err error) {
+	keepConsumers(app, rot)
+	isGone := func(c Consumer) bool { return c.Delivery.Kind == "" }
+	for _, c := range app.Consumers {
+		if isGone(c) {
+			fields = append(fields, "consumer of "+c.Name+": moved")
+		}
+	}
+	if len(fields) == 0 {
+		return nil, usagef("app %s: no delivery of it was taken away, so nobody can have moved", app.Name)
+	}
+	app.Consumers = slices.DeleteFunc(slices.Clone(app.Consumers), isGone)
+	return fields, nil
 }
 
 // checkObjectID compares an object ID that a person typed with the registration

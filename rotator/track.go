@@ -61,6 +61,9 @@ type Edit struct {
 	// NoConsumer says that no program signs in with the app's pairs, or takes that
 	// back.
 	NoConsumer *bool
+	// Moved says that who read a delivery that was taken away, by this edit or before,
+	// reads one of the others now, or is no more: nobody confirms for it.
+	Moved bool
 }
 
 // Added is the answer to tracking an app.

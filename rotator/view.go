@@ -120,6 +120,11 @@ func (r *Rotator) appStatus(ctx context.Context, app *App, state *State, now tim
 	if app.Differs != "" {
 		s.Warnings = append(s.Warnings, "held: "+app.Differs)
 	}
+	for _, c := range app.Consumers {
+		if c.Delivery.Kind == "" {
+			s.Warnings = append(s.Warnings, "nobody but a person knows what the reader of "+c.Name+" uses, whose delivery was taken away: \"rotate confirm\" says that it uses the new certificate; if it reads another delivery now, or is no more: rotate app edit "+app.Name+" --moved")
+		}
+	}
 	if policy.Overlap == 0 && app.Mode != ModeMonitor {
 		s.Warnings = append(s.Warnings, "overlap 0s: the old certificate is removed as soon as the new one is confirmed")
 	}

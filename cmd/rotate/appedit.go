@@ -16,6 +16,7 @@ func newAppEditCommand(a *app) *cobra.Command {
 		newPassword  bool
 		noDeliveries bool
 		forget       string
+		moved        bool
 	)
 	cmd := &cobra.Command{
 		Use:   "edit APP",
@@ -30,7 +31,7 @@ the whole list. Parts of a policy that have no flag are set with "rotate apply".
 			if err := flags.finish(); err != nil {
 				return err
 			}
-			edit := control.Edit{ForgetOrphan: forget}
+			edit := control.Edit{ForgetOrphan: forget, Moved: moved}
 			changed := cmd.Flags().Changed
 			set := func(flag string, to **string, value *string) {
 				if changed(flag) {
@@ -116,6 +117,7 @@ the whole list. Parts of a policy that have no flag are set with "rotate apply".
 	flags.register(cmd)
 	f.BoolVar(&noDeliveries, "no-delivery", false, "remove all deliveries; with --no-consumer, or the app is not rotated any more")
 	f.BoolVar(&newPassword, "new-password", false, "give the next key pair a password of its own")
+	f.BoolVar(&moved, "moved", false, "who read a delivery that is taken away, now or before, reads one of the others now, or is no more: nobody has to confirm for it")
 	f.StringVar(&forget, "forget-orphan", "", "thumbprint of a certificate left behind that you have removed in the portal")
 	format.flag(cmd)
 	return cmd
