@@ -90,7 +90,7 @@ func (t *turn) bring(ctx context.Context, c *Credential, again bool) (done func(
 	if err := t.begun(ctx, c, rest); err != nil {
 		return nil, err
 	}
-	results := make([]DeliveryResult, 0, len(rest))
+	results := make([]brought, 0, len(rest))
 	keep := func(rec *Records) { keepResults(rec, c, deliveries, results) }
 	for i, d := range rest {
 		result, err := t.bringTo(ctx, d, pkg)
@@ -161,10 +161,18 @@ func (t *turn) begun(ctx context.Context, pair *Credential, to []Delivery) error
 	})
 }
 
+// brought is what one delivery came to.
+type brought struct {
+	DeliveryResult
+	// got is Entra's time then, file the very file; zero where they are not known.
+	got  time.Time
+	file string
+}
+
 // bringTo makes one target hold the package's pair.
-func (t *turn) bringTo(ctx context.Context, d Delivery, pkg Package) (DeliveryResult, error) {
+func (t *turn) bringTo(ctx context.Context, d Delivery, pkg Package) (brought, error) {
 	wanted := pkg.Credential.ThumbprintSHA256
-	result := DeliveryResult{Name: d.Name()}
+	result := brought{DeliveryResult: DeliveryResult{Name: d.Name()}}
 	err := t.r.settings().Deliverer.Deliver(ctx, d, pkg)
 	if err == nil {
 		var target Target
@@ -198,7 +206,7 @@ func (t *turn) latest() time.Time {
 
 // keepResults notes what deliveries of a pair brought, in the rotation for people, and
 // with each consumer for the guards.
-func keepResults(rec *Records, pair *Credential, deliveries []Delivery, results []DeliveryResult) {
+func keepResults(rec *Records, pair *Credential, deliveries []Delivery, results []brought) {
 	var list *[]DeliveryResult
 	if pair.ThumbprintSHA256 == rec.Rotation.New.ThumbprintSHA256 {
 		list = &rec.Rotation.Deliveries
@@ -207,25 +215,23 @@ func keepResults(rec *Records, pair *Credential, deliveries []Delivery, results 
 		rec.Rotation.Back = &back
 		list = &back.Results
 	}
-	is := func(name string) func(r DeliveryResult) bool {
-		return func(r DeliveryResult) bool { return r.Name == name }
-	}
+	brings := func(name string) int { return slices.IndexFunc(results, func(r brought) bool { return r.Name == name }) }
 	if list != nil {
 		all := make([]DeliveryResult, 0, len(deliveries))
 		for _, d := range deliveries {
 			one := DeliveryResult{Name: d.Name()}
-			if i := slices.IndexFunc(*list, is(one.Name)); i >= 0 {
+			if i := slices.IndexFunc(*list, func(r DeliveryResult) bool { return r.Name == one.Name }); i >= 0 {
 				one = (*list)[i]
 			}
-			if i := slices.IndexFunc(results, is(one.Name)); i >= 0 {
-				one = results[i]
+			if i := brings(one.Name); i >= 0 {
+				one = results[i].DeliveryResult
 			}
 			all = append(all, one)
 		}
 		*list = all
 	}
 	rec.App.eachConsumer(func(c *Consumer) {
-		if i := slices.IndexFunc(results, is(c.Name)); i >= 0 && results[i].Error == "" && !c.byWord() {
+		if i := brings(c.Name); i >= 0 && results[i].Error == "" && !c.byWord() {
 			c.Got, c.GotAt, c.File = results[i].Thumbprint, results[i].got, results[i].file
 			c.RestartAt, c.Restart = time.Time{}, c.GotAt.IsZero() // before the write is before its time
 		}

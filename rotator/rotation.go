@@ -174,9 +174,6 @@ type DeliveryResult struct {
 	Thumbprint Thumbprint `json:"thumbprint,omitempty"`
 	At         time.Time  `json:"at,omitzero"`
 	Error      string     `json:"error,omitempty"`
-	// got is Entra's time then, file the very file; zero where they are not known.
-	got  time.Time
-	file string
 }
 
 // Compromise names the pair that a person gave up.
