@@ -150,7 +150,7 @@ stat -c %a /var/backups/rotate-purged-*.tar; tar -tf /var/backups/rotate-purged-
 func otherPackage(t *testing.T, h *serviceHost) {
 	t.Helper()
 	const rpm = "rpm --nodeps --force-debian "
-	h.sh(t, "userdel rotate; groupdel rotate-view; rm -rf /srv/consumer /srv/gate /etc/systemd/system/rotate* /var/backups/rotate-*; systemctl daemon-reload; ! id rotate")
+	h.sh(t, "userdel rotate; groupdel rotate-view; rm -rf /srv/consumer /srv/gate /srv/contoso-sync /etc/systemd/system/rotate* /var/backups/rotate-*; systemctl daemon-reload; ! id rotate")
 	h.app = h.adopt(t, h.app.name, "self", h.tenant.ready.Apps[5], "/srv/consumer")
 	stop := watchConsumers(t, []*adopted{h.app})
 	installBy(t, h, rpm+"--install rotate-*.rpm")
