@@ -215,7 +215,9 @@ func keepResults(rec *Records, pair *Credential, deliveries []Delivery, results 
 		rec.Rotation.Back = &back
 		list = &back.Results
 	}
-	brings := func(name string) int { return slices.IndexFunc(results, func(r brought) bool { return r.Name == name }) }
+	brings := func(name string) int {
+		return slices.IndexFunc(results, func(r brought) bool { return r.Name == name })
+	}
 	if list != nil {
 		all := make([]DeliveryResult, 0, len(deliveries))
 		for _, d := range deliveries {
