@@ -123,14 +123,16 @@ func (t *turn) has(ctx context.Context, d Delivery, wanted Thumbprint, passwords
 	return errors.Is(err, ErrCannotTell) || err == nil && target.Thumbprint == wanted
 }
 
-// certain are the consumers that have had the pair without a doubt until this step, and
-// since when: a file was seen to be the very one that was written, and a hook ran for
-// it. After a step that does not end, nothing is certain any more.
+// certain are the consumers that use the pair without a doubt, and since when they had
+// it: a file was seen to be the very one that was written, or a hook ran for it, and the
+// time to read has passed. One that has not read it yet may put that off when it is told
+// again. After a step that does not end, nothing is certain any more.
 func (t *turn) certain(wanted Thumbprint) map[string]time.Time {
-	since := map[string]time.Time{}
+	since, now := map[string]time.Time{}, t.entraNow()
 	for i := range t.app.Consumers {
 		c := &t.app.Consumers[i]
-		if c.Got == wanted && !c.Restart && (c.Delivery.Kind == DeliverExec || t.places[c.Name] == (Target{wanted, c.File})) {
+		very := c.Delivery.Kind == DeliverExec || t.places[c.Name] == (Target{wanted, c.File})
+		if c.Got == wanted && !c.Restart && very && !now.Before(c.readBy(t.policy.ReloadWithin)) {
 			since[c.Name] = c.readBy(0)
 		}
 	}

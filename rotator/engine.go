@@ -514,6 +514,7 @@ func (t *turn) pair(ctx context.Context, c *Credential) (KeyPair, error) {
 	if err != nil {
 		return KeyPair{}, fmt.Errorf("app %s: open sealed key %s: %w", t.app.Name, c.ThumbprintSHA256, err)
 	}
+	p = p.Of(t.app.Name)
 	t.pairs[c.ThumbprintSHA256] = p
 	return p, nil
 }

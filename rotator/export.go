@@ -105,6 +105,7 @@ func (r *Rotator) Export(ctx context.Context, name string, req ExportRequest, by
 	if err != nil {
 		return Exported{}, fmt.Errorf("app %s: %w", name, err)
 	}
+	pair = pair.Of(name)
 	if req.Encoding == "" {
 		req.Encoding = "modern"
 	}

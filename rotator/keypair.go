@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math/big"
 	"strings"
 	"time"
@@ -32,6 +33,44 @@ type KeyPair struct {
 	// Encoded are the files as consumers get them, by encoding. Made once, so
 	// that what is proven is what is delivered.
 	Encoded map[string][]byte
+	// Others are the files of the apps, by name, that were adopted with the same pair in
+	// a file of their own: with another password, or under another name. See
+	// [KeyPair.Of].
+	Others map[string]Files
+}
+
+// Files is what differs between the files of one pair.
+type Files struct {
+	Password, FriendlyName string
+	Encoded                map[string][]byte
+}
+
+// Of is the pair as the app's consumers get it.
+func (p KeyPair) Of(app string) KeyPair {
+	if own, ok := p.Others[app]; ok {
+		p.Password, p.FriendlyName, p.Encoded = own.Password, own.FriendlyName, own.Encoded
+	}
+	return p
+}
+
+// With is the pair p, which is kept, after an app was adopted with the same one in a file
+// of its own: the files of others stay as they are.
+func (p KeyPair) With(app string, adopted KeyPair) KeyPair {
+	others := maps.Clone(p.Others)
+	delete(others, app)
+	if p.Password == adopted.Password && p.FriendlyName == adopted.FriendlyName {
+		encoded := map[string][]byte{}
+		maps.Copy(encoded, adopted.Encoded)
+		maps.Copy(encoded, p.Encoded) // the very bytes that are there
+		p.Encoded, p.Others = encoded, others
+		return p
+	}
+	if others == nil {
+		others = map[string]Files{}
+	}
+	others[app] = Files{adopted.Password, adopted.FriendlyName, adopted.Encoded}
+	p.Others = others
+	return p
 }
 
 // IsZero reports that there is no pair.

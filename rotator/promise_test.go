@@ -337,3 +337,47 @@ func TestP2TypedAtAdd(t *testing.T) {
 		w.checkTenantWith(r)
 	})
 }
+
+// TestP4OnePairOnTwoApps adopts the same certificate for two apps, in files with two
+// passwords: each consumer goes on opening its files with the password it knows.
+func TestP4OnePairOnTwoApps(t *testing.T) {
+	bubble(t, "two passwords", options{}, func(w *world, r *rotator.Rotator) {
+		t := w.t
+		const other = "the password of the second"
+		pair, err := encoder{}.Decode(w.apps[0].pfx, password)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file, err := encoder{}.Encode("modern", pair.Key, pair.Certificate, nil, other, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		made, err := w.tenant.AddApplication(emulator.Application{
+			Name: "second", Permissions: vendor(), Created: time.Now().Add(-time.Hour),
+			KeyCredentials: []emulator.KeyCredential{{Certificate: pair.Certificate, DisplayName: "the same"}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		target := filepath.Join(w.dir, "second.pfx")
+		spec := rotator.AppSpec{
+			Name: "second", Tenant: "contoso", ClientID: rotator.ClientID(made.ClientID), ObjectID: rotator.ObjectID(made.ObjectID),
+			PFX: file, Password: other, Deliveries: []rotator.Delivery{{Kind: rotator.DeliverFile, Path: target}},
+		}
+		if _, err := r.Add(t.Context(), spec, "p"); err != nil {
+			t.Fatal(err)
+		}
+		stop := run(t, r)
+		for _, app := range []struct{ name, target, password string }{{"app-1", w.apps[0].target, password}, {"second", target, other}} {
+			s := await(t, r, app.name, 24*time.Hour, "retired", phaseIs(rotator.PhaseRetired))
+			delivered, err := os.ReadFile(app.target)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p, err := (encoder{}).Decode(delivered, app.password); err != nil || p.Thumbprint() != s.App.Current.ThumbprintSHA256 {
+				t.Errorf("%s: %v; its consumer cannot open the new file with the password it knows", app.name, err)
+			}
+		}
+		stop()
+	})
+}

@@ -392,6 +392,7 @@ func (r *Rotator) passwordFor(ctx context.Context, app *App) (password, name str
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			return "", "", err
 		}
+		current = current.Of(app.Name)
 	}
 	name = cmp.Or(app.FriendlyName, current.FriendlyName)
 	if current.IsZero() || app.NewPassword || current.Password == "" { // a PEM file may have none

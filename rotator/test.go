@@ -72,6 +72,7 @@ func (r *Rotator) Test(ctx context.Context, name string) ([]TestCheck, error) {
 		f := failureOf(err)
 		return []TestCheck{{"file", CheckFailed, f.Message, f.Next}}, nil
 	}
+	c.Pair = c.Pair.Of(name)
 	made := testConnection(ctx, r.settings().Entra, r.Encoder, c)
 	tested := Tested{At: r.now().UTC(), Checks: made.checks}
 	tested.Checks = append(tested.Checks, r.testTargets(ctx, &app, c.Pair)...)
@@ -100,7 +101,7 @@ func (r *Rotator) testTargets(ctx context.Context, app *App, use KeyPair) []Test
 			next = rot.New.ThumbprintSHA256
 		}
 		if pair, err := r.Store.KeyPair(ctx, next); err == nil {
-			passwords = append(passwords, pair.Password)
+			passwords = append(passwords, pair.Of(app.Name).Password)
 		}
 	}
 	var checks []TestCheck

@@ -240,7 +240,7 @@ func (t *txn) write(app string, before *former, r *rotator.Records) error {
 		}
 	}
 	for _, pair := range r.Seal {
-		if err := t.seal(pair); err != nil {
+		if err := t.seal(app, pair); err != nil {
 			return err
 		}
 	}
@@ -486,11 +486,22 @@ func (t *txn) isUsed(thumbprint []byte) (used bool, err error) {
 	return used, err
 }
 
-func (t *txn) seal(pair rotator.KeyPair) error {
+func (t *txn) seal(app string, pair rotator.KeyPair) error {
 	if pair.IsZero() || len(pair.Certificate) == 0 {
 		return errors.New("store: a key pair to seal is empty")
 	}
 	thumbprint := pair.Thumbprint()
+	before, ok, err := t.get(bucketSecrets, []byte(thumbprint))
+	if err != nil {
+		return err
+	}
+	if ok {
+		kept, err := t.sealer.openPair(before, thumbprint)
+		if err != nil {
+			return fmt.Errorf("store: open %s, which is sealed already: %w", pair, err)
+		}
+		pair = kept.With(app, pair)
+	}
 	sealed, err := t.sealer.sealPair(pair)
 	if err != nil {
 		return fmt.Errorf("store: seal %s: %w", pair, err)

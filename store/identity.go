@@ -144,6 +144,15 @@ type sealedPair struct {
 	Encoded     map[string][]byte `json:"encoded,omitempty"`
 	// FriendlyName is that of the encoded files.
 	FriendlyName string `json:"friendly_name,omitempty"`
+	// Others are those of other apps, by name.
+	Others map[string]sealedFiles `json:"others,omitempty"`
+}
+
+// sealedFiles are an app's own files of a pair that several apps have.
+type sealedFiles struct {
+	Password     string            `json:"password,omitempty"`
+	FriendlyName string            `json:"friendly_name,omitempty"`
+	Encoded      map[string][]byte `json:"encoded,omitempty"`
 }
 
 func (s *sealer) sealPair(pair rotator.KeyPair) ([]byte, error) {
@@ -151,9 +160,16 @@ func (s *sealer) sealPair(pair rotator.KeyPair) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode the private key: %w", err)
 	}
+	var others map[string]sealedFiles
+	for app, files := range pair.Others {
+		if others == nil {
+			others = map[string]sealedFiles{}
+		}
+		others[app] = sealedFiles(files)
+	}
 	plain, err := json.Marshal(sealedPair{ //nolint:gosec // G117: it is sealed in the next lines
 		Key: key, Certificate: pair.Certificate, Chain: pair.Chain,
-		Password: pair.Password, Encoded: pair.Encoded, FriendlyName: pair.FriendlyName,
+		Password: pair.Password, Encoded: pair.Encoded, FriendlyName: pair.FriendlyName, Others: others,
 	})
 	if err != nil {
 		return nil, errors.New("encode the pair") // the cause may quote it
@@ -190,6 +206,12 @@ func parsePair(plain []byte, want rotator.Thumbprint) (rotator.KeyPair, error) {
 		return rotator.KeyPair{}, errors.New("what is sealed holds no RSA key")
 	}
 	pair := rotator.KeyPair{Key: key, Certificate: p.Certificate, Chain: p.Chain, Password: p.Password, Encoded: p.Encoded, FriendlyName: p.FriendlyName}
+	for app, files := range p.Others {
+		if pair.Others == nil {
+			pair.Others = map[string]rotator.Files{}
+		}
+		pair.Others[app] = rotator.Files(files)
+	}
 	if pair.Thumbprint() != want {
 		return rotator.KeyPair{}, errors.New("what is sealed is another pair")
 	}

@@ -263,6 +263,9 @@ func (d *records) change(name string, change func(app string, rec *rotator.Recor
 		}
 	}
 	for _, p := range rec.Seal {
+		if kept, ok := d.pairs[p.Thumbprint()]; ok {
+			p = kept.With(rec.App.Name, p)
+		}
 		d.pairs[p.Thumbprint()] = p
 	}
 	return rec.Events, nil
