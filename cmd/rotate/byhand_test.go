@@ -191,6 +191,7 @@ func byHandAlone(t *testing.T) {
 	m.configure(t, "store", issueDefaults, s)
 	one := newAdopted(t, m, s, "app-1", "self", s.ready.Apps[0])
 	two := newAdopted(t, m, s, "app-2", "self", s.ready.Apps[1])
+	one.orphans, two.orphans = true, true // the first ones' key IDs were typed, and are not sent
 
 	m.mustSay(t, 2, []string{"no store yet", "rotate setup"}, "plan")
 	m.must(t, 0, "init", "--no-recovery")

@@ -426,7 +426,7 @@ func TestVerifyDaemonKilled(t *testing.T) {
 			}
 			d := w.start()
 			defer d.stop()
-			time.Sleep(20 * time.Minute)
+			time.Sleep(2*tidyEvery + time.Minute) // between two tries
 			if d.unfinished(t) == nil || strings.Count(w.log.String(), "could not be cleaned up") != 1 {
 				t.Errorf("want one warning:\n%s", w.log)
 			}

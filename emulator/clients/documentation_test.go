@@ -38,7 +38,7 @@ func TestDocumentation(t *testing.T) {
 		t.Fatal(err)
 	}
 	left := ours()
-	for _, path := range append([]string{"../../docs/entra.md"}, more...) {
+	for _, path := range append([]string{"../../README.md"}, more...) {
 		text, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
