@@ -191,9 +191,9 @@ func (w *world) start(a *app, req rotator.StartRequest) {
 	w.note("  answered: %v", err)
 	switch {
 	case req.Compromised == "":
-	case w.host.dead && req.CutNow:
-		for _, c := range a.consumers { // nobody heard which one it was
-			c.holds.cut = true
+	case w.host.dead:
+		for _, c := range a.consumers { // nobody heard whether, and which one, it was
+			c.holds.perhaps, c.holds.cut = true, c.holds.cut || req.CutNow
 		}
 	case err == nil && rot.Compromised != nil:
 		c := w.certificates[rot.Compromised.Thumbprint]

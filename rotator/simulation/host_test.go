@@ -82,7 +82,9 @@ type certificate struct {
 	app                 string // for which the program made it
 	// givenUp is since when a person calls it compromised; cut that its removal may lock
 	// out; told that a person asked for the removal of this foreign one.
-	givenUp   time.Time
+	givenUp time.Time
+	// perhaps tells that the process died when a person said so: it may have been noted.
+	perhaps   bool
 	cut, told bool
 	// forgotten tells that the app was tracked anew since.
 	forgotten bool

@@ -35,7 +35,7 @@ func (w *world) gone(r *registration, e *entry, by string) {
 			continue
 		}
 		for _, one := range a.consumers {
-			if one.holds == c && c.givenUp.IsZero() || one.holds == c && (one.readAt.IsZero() || w.now.Sub(one.changed) < one.gap-inexact) {
+			if one.holds == c && c.givenUp.IsZero() && !c.perhaps || one.holds == c && (one.readAt.IsZero() || w.now.Sub(one.changed) < one.gap-inexact) {
 				w.breaks("%s is locked out: it uses %s, which was removed", one.name, c.name)
 			} else if one.target != nil && one.target.cert == c && one.kind == rotator.DeliverFile {
 				w.breaks("%s is locked out at its next start: its file is %s, which was removed", one.name, c.name)
