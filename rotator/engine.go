@@ -100,6 +100,10 @@ func (r *Rotator) advance(ctx context.Context, c *claim, name string) error {
 			return err
 		case ctx.Err() != nil:
 			return t.settle(ctx) // stopped, not failed: whatever was begun is in the journal
+		case (w != nil || err != nil) && t.superseded(ctx):
+			if t, err = r.open(ctx, name); t == nil || err != nil {
+				return err
+			}
 		case err != nil:
 			return t.fail(ctx, failureOf(err))
 		case w != nil:
@@ -112,6 +116,27 @@ func (r *Rotator) advance(ctx context.Context, c *claim, name string) error {
 		}
 	}
 	return nil
+}
+
+// superseded closes a rotation that cannot go on into a fresh one, if the pair that it
+// would leave in service ends before that one could be brought out: it would lead to that
+// end only. One whose new certificate somebody removed waits for a person.
+func (t *turn) superseded(ctx context.Context) bool {
+	stays, margin := &t.rot.New, t.policy.Prove.Within+t.policy.lead(t.rule())
+	if t.rot.Phase == PhaseRollingBack {
+		stays, margin = t.rot.Old, 0 // how long it must live was judged when it began
+	}
+	if stays == nil || t.bestTime().Before(stays.NotAfter.Add(-margin)) || !t.rot.Missing.IsZero() {
+		return false
+	}
+	if err := t.settle(ctx); err != nil {
+		return false
+	}
+	if _, err := t.r.plan(ctx, t.app.Name, t, StartRequest{superseding: true}, nil, bySchedule); err != nil {
+		t.log.InfoContext(ctx, "its own certificate ends, and no fresh rotation may start yet", "err", err)
+		return false
+	}
+	return true
 }
 
 // step runs the step that leads to the next phase. It returns nil and nil when

@@ -146,6 +146,8 @@ type StartRequest struct {
 	RetireKeys []KeyID
 	// sweep tells that no single app was named.
 	sweep bool
+	// superseding tells that the open rotation would lead to its own certificate's end.
+	superseding bool
 }
 
 // log never returns nil.

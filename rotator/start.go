@@ -179,7 +179,10 @@ func (r *Rotator) plan(ctx context.Context, name string, open *turn, req StartRe
 			closed.PhaseAt[PhaseRolledBack] = now
 			closed.Outcome = "closed into rotation " + rot.ID + " because the " + req.Compromised + " pair was given up"
 			closed.Back = &Back{By: by, At: now, From: open.rot.Phase, Reason: "compromised"}
-			if req.Compromised == "" {
+			if req.superseding {
+				closed.Outcome = "closed into rotation " + rot.ID + " because its own certificate ends before it could go on"
+				closed.Back.Reason = "superseded"
+			} else if req.Compromised == "" {
 				closed.Outcome = "closed into rotation " + rot.ID + " because it could not be rolled back"
 				closed.Back.Reason = "stuck"
 			}
@@ -250,7 +253,7 @@ func (r *Rotator) mayStart(ctx context.Context, app *App, state *State, policy P
 	if req.Compromised == "current" && app.Current == nil {
 		return refusedf("app %s: it has no certificate of ours yet, so there is none to give up", app.Name)
 	}
-	if open != nil && open.rot.Phase == PhaseRollingBack && !open.isStuckBack() {
+	if open != nil && open.rot.Phase == PhaseRollingBack && !open.isStuckBack() && !req.superseding {
 		return refusedf("app %s: its rotation is rolling back; let it end first", app.Name)
 	}
 	if by == bySchedule {
