@@ -151,7 +151,7 @@ func (r *Rotator) holds(kind EventKind, rec *Records, thumbprint Thumbprint) boo
 	case EventRemovalUnconfirmed:
 		return slices.ContainsFunc(app.Removals, func(m Removal) bool {
 			return m.IsPending() && (m.GivenUp || !m.ReportedAt.IsZero())
-		})
+		}) || slices.ContainsFunc(app.Orphans, func(o Orphan) bool { return o.GivenUp && r.now().Before(o.NotAfter) })
 	case EventExpiring:
 		return app.Current != nil && (thumbprint == "" || thumbprint == app.Current.ThumbprintSHA256)
 	}
@@ -181,6 +181,9 @@ func over(a *Alert, rec *Records) string {
 	case EventRemovalUnconfirmed:
 		return "the certificate whose removal was not confirmed since " + since + " is not accepted any more"
 	case EventKeyIDUnknown:
+		if len(rec.App.Orphans) > 0 {
+			return "" // it is still not known, and was left to a person
+		}
 		return "the key ID of the certificate is known; it was not since " + since
 	case EventHandOffOverdue:
 		if rot == nil || rot.Confirmation == "never" || rot.Phase == PhaseRolledBack {

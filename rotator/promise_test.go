@@ -381,3 +381,38 @@ func TestP4OnePairOnTwoApps(t *testing.T) {
 		stop()
 	})
 }
+
+// TestCompromisedOrphan gives a pair up whose entry rotate cannot know: as long as it may
+// be accepted a critical alert says so, whatever ended meanwhile.
+func TestCompromisedOrphan(t *testing.T) {
+	bubble(t, "unreadable", options{permissions: []string{}, typed: true}, func(w *world, r *rotator.Rotator) {
+		t := w.t
+		if _, err := r.Start(t.Context(), "app-1", rotator.StartRequest{Compromised: "current"}, "p"); err != nil {
+			t.Fatal(err)
+		}
+		stop := run(t, r)
+		open := func() bool {
+			app, err := r.Store.App(t.Context(), "app-1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return slices.ContainsFunc(app.Alerts, func(a rotator.Alert) bool {
+				return a.Kind == rotator.EventRemovalUnconfirmed && a.Severity == rotator.SeverityCritical
+			})
+		}
+		s := await(t, r, "app-1", 5*time.Hour, "retired", phaseIs(rotator.PhaseRetired))
+		time.Sleep(9 * 24 * time.Hour)
+		if !open() {
+			t.Error("the given up certificate is on the app, and no critical alert is open")
+		}
+		orphan := string(s.App.Orphans[0].ThumbprintSHA256)
+		if _, _, err := r.Edit(t.Context(), "app-1", rotator.Edit{ForgetOrphan: orphan}, "p"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Hour)
+		if open() {
+			t.Error("the alert is open although a person removed it")
+		}
+		stop()
+	})
+}

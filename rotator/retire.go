@@ -337,16 +337,16 @@ func noteLeft(rec *Records, thumbprint Thumbprint, at time.Time) {
 func (t *turn) orphan(ctx context.Context, c Credential, reason string) error {
 	now := t.now().UTC()
 	next := fmt.Sprintf("remove the certificate with thumbprint %s from the app %s in the Entra portal", c.ThumbprintSHA1, t.app.ClientID)
-	severity := SeverityWarning
+	kind, severity := EventRotationFailed, SeverityWarning
 	if c.GivenUp {
-		severity = SeverityCritical
+		kind, severity = EventRemovalUnconfirmed, SeverityCritical // whoever has its key may sign in
 	}
 	return t.record(ctx, "certificate left to a person", func(rec *Records) {
 		rec.Rotation.RemovalSentAt, rec.Rotation.Removing = time.Time{}, ""
 		rec.Rotation.LeftBehind = append(rec.Rotation.LeftBehind, c.ThumbprintSHA256)
 		rec.App.Orphans = append(rec.App.Orphans, Orphan{Credential: c, Reason: reason, Since: now})
 		noteLeft(rec, c.ThumbprintSHA256, now)
-		rec.Events = append(rec.Events, t.event(EventRotationFailed, severity,
+		rec.Events = append(rec.Events, t.event(kind, severity,
 			fmt.Sprintf("the certificate %s stays on the app: %s", c.ThumbprintSHA1, reason), next))
 	})
 }
