@@ -19,11 +19,13 @@ func TestHostileBinary(t *testing.T) {
 	m := newMachine(t)
 	m.folder(t, "store")
 	// Six seconds of sign-ins and of overlap outlast the propagation: this is how an
-	// operator fits the policy to the tenant, and no consumer may notice.
+	// operator fits the policy to the tenant, and no consumer may notice. An upload that
+	// may not have been carried out is sent again after the 100 seconds, several times
+	// within the test's patience.
 	m.configure(t, "store", `
   overlap: 6s
   reload_within: 6s
-  prove: {successes: 5, spacing: 1500ms, within: 5m}
+  prove: {successes: 5, spacing: 1500ms, within: 100s}
   upload_limit: {per_hour: 100, per_day: 100}
 `, s)
 	m.must(t, 0, "init", "--no-recovery")
