@@ -228,6 +228,7 @@ func TestEveryFieldOfAKeyPairIsKept(t *testing.T) {
 	p := newPlace(t)
 	s := p.open(t)
 	want := pairs()[0]
+	want.Others = map[string]rotator.Files{"app-2": {Password: "another", FriendlyName: "backup", Encoded: map[string][]byte{"modern": {1, 2, 3}}}}
 	for i := range reflect.TypeFor[rotator.KeyPair]().NumField() {
 		if reflect.ValueOf(want).Field(i).IsZero() {
 			t.Fatalf("the test sets no %s", reflect.TypeFor[rotator.KeyPair]().Field(i).Name)
@@ -249,6 +250,28 @@ func TestEveryFieldOfAKeyPairIsKept(t *testing.T) {
 	}
 	equal(t, "HasKeyPair", true)(s.HasKeyPair(t.Context(), want.Thumbprint()))
 	equal(t, "Certificate", want.Certificate)(s.Certificate(t.Context(), want.Thumbprint()))
+}
+
+// TestSealedTwice seals one pair for two apps, with files of their own: each has its own,
+// and the second changes nothing of the first (P4).
+func TestSealedTwice(t *testing.T) {
+	s := newStore(t)
+	first := pairs()[0]
+	second := first
+	second.Password, second.Encoded = "of the second", map[string][]byte{"modern": {2}}
+	mustChange(t, s, "app-1", func(r *rotator.Records) { r.Seal = []rotator.KeyPair{first} })
+	for range 2 { // also when it is done again
+		mustChange(t, s, "app-2", func(r *rotator.Records) { r.Seal = []rotator.KeyPair{second} })
+	}
+	got, err := s.KeyPair(t.Context(), first.Thumbprint())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for app, want := range map[string]rotator.KeyPair{"app-1": first, "app-2": second} {
+		if of := got.Of(app); of.Password != want.Password || !reflect.DeepEqual(of.Encoded, want.Encoded) {
+			t.Errorf("%s has another password or file", app)
+		}
+	}
 }
 
 func TestNotFound(t *testing.T) {
