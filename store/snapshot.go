@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,10 +47,19 @@ func mapSize(file *os.File) int {
 }
 
 // snapshot returns a copy of the store as it is now, for reading. It lies in a file
-// without a name beside the store, which needs as much room again, and is gone when it
-// is closed. Writers wait for nothing meanwhile.
-func (s *Store) snapshot(ctx context.Context, p *progress) (_ *Store, err error) {
-	file, err := os.CreateTemp(filepath.Dir(s.path), ".copy-*")
+// without a name beside the store, which needs as much room again, or in the folder for
+// temporary files if that disk is full, and is gone when it is closed. Writers wait for
+// nothing meanwhile.
+func (s *Store) snapshot(ctx context.Context, p *progress) (*Store, error) {
+	c, err := s.snapshotIn(ctx, filepath.Dir(s.path), p)
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		c, err = s.snapshotIn(ctx, os.TempDir(), p)
+	}
+	return c, err
+}
+
+func (s *Store) snapshotIn(ctx context.Context, dir string, p *progress) (_ *Store, err error) {
+	file, err := os.CreateTemp(dir, ".copy-*")
 	if err != nil {
 		return nil, fmt.Errorf("store %s: copy it: %w", s.path, err)
 	}
@@ -61,10 +71,11 @@ func (s *Store) snapshot(ctx context.Context, p *progress) (_ *Store, err error)
 	if err := os.Remove(file.Name()); err != nil {
 		return nil, fmt.Errorf("store %s: copy it: %w", s.path, err)
 	}
+	to := &copying{ctx: ctx, file: file, p: p}
 	err = s.view(ctx, func(t *txn) error {
 		p.begin("copy the store, in MiB", uint64(t.tx.Size())>>20) //nolint:gosec // never negative
-		_, err := t.tx.WriteTo(&copying{ctx, file, p, 0})
-		return err
+		_, err := t.tx.WriteTo(to)
+		return cmp.Or(to.failed, err) // bbolt does not wrap it
 	})
 	if err != nil {
 		return nil, fmt.Errorf("store %s: copy it: %w", s.path, err)
@@ -87,6 +98,8 @@ type copying struct {
 	file  *os.File
 	p     *progress
 	bytes uint64
+	// failed is the first failure to write.
+	failed error
 }
 
 func (c *copying) Write(data []byte) (int, error) {
@@ -94,6 +107,7 @@ func (c *copying) Write(data []byte) (int, error) {
 		return 0, err
 	}
 	n, err := c.file.Write(data)
+	c.failed = cmp.Or(c.failed, err)
 	c.bytes += uint64(n) //nolint:gosec // never negative
 	c.p.at(c.bytes >> 20)
 	return n, err
